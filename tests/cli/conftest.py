@@ -1,0 +1,54 @@
+"""A toy checkpoint on disk and a short clip, so that every command runs for real."""
+
+import json
+
+import pytest
+
+from unifusion.cli import main
+from unifusion.cli.checks.codecs import make_clip
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory):
+    """A saved checkpoint with random weights."""
+    from tests.toys import chat_model
+    from unifusion import checkpoint
+
+    model, processor = chat_model(seed=1)
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    return str(checkpoint.save(model, processor, folder, provenance={"recipe": "random"}, self_contained=True))
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """One second of picture and sound."""
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    make_clip(path, "libx264", "aac")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory):
+    """One second of sound."""
+    path = tmp_path_factory.mktemp("clips") / "tone.wav"
+    make_clip(path, "", "pcm_s16le")
+    return str(path)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line; gives exit code, stdout and stderr."""
+
+    def call(*words):
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def rows_of():
+    """Read a JSONL file."""
+    return lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,64 @@
+"""`unifusion emotion`: the promised shape, several clips, labels."""
+
+import json
+import re
+
+import pytest
+
+KEYS = {"label", "probabilities", "valence", "arousal", "rationale", "evidence", "report"}
+
+
+@pytest.fixture
+def feel(run, toy_folder):
+    return lambda *words: run("emotion", *words, "--model", toy_folder)
+
+
+def test_json_has_the_promised_shape(feel, clip):
+    code, out, err = feel(clip, "--json")
+    assert code == 0, err
+    answer = json.loads(out)
+    assert KEYS <= answer.keys()
+    assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert len(answer["probabilities"]) == 7
+    assert answer["report"]["streams"]["audio"]["present"] is True
+
+
+def test_other_labels(feel, clip):
+    answer = json.loads(feel(clip, "--json", "--labels", "calm, angry")[1])
+    assert list(answer["probabilities"]) == ["calm", "angry"]
+
+
+def test_people_see_bars_in_order(feel, clip):
+    code, out, err = feel(clip, "--labels", "calm,angry,sad")
+    assert code == 0
+    shares = [float(share) for share in re.findall(r"^  (?:calm|angry|sad) +([\d.]+)% ", out, re.MULTILINE)]
+    assert len(shares) == 3
+    assert shares == sorted(shares, reverse=True)
+    assert err.startswith("[video")
+
+
+def test_each_clip_has_its_line_and_a_bad_one_spoils_only_its_own(feel, clip, sound):
+    code, out, err = feel(clip, "missing.mp4", sound, "--json", "--labels", "calm,angry")
+    assert code == 3
+    assert [json.loads(line)["clip"] for line in out.splitlines()] == [clip, sound]
+    assert "missing.mp4" in err
+    assert "Traceback" not in err
+
+
+def test_together_is_one_answer(feel, clip, sound):
+    _, out, _ = feel(clip, sound, "--json", "--together", "--labels", "calm,angry")
+    answer = json.loads(out)
+    assert "clip" not in answer
+    assert len(answer["report"]["clips"]) == 2
+
+
+@pytest.mark.parametrize("labels", ["angry", "", "sad,sad", ","])
+def test_labels_must_be_two_or_more(feel, clip, labels):
+    code, _, err = feel(clip, "--labels", labels)
+    assert code == 2
+    assert "two or more" in err
+
+
+def test_a_bad_clip_alone(feel):
+    assert feel("missing.mp4", "--json")[0] == 3

@@ -1,0 +1,1 @@
+"""Tests of unifusion.media, and the clips they make."""

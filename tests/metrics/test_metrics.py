@@ -1,0 +1,193 @@
+"""Every metric against a trusted implementation, and at its edges."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unifusion import catalog
+from unifusion.errors import ConfigError
+from unifusion.metrics.accuracy import accuracy
+from unifusion.metrics.bootstrap import bootstrap
+from unifusion.metrics.ccc import ccc
+from unifusion.metrics.ece import ece
+from unifusion.metrics.exact_match import exact_match, normalise
+from unifusion.metrics.macro_recall import macro_recall
+from unifusion.metrics.rouge_l import rouge_l
+from unifusion.metrics.temporal_iou import temporal_iou
+from unifusion.metrics.time_error import time_error
+from unifusion.metrics.token_f1 import token_f1
+from unifusion.metrics.weighted_f1 import weighted_f1
+
+PAIRS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abc")), min_size=1, max_size=40)
+TEXT = st.lists(st.sampled_from("a the cat dog sat on mat 2 two".split()), max_size=8).map(" ".join)
+
+
+@pytest.mark.parametrize(
+    "name", ["accuracy", "bootstrap", "ccc", "ece", "exact_match", "macro_recall", "rouge_l", "temporal_iou", "token_f1"]
+)
+def test_the_catalog_finds_it_by_its_stem(name):
+    assert catalog.load("metrics", name).__name__ == name
+
+
+@settings(deadline=None)
+@given(PAIRS)
+def test_class_metrics_equal_sklearns(pairs):
+    import warnings
+
+    from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+    said, true = [p for p, _ in pairs], [t for _, t in pairs]
+    assert accuracy(said, true) == pytest.approx(accuracy_score(true, said))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        present = sorted(set(true))
+        assert macro_recall(said, true) == pytest.approx(recall_score(true, said, average="macro", labels=present))
+        assert macro_recall(said, true, labels="abc") == pytest.approx(
+            recall_score(true, said, average="macro", labels=list("abc"), zero_division=0)
+        )
+    assert weighted_f1(said, true) == pytest.approx(f1_score(true, said, average="weighted", zero_division=0))
+
+
+def test_an_unparsed_answer_is_wrong_and_no_class():
+    assert accuracy([None, "a"], ["a", "a"]) == 0.5
+    assert macro_recall([None, "b"], ["a", "b"]) == 0.5
+    assert weighted_f1([None, "b"], ["a", "b"]) == 0.5
+
+
+def test_a_pinned_class_without_targets_is_told():
+    with pytest.warns(RuntimeWarning, match="no target is 'b'"):
+        assert macro_recall(["a"], ["a"], labels=["a", "b"]) == 0.5
+    with pytest.raises(ConfigError, match="'c' is not among labels"):
+        macro_recall(["a"], ["c"], labels=["a"])
+
+
+@pytest.mark.parametrize("metric", [accuracy, macro_recall, weighted_f1])
+def test_lengths_must_fit(metric):
+    with pytest.raises(ConfigError, match="1 predictions for 2 targets"):
+        metric(["a"], ["a", "b"])
+    with pytest.raises(ConfigError):
+        metric([], [])
+
+
+def test_ccc_is_the_population_form():
+    x, y = [1.0, 2.0, 3.0, 4.0], [1.5, 2.0, 2.5, 4.5]
+    a, b = np.array(x), np.array(y)
+    wanted = 2 * np.cov(a, b, bias=True)[0, 1] / (a.var() + b.var() + (a.mean() - b.mean()) ** 2)
+    assert ccc(x, y) == pytest.approx(wanted) and ccc(x, x) == pytest.approx(1.0)
+    assert ccc(x, [-v for v in x]) < 0
+    r = np.corrcoef(a, b)[0, 1]
+    assert ccc(x, y) < r and ccc(a, a + 1) < 1
+
+
+def test_ccc_of_a_constant_is_zero_and_told():
+    with pytest.warns(RuntimeWarning, match="constant"):
+        assert ccc([0.1] * 3, [0.1, 0.2, 0.3]) == 0.0
+    with pytest.raises(ConfigError):
+        ccc([1.0], [1.0, 2.0])
+    with pytest.raises(ConfigError):
+        ccc([math.nan, 1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("The Red, circle!", "red circle"),
+        ("two", "2"),
+        ("none", "0"),
+        ("dont", "don't"),
+        ("It\u2019s 1,250.5 s.", "it's 1250.5 s"),
+        ("-0.5", "-0.5"),
+        ("well-known", "well known"),
+        ("A", "a"),
+        ("snake_case", "snake case"),
+        ("caf\u00e9", "caf\u00e9"),
+    ],
+)
+def test_normalise(text, wanted):
+    assert normalise(text) == wanted
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_normalise_settles(text):
+    assert normalise(normalise(text)) == normalise(text)
+
+
+def test_exact_match():
+    assert exact_match("The dog.", "dog") == 1 and exact_match("dog", ["cat", "a dog"]) == 1
+    assert exact_match("dogs", "dog") == 0 and exact_match("", "") == 0 and exact_match("the", "a") == 0
+
+
+@settings(deadline=None)
+@given(TEXT, TEXT)
+def test_text_metrics_equal_the_known_ones(said, reference):
+    from rouge_score.rouge_scorer import RougeScorer
+
+    assert rouge_l(said, reference) == pytest.approx(RougeScorer(["rougeL"]).score(reference, said)["rougeL"].fmeasure)
+    a, b = ([w for w in t.split() if w not in ("a", "the")] for t in (said, reference))
+    shared = sum(min(a.count(w), b.count(w)) for w in set(a))
+    wanted = float(a == b) if not a or not b else 2 * shared / (len(a) + len(b))
+    assert token_f1(said, reference) == pytest.approx(wanted)
+
+
+def test_the_best_reference_counts():
+    assert rouge_l("a dog", ["a cat", "a dog"]) == token_f1("a dog", ["a cat", "a dog"]) == 1.0
+
+
+def test_spans_and_times():
+    assert temporal_iou((0, 2), (1, 3)) == pytest.approx(1 / 3)
+    assert temporal_iou((0, 1), (2, 3)) == temporal_iou(None, (2, 3)) == temporal_iou((1, 1), (0, 2)) == 0
+    assert temporal_iou((1, 1), (1, 1)) == 1
+    assert time_error((1.0, 3.0), (1.5, 2.0)) == 1.0 and time_error(None, (0, 1)) == math.inf
+    with pytest.raises(ConfigError, match="ends before"):
+        temporal_iou((2, 1), (0, 1))
+
+
+def test_ece_against_its_definition_and_sklearns_curve():
+    from sklearn.calibration import calibration_curve
+
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1.0, 400)
+    right = rng.random(400) < confidence**2
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    share_right, mean_confidence = calibration_curve(right, confidence, n_bins=10)
+    counts = np.histogram(confidence, bins=np.linspace(0, 1, 11))[0]
+    wanted = (np.abs(share_right - mean_confidence) * counts[counts > 0]).sum() / 400
+    assert ece(probabilities, np.where(right, 0, 1), n_bins=10) == pytest.approx(wanted)
+    assert ece(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1])) == 0.0
+    assert ece(np.array([[1.0, 0.0]]), np.array([1])) == 1.0
+    with pytest.raises(ConfigError, match="sum to 1"):
+        ece(np.array([[1.0, 1.0]]), np.array([0]))
+    with pytest.raises(ConfigError, match="shapes"):
+        ece(np.zeros((0, 2)), np.zeros(0))
+
+
+def test_bootstrap_equals_scipys_percentiles():
+    from scipy.stats import bootstrap as oracle
+
+    values = np.random.default_rng(1).random(80)
+    ours = bootstrap(values, resamples=4000)
+    theirs = oracle((values,), np.mean, n_resamples=4000, method="percentile", rng=0).confidence_interval
+    assert ours.low == pytest.approx(theirs.low, abs=0.01) and ours.high == pytest.approx(theirs.high, abs=0.01)
+    assert ours.estimate == pytest.approx(values.mean()) and ours.groups == 80
+    assert bootstrap(values, resamples=50) == bootstrap(values, resamples=50) != bootstrap(values, resamples=50, seed=1)
+
+
+def test_bootstrap_draws_whole_groups():
+    values = np.repeat(np.random.default_rng(2).integers(0, 2, 20), 30).astype(float)
+    groups = np.repeat(np.arange(20), 30)
+    clustered, naive = bootstrap(values, groups), bootstrap(values)
+    assert clustered.groups == 20 and clustered.high - clustered.low > 3 * (naive.high - naive.low)
+    as_statistic = bootstrap(values, groups, statistic=lambda rows: float(rows.mean()))
+    assert (as_statistic.low, as_statistic.high) == pytest.approx((clustered.low, clustered.high))
+
+
+def test_bootstrap_refuses_what_does_not_fit():
+    for wrong in ({"values": []}, {"values": [1.0], "groups": ["a", "b"]}, {"values": [1.0], "confidence": 1.0}, {"values": [[1.0, 2.0]]}):
+        with pytest.raises(ConfigError, match="bootstrap of shape"):
+            bootstrap(**wrong)

@@ -1,0 +1,155 @@
+"""Frozen parts from a source are referenced, fetched again with equal logits, and stored when asked to."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.sources import save_encoders, save_language_model, sourced_model
+from tests.toys import LLAMA, talk, video
+from unifusion import checkpoint
+from unifusion.encoders.encoder import weights_hash
+from unifusion.errors import CheckpointError
+from unifusion.models.build import grow_embeddings, set_trainable
+
+
+def logits(model, processor):
+    with torch.no_grad():
+        return model(**processor([talk([video(seed=1)], "what?")])).logits
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A folder of sources: encoders, a language model with a template, one without."""
+    folder = tmp_path_factory.mktemp("hub")
+    save_encoders(folder)
+    save_language_model(folder / "plain")
+    save_language_model(folder / "untied", {**LLAMA, "tie_word_embeddings": False})
+    return folder
+
+
+def freeze(model):
+    set_trainable(model, {"language_model": False, "encoders": False, "adapters": True})
+    return model
+
+
+def test_encoders_carry_the_weights_of_their_source(hub):
+    model, _ = sourced_model(hub)
+    published = load_file(hub / "videomae" / "model.safetensors")
+    bias = next(v for k, v in published.items() if k.endswith("attention.attention.q_bias") or k.endswith("q_proj.bias"))
+    assert any(torch.equal(bias, p) for p in model.encoders["video"].parameters())
+    conv = next(v for k, v in load_file(hub / "whisper" / "model.safetensors").items() if k.endswith("encoder.conv1.weight"))
+    assert torch.equal(model.encoders["audio"].backbone.conv1.weight, conv)
+
+
+def test_frozen_encoders_are_referenced_and_come_back(hub, tmp_path):
+    model, processor = sourced_model(hub)
+    freeze(model)
+    set_trainable(model, {"language_model": True})
+    folder = checkpoint.save(model, processor, tmp_path / "a", provenance={})
+    assert json.loads((folder / "config.json").read_text())["absent"] == ["encoders.video", "encoders.audio"]
+    assert not any(k.startswith("encoders.") for k in load_file(folder / "model.safetensors"))
+    again, its_processor = checkpoint.load(folder)
+    assert torch.equal(logits(again, its_processor), logits(model, processor))
+    for name in ("video", "audio"):
+        assert weights_hash(again.encoders[name]) == weights_hash(model.encoders[name])
+
+
+def test_trained_encoders_are_stored(hub, tmp_path):
+    model, processor = sourced_model(hub)
+    freeze(model)
+    set_trainable(model, {"encoders.audio": True})
+    with torch.no_grad():
+        next(model.encoders["audio"].parameters()).add_(1.0)
+    folder = checkpoint.save(model, processor, tmp_path / "a", provenance={})
+    assert json.loads((folder / "config.json").read_text())["absent"] == ["encoders.video"]
+    assert torch.equal(logits(*checkpoint.load(folder)), logits(model, processor))
+
+
+@pytest.mark.parametrize("llm", ["plain", "untied"])
+def test_a_frozen_language_model_comes_back_with_its_added_rows(hub, tmp_path, llm):
+    """Control tokens were added to it and nothing trained their rows: fetched again they must be the same."""
+    model, processor = sourced_model(hub, hub / llm)
+    rows = model.get_input_embeddings().num_embeddings
+    assert rows == len(processor.tokenizer) == 258 + 6
+    freeze(model)
+    folder = checkpoint.save(model, processor, tmp_path / "a", provenance={})
+    assert {k.split(".")[0] for k in load_file(folder / "model.safetensors")} == {"adapters"}
+    assert torch.equal(logits(*checkpoint.load(folder)), logits(model, processor))
+    added = model.get_input_embeddings().weight[-6:]
+    assert len({tuple(r.tolist()) for r in added}) == 6, "control tokens can be told apart"
+
+
+def test_added_rows_are_like_the_others():
+    torch.manual_seed(0)
+    llm = sourced_rows()
+    old = llm.get_input_embeddings().weight.detach().clone()
+    grow_embeddings(llm, 300)
+    new = llm.get_input_embeddings().weight
+    assert torch.equal(new[: len(old)], old)
+    assert float(new[len(old) :].std()) == pytest.approx(float(old.std()), rel=0.3)
+    grow_embeddings(llm, 10)
+    assert llm.get_input_embeddings().num_embeddings == 300
+
+
+def sourced_rows():
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(**LLAMA, vocab_size=200))
+
+
+def test_lora_over_a_referenced_language_model(hub, tmp_path):
+    from peft import LoraConfig
+
+    model, processor = sourced_model(hub, hub / "plain")
+    freeze(model)
+    model.add_adapter(LoraConfig(r=2, target_modules=r"language_model\..*\.q_proj", init_lora_weights=False))
+    model.eval()
+    folder = checkpoint.save(model, processor, tmp_path / "a", provenance={})
+    assert "language_model" in json.loads((folder / "config.json").read_text())["absent"]
+    assert not any(k.startswith("language_model") for k in load_file(folder / "model.safetensors"))
+    wanted = logits(model, processor)
+    again, its_processor = checkpoint.load(folder)
+    assert torch.equal(logits(again, its_processor), wanted)
+    merged = checkpoint.merge(folder, tmp_path / "merged")
+    assert torch.allclose(logits(*checkpoint.load(merged)), wanted, atol=1e-4)
+
+
+def test_self_contained_needs_no_source(hub, tmp_path):
+    shutil.copytree(hub, tmp_path / "hub")
+    model, processor = sourced_model(tmp_path / "hub", tmp_path / "hub" / "plain")
+    freeze(model)
+    referenced = checkpoint.save(model, processor, tmp_path / "referenced", provenance={})
+    whole = checkpoint.save(model, processor, tmp_path / "whole", provenance={}, self_contained=True)
+    wanted = logits(model, processor)
+    model.save_pretrained(tmp_path / "hf")
+    processor.save_pretrained(tmp_path / "hf")
+    shutil.rmtree(tmp_path / "hub")
+    assert torch.equal(logits(*checkpoint.load(whole)), wanted)
+    assert torch.equal(logits(*checkpoint.load(tmp_path / "hf")), wanted), "Hugging Face's own save stores everything"
+    with pytest.raises(CheckpointError, match=r"cannot be loaded.*--self-contained"):
+        checkpoint.load(referenced)
+
+
+def test_a_source_of_pickles_is_refused(hub, tmp_path):
+    shutil.copytree(hub / "plain", tmp_path / "llm")
+    model, processor = sourced_model(hub, tmp_path / "llm")
+    folder = checkpoint.save(freeze(model), processor, tmp_path / "a", provenance={})
+    torch.save(load_file(tmp_path / "llm" / "model.safetensors"), tmp_path / "llm" / "pytorch_model.bin")
+    (tmp_path / "llm" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        checkpoint.load(folder)
+
+
+def test_a_source_that_lost_weights_is_refused(hub, tmp_path):
+    shutil.copytree(hub / "videomae", tmp_path / "videomae")
+    shutil.copytree(hub / "whisper", tmp_path / "whisper")
+    model, processor = sourced_model(tmp_path)
+    folder = checkpoint.save(freeze(model), processor, tmp_path / "a", provenance={})
+    state = load_file(tmp_path / "whisper" / "model.safetensors")
+    lost = next(k for k in state if k.endswith("encoder.conv1.weight"))
+    save_file({k: v for k, v in state.items() if k != lost}, tmp_path / "whisper" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"conv1\.weight"):
+        checkpoint.load(folder)

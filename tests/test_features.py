@@ -1,0 +1,245 @@
+"""The feature store: what is read is what was written, keys follow content, and a kill loses nothing but what was being written."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import soundfile
+import torch
+
+from tests.toys import chat_model, clip, run_apart, talk, video
+from unifusion import features
+from unifusion.conversation import Clip, Media
+from unifusion.engine import Engine
+from unifusion.errors import DatasetError, MediaError
+from unifusion.features import FeatureStore, encode_all, encoder_key, media_key, stored_opener
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return chat_model()
+
+
+def items(n, offset=0):
+    """Keys, random features and records."""
+    generator = torch.Generator().manual_seed(offset)
+    return [(f"key{offset + i}", torch.randn(3 + i, 4, generator=generator), {"times": [0.5], "n": offset + i}) for i in range(n)]
+
+
+def test_round_trip_in_bf16(tmp_path):
+    store = FeatureStore(tmp_path)
+    for key, tokens, record in items(5):
+        store.put(key, tokens, record)
+    assert len(store) == 5 and not list(tmp_path.glob("*.json"))
+    for reader in (store, _flushed(store), FeatureStore(tmp_path)):
+        for key, tokens, record in items(5):
+            found, its_record = reader.get(key)
+            assert found.dtype == torch.bfloat16 and torch.equal(found, tokens.to(torch.bfloat16)) and its_record == record
+    assert "key9" not in store
+    with pytest.raises(DatasetError, match="encode the data first"):
+        store.get("key9")
+
+
+def _flushed(store):
+    store.flush()
+    return store
+
+
+def test_putting_twice_costs_nothing(tmp_path):
+    store = FeatureStore(tmp_path)
+    for _ in range(2):
+        for key, tokens, record in items(3):
+            store.put(key, tokens, record)
+        store.flush()
+    assert len(list(tmp_path.glob("*.bf16"))) == 1
+
+
+def test_a_full_shard_is_written_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_SHARD_ITEMS", 4)
+    store = FeatureStore(tmp_path)
+    for key, tokens, record in items(10):
+        store.put(key, tokens, record)
+    assert len(list(tmp_path.glob("*.json"))) == 2 and len(FeatureStore(tmp_path)) == 8 and len(store) == 10
+
+
+def test_absent_streams_alone_can_be_read(tmp_path):
+    store = FeatureStore(tmp_path)
+    store.put("silent", torch.zeros(0, 1), {"absent": True})
+    store.flush()
+    assert FeatureStore(tmp_path).get("silent")[0].shape == (0, 1)
+
+
+@pytest.mark.parametrize("at", ["while writing data", "before the index", "at the rename"])
+def test_a_killed_writer_leaves_what_was_whole(tmp_path, at):
+    store = FeatureStore(tmp_path)
+    for item in items(4):
+        store.put(*item)
+    store.flush()
+
+    def die(*_args, **_options):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def write():
+        for item in items(4, offset=4):
+            store.put(*item)
+        if at == "while writing data":
+            store._pending["key7"] = (_Dying(die), {})
+            store._pending["key7"][0].shape = (1, 1)
+        elif at == "before the index":
+            features.os.fsync = die
+        else:
+            features.os.replace = die
+        store.flush()
+
+    assert run_apart(write) == -signal.SIGKILL
+    again = FeatureStore(tmp_path)
+    assert len(again) == 4
+    for key, tokens, _ in items(4):
+        assert torch.equal(again.get(key)[0], tokens.to(torch.bfloat16))
+    for item in items(4, offset=4):
+        again.put(*item)
+    again.flush()
+    assert len(FeatureStore(tmp_path)) == 8
+
+
+class _Dying:
+    """Stands for an array whose bytes never arrive."""
+
+    def __init__(self, die):
+        self.tobytes = die
+
+
+def test_a_shard_that_was_cut_is_refused(tmp_path):
+    store = FeatureStore(tmp_path)
+    for item in items(3):
+        store.put(*item)
+    store.flush()
+    data = next(tmp_path.glob("*.bf16"))
+    data.write_bytes(data.read_bytes()[:-2])
+    with pytest.raises(DatasetError, match="its index says"):
+        FeatureStore(tmp_path)
+
+
+def test_keys_follow_content_not_names(tmp_path):
+    one = clip(seed=1)
+    soundfile.write(tmp_path / "a.wav", one.waveform_N, 16_000)
+    (tmp_path / "b.wav").write_bytes((tmp_path / "a.wav").read_bytes())
+    a, b = (Media(kind="audio", source=tmp_path / n) for n in ("a.wav", "b.wav"))
+    assert media_key(a) == media_key(b) != media_key(replace(a, start_s=0.5))
+    assert media_key(a) != media_key(replace(a, kind="video")) and media_key(a) != media_key(a.muted("audio"))
+    wide = Clip(frames_THWC=one.frames_THWC.reshape(len(one.frames_THWC), 20, 80, 3), frame_times_s=one.frame_times_s, duration_s=1.0)
+    tall = replace(wide, frames_THWC=one.frames_THWC)
+    assert media_key(Media(kind="video", source=wide)) != media_key(Media(kind="video", source=tall)), "equal bytes in another shape"
+    late = replace(one, waveform_start_s=0.25)
+    assert media_key(Media(kind="video", source=one)) != media_key(Media(kind="video", source=late)), "the same sound at another time"
+    assert media_key(Media(kind="video", source=one)) == media_key(Media(kind="video", source=clip(seed=1)))
+    with pytest.raises(MediaError, match=r"missing\.wav"):
+        media_key(Media(kind="audio", source=tmp_path / "missing.wav"))
+
+
+def test_keys_follow_weights_and_preprocessing(toy):
+    model, processor = toy
+    key = encoder_key(processor, model, "video")
+    assert key == encoder_key(processor, model, "video") != encoder_key(processor, model, "audio")
+    with torch.no_grad():
+        weight = next(model.encoders["video"].parameters())
+        before = weight.clone()
+        weight.add_(1e-3)
+        assert encoder_key(processor, model, "video") != key
+        weight.copy_(before)
+    spec = processor.specs["video"]
+    rate = spec.encoder_choices.rate_hz
+    spec.encoder_choices.rate_hz = rate * 2
+    assert encoder_key(processor, model, "video") != key
+    spec.encoder_choices.rate_hz = rate
+    assert encoder_key(processor, model, "video") == key
+    processor.max_seconds, before = 10.0, processor.max_seconds
+    assert encoder_key(processor, model, "video") != key
+    processor.max_seconds = before
+
+
+@pytest.fixture(scope="module")
+def encoded(toy, tmp_path_factory):
+    """Four clips in the store, one silent, one of another length."""
+    model, processor = toy
+    media = [video(seed=1), video(seed=2, sound=False), video(seed=3, seconds=2.0), video(seed=4, picture=False)]
+    folder = tmp_path_factory.mktemp("store")
+    opener = stored_opener(processor, model, folder)
+    assert encode_all(model, processor, media, opener, batch_size=3) == 4
+    return model, processor, media, opener, folder
+
+
+def test_stored_clips_are_the_fresh_ones(encoded):
+    model, processor, media, opener, _ = encoded
+    engine = Engine(model, processor)
+    stored = processor.with_opener(opener)
+    for clip_ in media:
+        fresh, found = engine.encode(processor.open(clip_)), stored.open(clip_)
+        assert found.reports == fresh.reports
+        for name, item in fresh.streams.items():
+            other = found.streams[name]
+            assert torch.equal(item.times_S, other.times_S) and torch.equal(item.mask_S, other.mask_S)
+            assert torch.equal(item.token_times_Q, other.token_times_Q)
+            assert torch.allclose(item.tokens_SD, other.tokens_SD.float(), rtol=2**-7, atol=1e-3)
+
+
+def test_batches_and_logits_from_the_store(encoded):
+    model, processor, media, opener, _ = encoded
+    talks = [talk([m], "what?", "this") for m in media] + [talk([], "hi", "yes")]
+    fresh, stored = processor(talks), processor.with_opener(opener)(talks)
+    for key in ("input_ids", "attention_mask", "labels"):
+        assert torch.equal(fresh[key], stored[key])
+    assert set(stored["media"]["video"]) == {"rows", "times", "mask", "tokens"}
+    with torch.no_grad():
+        rounded = {n: {**s, "tokens": model.features(n, s).tokens_BSD.to(torch.bfloat16)} for n, s in fresh["media"].items()}
+        near = model(**{**fresh, "media": rounded}).loss
+        assert float(model(**stored).loss) == pytest.approx(float(near), rel=0.02)
+        assert float(model(**stored).loss) == pytest.approx(float(model(**fresh).loss), rel=0.05)
+
+
+def test_mutes_are_applied_when_reading(encoded):
+    _, processor, media, opener, _ = encoded
+    opened = processor.with_opener(opener).open(media[0].muted("audio"))
+    assert set(opened.streams) == {"video"} and opened.reports["audio"].reason == "muted on request"
+
+
+def test_encoding_goes_on_where_it_stopped(toy, tmp_path, monkeypatch):
+    model, processor = toy
+    media = [video(seed=i) for i in range(5)]
+    opener = stored_opener(processor, model, tmp_path)
+
+    def broken(steps):
+        for n, step in enumerate(steps):
+            if n == 2:
+                raise KeyboardInterrupt
+            yield step
+
+    with pytest.raises(KeyboardInterrupt):
+        encode_all(model, processor, media, opener, batch_size=2, progress=broken)
+    again = stored_opener(processor, model, tmp_path)
+    assert len(again.stores["video"]) == 4
+    opened = []
+    open_clip = processor.opener.open
+    monkeypatch.setattr(processor.opener, "open", lambda m: opened.append(m) or open_clip(m))
+    assert encode_all(model, processor, media, again, batch_size=2) == 1
+    assert opened == media[4:]
+    assert encode_all(model, processor, media, again) == 0
+
+
+def test_a_bad_clip_keeps_what_came_before(toy, tmp_path):
+    model, processor = toy
+    media = [video(seed=1), video(seed=2), video(picture=False, sound=False)]
+    opener = stored_opener(processor, model, tmp_path)
+    with pytest.raises(MediaError, match="no stream of the model"):
+        encode_all(model, processor, media, opener, batch_size=2)
+    assert len(stored_opener(processor, model, tmp_path).stores["audio"]) == 2
+
+
+def test_what_was_never_encoded_is_refused(encoded):
+    _, processor, _, opener, folder = encoded
+    with pytest.raises(DatasetError, match="encode the data first"):
+        processor.with_opener(opener).open(video(seed=99))
+    assert {p.name.split("-")[0] for p in folder.iterdir()} == {"video", "audio"}
+    assert all(json.loads(p.read_text())["keys"] for p in folder.rglob("*.json"))

@@ -1,0 +1,148 @@
+"""Each recipe runs end to end at toy size, is skipped when it is done, and the chain's result loads and answers."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from unifusion import catalog, share
+from unifusion.errors import ConfigError
+
+TOY = {
+    "tokenizer": ["--vocabulary", "420", "--clips", "60"],
+    "align": [
+        "--clips",
+        "16",
+        "--val-clips",
+        "8",
+        "--steps",
+        "2",
+        "--batch-size",
+        "4",
+        "--video-width",
+        "32",
+        "--audio-width",
+        "32",
+        "--video-layers",
+        "1",
+        "--audio-layers",
+        "1",
+        "--render-workers",
+        "1",
+        "--size-px",
+        "32",
+    ],
+    "language": ["--n-clips", "16", "--steps", "2", "--batch-size", "4", "--width", "32", "--layers", "1", "--heads", "2"],
+    "adapt": ["--steps", "2", "--batch-size", "4", "--adapter-width", "32", "--adapter-layers", "1"],
+    "instruct": ["--steps", "2", "--batch-size", "4", "--adapter-width", "32", "--adapter-layers", "1"],
+}
+
+
+def recipe(name):
+    """The recipe's own names."""
+    return runpy.run_path(str(share.folder("train") / f"{name}.py"))
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """All stages at toy size, in the order of the shipped chain."""
+    run = tmp_path_factory.mktemp("run")
+    paths = {
+        "tokenizer": [],
+        "align": ["--tokenizer", f"{run}/tokenizer"],
+        "language": ["--tokenizer", f"{run}/tokenizer", "--clips", f"{run}/align.clips"],
+        "adapt": ["--language", f"{run}/language", "--encoders", f"{run}/align", "--clips", f"{run}/align.clips"],
+        "instruct": [
+            "--language",
+            f"{run}/language",
+            "--encoders",
+            f"{run}/align",
+            "--clips",
+            f"{run}/align.clips",
+            "--start",
+            f"{run}/adapt",
+        ],
+    }
+    for name, flags in paths.items():
+        recipe(name)["main"](["--out", f"{run}/{name}", *flags, *TOY[name]])
+    return run, paths
+
+
+def test_every_stage_of_the_chain_is_a_listed_recipe():
+    assert set(TOY) | {"tiny"} <= set(catalog.names("recipes"))
+
+
+def test_stages_leave_what_the_next_needs_and_their_choices(chain):
+    run, _ = chain
+    for name in TOY:
+        done = json.loads((run / f"{name}.done.json").read_text())
+        assert done["choices"]["out"] == f"{run}/{name}" and done["seconds"] > 0
+    for name in ("language", "align", "adapt", "instruct"):
+        assert len((run / name / "loss.csv").read_text().splitlines()) >= 1
+    assert json.loads((run / "align" / "metrics.json").read_text())["video_mean_average_precision"] > 0
+
+
+def test_a_finished_stage_is_skipped_and_other_choices_are_refused(chain):
+    run, paths = chain
+    before = (run / "adapt" / "weights.safetensors").stat().st_mtime_ns
+    recipe("adapt")["main"](["--out", f"{run}/adapt", *paths["adapt"], *TOY["adapt"]])
+    assert (run / "adapt" / "weights.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="seed differ"):
+        recipe("adapt")["main"](["--out", f"{run}/adapt", *paths["adapt"], *TOY["adapt"], "--seed", "1"])
+
+
+def test_features_are_encoded_once(chain, monkeypatch):
+    run, paths = chain
+    import unifusion.models.chat as chat
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a stored clip was encoded again")
+
+    original = chat.UniFusionForConditionalGeneration.features
+    monkeypatch.setattr(
+        chat.UniFusionForConditionalGeneration, "features", lambda self, s, b: original(self, s, b) if "tokens" in b else refuse()
+    )
+    recipe("instruct")["main"](["--out", f"{run}/again", *paths["instruct"], *TOY["instruct"]])
+
+
+def test_frozen_parts_do_not_move(chain):
+    run, _ = chain
+    from unifusion.encoders.encoder import weights_hash
+    from unifusion.training.chat import aligned_specs, assemble
+
+    specs = aligned_specs(run / "align", {"video": ("windowed_qformer", 4), "audio": ("windowed_qformer", 4)}, 32, 1)
+    first, _ = assemble(run / "language", specs, run / "align", run / "adapt")
+    last, _ = assemble(run / "language", specs, run / "align", run / "instruct")
+    assert weights_hash(first.encoders) == weights_hash(last.encoders)
+    assert weights_hash(first.adapters) != weights_hash(last.adapters)
+    assert weights_hash(first.language_model) != weights_hash(last.language_model)
+
+
+def test_release_writes_a_checkpoint_that_loads_and_answers(chain, tmp_path):
+    run, _ = chain
+    from unifusion.conversation import Media
+    from unifusion.engine import Engine
+    from unifusion.evaluation.release import release
+    from unifusion.training.chat import aligned_specs
+
+    specs = aligned_specs(run / "align", {"video": ("windowed_qformer", 4), "audio": ("windowed_qformer", 4)}, 32, 1)
+    provenance = release(run, specs, tmp_path / "toy-chat", questions=6)
+    assert set(provenance["stages"]) == set(TOY)
+    card = (tmp_path / "toy-chat" / "README.md").read_text()
+    assert "6 questions" in card and "picture muted" in card
+    session = Engine.from_pretrained(tmp_path / "toy-chat").session()
+    report = session.add(Media(kind="video", source="clip-world://5/3?size=32"))
+    assert report.streams["video"].present
+    session.ask("What colour is the circle?", max_new_tokens=4)
+    assert session.answer is not None and "total_s" in session.answer.timing
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in Path(share.folder("train")).glob("*.py")))
+def test_help_lists_every_choice(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        recipe(name)["main"](["--help"])
+    assert ended.value.code == 0
+    assert "--seed" in capsys.readouterr().out

@@ -1,0 +1,50 @@
+"""Choices: flags, files, types, unknown names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from unifusion.errors import ConfigError
+from unifusion.training.choices import as_dict, parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """A recipe's choices."""
+
+    out: str = "runs/x"
+    steps: int = 10
+    rate: float = 1e-3
+    fast: bool = False
+    names: tuple[str, ...] = ()
+    limit: int | None = None
+
+
+def test_flags_are_typed():
+    got = parse(Choices, ["--steps", "7", "--rate", "2e-4", "--fast", "yes", "--names", "a,b", "--limit", "3"])
+    assert got == Choices(steps=7, rate=2e-4, fast=True, names=("a", "b"), limit=3)
+
+
+def test_a_file_is_read_and_flags_win(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("steps: 5\nfast: false\nlimit: none\n")
+    assert parse(Choices, ["--config", str(path), "--steps", "6"]) == Choices(steps=6)
+
+
+@pytest.mark.parametrize("argv", [["--stepz", "3"], ["--steps", "many"], ["--fast", "perhaps"]])
+def test_wrong_choices_name_the_key(argv):
+    with pytest.raises(ConfigError, match=r"steps|fast"):
+        parse(Choices, argv)
+
+
+def test_an_unknown_key_of_a_file_is_refused(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("stepps: 5\n")
+    with pytest.raises(ConfigError, match="did you mean"):
+        parse(Choices, ["--config", str(path)])
+
+
+def test_what_is_saved_is_plain():
+    assert as_dict(Choices(names=("a",)))["names"] == ["a"]

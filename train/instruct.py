@@ -1,0 +1,64 @@
+"""Stage 5: adapters and language model on questions of every family, in many words, with streams muted now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unifusion.training.chat import aligned_specs, train_chat
+from unifusion.training.choices import parse
+from unifusion.training.clip_cache import ClipCache
+from unifusion.training.fit import FitChoices
+from unifusion.training.stage import stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Instruction tuning of the small model: full, since it is small; the adapters' shape must be that of stage adapt."""
+
+    out: str = "runs/tiny/instruct"
+    start: str = "runs/tiny/adapt"
+    language: str = "runs/tiny/language"
+    encoders: str = "runs/tiny/align"
+    clips: str = "runs/tiny/align.clips"
+    n_clips: int = 7_000
+    video_adapter: str = "windowed_qformer"
+    audio_adapter: str = "windowed_qformer"
+    video_queries: int = 4
+    audio_queries: int = 4
+    adapter_width: int = 192
+    adapter_layers: int = 2
+    steps: int = 1800
+    batch_size: int = 12
+    per_clip: int = 7
+    mute: float = 0.15
+    template: float = 0.3
+    chat: float = 0.15
+    learning_rate: float = 1e-3
+    save_every: int = 200
+    seed: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train it."""
+    c = parse(Choices, argv, prog="unifusion train instruct")
+    with stage(c.out, c) as todo:
+        if todo:
+            specs = aligned_specs(
+                c.encoders,
+                {"video": (c.video_adapter, c.video_queries), "audio": (c.audio_adapter, c.audio_queries)},
+                c.adapter_width,
+                c.adapter_layers,
+            )
+            fitting = FitChoices(
+                steps=c.steps, batch_size=c.batch_size, learning_rate=c.learning_rate, save_every=c.save_every, seed=c.seed
+            )
+            train_chat(
+                c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=fitting, mode="questions", start=c.start,
+                parts={"adapters": True, "language_model": True},
+                talks={"per_clip": c.per_clip, "mute": c.mute, "template": c.template, "chat": c.chat},
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Stage 2: the small language model from nothing, on clips read out in words and questions about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unifusion.training.chat import TinyLlama, train_language
+from unifusion.training.choices import parse
+from unifusion.training.clip_cache import ClipCache
+from unifusion.training.fit import FitChoices
+from unifusion.training.stage import stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """A Llama of about 3 million weights."""
+
+    out: str = "runs/tiny/language"
+    tokenizer: str = "runs/tiny/tokenizer"
+    clips: str = "runs/tiny/align.clips"
+    n_clips: int = 7_000
+    width: int = 192
+    layers: int = 6
+    heads: int = 6
+    steps: int = 900
+    batch_size: int = 12
+    per_clip: int = 6
+    learning_rate: float = 2e-3
+    save_every: int = 200
+    seed: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train it."""
+    c = parse(Choices, argv, prog="unifusion train language")
+    with stage(c.out, c) as todo:
+        if todo:
+            cache = ClipCache(c.clips, limit=c.n_clips)
+            fitting = FitChoices(
+                steps=c.steps, batch_size=c.batch_size, learning_rate=c.learning_rate, save_every=c.save_every, seed=c.seed
+            )
+            train_language(
+                TinyLlama(width=c.width, layers=c.layers, heads=c.heads), c.tokenizer, cache, c.out, choices=fitting, per_clip=c.per_clip
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""All stages of the shipped model, one after the other, each resumed or skipped: what `make tiny` runs."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unifusion.evaluation.release import release
+from unifusion.training.chat import aligned_specs
+from unifusion.training.choices import parse
+from unifusion.training.stage import stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """The whole chain. Stages take their own defaults; these few are shared by several."""
+
+    run: str = "runs/tiny"
+    out: str = "checkpoints/tiny-chat"
+    clips: int = 7_000
+    align_steps: int = 450
+    language_steps: int = 300
+    adapt_steps: int = 120
+    instruct_steps: int = 550
+    questions: int = 1000
+    seed: int = 0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train what is not trained yet, then measure and save."""
+    c = parse(Choices, argv, prog="unifusion train tiny")
+    r, seed = c.run, ["--seed", str(c.seed)]
+    run("tokenizer", ["--out", f"{r}/tokenizer", *seed])
+    run("align", ["--out", f"{r}/align", "--tokenizer", f"{r}/tokenizer", "--clips", str(c.clips), "--steps", str(c.align_steps), *seed])
+    clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
+    run("language", ["--out", f"{r}/language", "--tokenizer", f"{r}/tokenizer", "--steps", str(c.language_steps), *clips])
+    shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]
+    run("adapt", ["--out", f"{r}/adapt", "--steps", str(c.adapt_steps), *shared])
+    instruct = run("instruct", ["--out", f"{r}/instruct", "--start", f"{r}/adapt", "--steps", str(c.instruct_steps), *shared])
+    with stage(f"{r}/release", c) as todo:
+        if todo:
+            specs = aligned_specs(
+                f"{r}/align",
+                {"video": (instruct.video_adapter, instruct.video_queries), "audio": (instruct.audio_adapter, instruct.audio_queries)},
+                instruct.adapter_width,
+                instruct.adapter_layers,
+            )
+            release(r, specs, c.out, questions=c.questions)
+
+
+def run(name: str, argv: Sequence[str]) -> Any:
+    """Run one recipe of this folder; returns its choices."""
+    recipe = runpy.run_path(str(Path(__file__).with_name(f"{name}.py")))
+    recipe["main"](argv)
+    return recipe["Choices"]()
+
+
+if __name__ == "__main__":
+    main()

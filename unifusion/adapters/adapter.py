@@ -1,0 +1,83 @@
+"""The contract of an adapter: features in, tokens at the language model's width out, times kept."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from unifusion.batch import Features
+
+__all__ = ["Adapter", "whole_clip_times"]
+
+
+def whole_clip_times(times_S: Tensor, mask_S: Tensor, n_tokens: int) -> Tensor:
+    """Return the centre of an item's real tokens `n_tokens` times (Q,) float32; empty when it has none."""
+    real = times_S[mask_S].float()
+    if not len(real):
+        return real
+    return ((real.min() + real.max()) / 2).repeat(n_tokens)
+
+
+class Adapter(nn.Module):
+    """Turns `Features` of an encoder into `Features` at the language model's width.
+
+    How many tokens come out, and when they lie, is a pure function of the features' times and mask: `token_times`. The
+    processor calls it without weights to lay out placeholders; `forward` must give exactly that many, in that order.
+
+    Args:
+        in_width: D of the features that come in.
+        out_width: D of the language model's embeddings.
+        config: this adapter's own choices.
+    """
+
+    @dataclass(kw_only=True)
+    class Config:
+        """Choices of the adapter; subclasses add fields. Plain numbers and strings, written to config.json."""
+
+    windowed: ClassVar[bool] = True
+    """False: the tokens stand for the whole clip; they are laid out in one block before the first window."""
+
+    def __init__(self, in_width: int, out_width: int, config: Any) -> None:
+        super().__init__()
+        self.in_width, self.out_width, self.config = in_width, out_width, config
+
+    @classmethod
+    @abstractmethod
+    def tiny(cls) -> Any:
+        """Return a Config of a few thousand weights, for tests and documentation."""
+
+    @classmethod
+    @abstractmethod
+    def token_times(cls, config: Any, times_S: Tensor, mask_S: Tensor) -> Tensor:
+        """Return the times (Q,) float32 of the tokens that `forward` gives for one item's feature times and mask.
+
+        Ascending within the item. For an adapter that is not `windowed`, the centre of the clip, Q times.
+        """
+
+    @classmethod
+    def n_tokens(cls, config: Any, times_S: Tensor, mask_S: Tensor) -> int:
+        """Tokens that one item becomes."""
+        return len(cls.token_times(config, times_S, mask_S))
+
+    @abstractmethod
+    def forward(self, features: Features) -> Features:
+        """Map features (B, S, in_width) to tokens (B, Q, out_width) with mask (B, Q) and times (B, Q).
+
+        Real tokens of item b are exactly `token_times(config, times[b], mask[b])`, in that order, before any padding.
+        """
+
+    def output_times(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Return (times_BQ, mask_BQ) of the output, padded to the longest item."""
+        rows = [self.token_times(self.config, t, m) for t, m in zip(features.times_BS.cpu(), features.mask_BS.cpu(), strict=True)]
+        longest = max((len(r) for r in rows), default=0)
+        times = torch.zeros(len(rows), longest)
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            times[i, : len(row)] = row
+            mask[i, : len(row)] = True
+        device = features.tokens_BSD.device
+        return times.to(device), mask.to(device)

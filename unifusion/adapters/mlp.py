@@ -1,0 +1,48 @@
+"""LayerNorm, Linear, GELU, Linear: LLaVA-1.5's mlp2x_gelu (Liu et al., "Improved Baselines with Visual Instruction Tuning", 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unifusion.adapters.adapter import Adapter
+from unifusion.batch import Features
+from unifusion.layers import MLP, pool_in_time
+
+__all__ = ["Mlp"]
+
+
+class Mlp(Adapter):
+    """Each real feature, or the mean of each `stride` of them, becomes one token through a small MLP."""
+
+    @dataclass(kw_only=True)
+    class Config(Adapter.Config):
+        """`hidden=0` is the language model's width, as LLaVA; `norm=False` leaves out the LayerNorm, as LLaVA."""
+
+        stride: int = 1
+        hidden: int = 0
+        norm: bool = True
+
+    def __init__(self, in_width: int, out_width: int, config: Config) -> None:
+        super().__init__(in_width, out_width, config)
+        self.norm = nn.LayerNorm(in_width) if config.norm else nn.Identity()
+        self.projection = MLP(in_width, config.hidden or out_width, out_width)
+
+    @classmethod
+    def tiny(cls) -> Config:
+        """One token a feature, 16 hidden units."""
+        return cls.Config(hidden=16)
+
+    @classmethod
+    def token_times(cls, config: Config, times_S: Tensor, mask_S: Tensor) -> Tensor:
+        """Return the (mean) times (Q,) of the real features, Q = ceil(real / stride)."""
+        nothing = torch.zeros(1, len(times_S), 0)
+        return pool_in_time(Features(tokens_BSD=nothing, mask_BS=mask_S[None], times_BS=times_S[None]), config.stride).times_BS[0]
+
+    def forward(self, features: Features) -> Features:
+        """Map features (B, S, in_width) to tokens (B, Q, out_width) with mask (B, Q) and times (B, Q)."""
+        pooled = pool_in_time(features, self.config.stride, next(self.projection.parameters()).dtype)
+        tokens_BQD = self.projection(self.norm(pooled.tokens_BSD)) * pooled.mask_BS[..., None]
+        return Features(tokens_BSD=tokens_BQD, mask_BS=pooled.mask_BS, times_BS=pooled.times_BS)

@@ -1,0 +1,401 @@
+"""Saving and loading by one contract: one folder, safetensors and JSON only, strict, atomic.
+
+`config.json` (stems only), `model*.safetensors` (what was trained, or everything with `self_contained`), `adapter_config.json` and
+`adapter_model.safetensors` when LoRA was used, tokenizer, `processor_config.json`, `chat_template.jinja`, `generation_config.json`,
+`provenance.json`, `README.md`. Frozen backbones with a source are referenced by name and revision.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from unifusion.errors import CheckpointError, UniFusionError
+from unifusion.processor.streams import stems_only
+from unifusion.share import resolve_checkpoint
+
+if TYPE_CHECKING:
+    from unifusion.models.chat import UniFusionForConditionalGeneration
+    from unifusion.processor import UniFusionProcessor
+
+__all__ = ["atomic_folder", "finish_loading", "load", "merge", "save", "sweep"]
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_SHARD_BYTES = 15 * 1000**2
+_LORA = "adapter_model.safetensors"
+_CODE_KEYS = ("auto_map", "trust_remote_code", "custom_generate", "custom_pipelines")
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `target`; when the block ends well it is synced to disk and takes `target`'s place.
+
+    A crash leaves either the old folder or the new one, and perhaps a `.tmp` folder that `sweep` removes; between the two renames the
+    old one has another name for an instant, under which `load` and `sweep` find it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".tmp", dir=target.parent))
+    try:
+        yield work
+        mask = os.umask(0)
+        os.umask(mask)
+        work.chmod(0o777 & ~mask)  # mkdtemp makes it private
+        for path in [*work.rglob("*"), work]:
+            if path.is_file():
+                path.chmod(0o666 & ~mask)  # safetensors writes through a private temporary file
+            _sync(path)
+        old = _aside(target)
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(target, old)
+        os.replace(work, target)
+        _sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _aside(target: Path) -> Path:
+    """The name under which the old folder waits while the new one takes its place."""
+    return target.with_name(f".{target.name}-old.tmp")
+
+
+def sweep(parent: Path) -> list[Path]:
+    """Remove what interrupted saves left in `parent`; an old folder whose replacement never came is put back."""
+    removed = []
+    for litter in parent.glob(".*.tmp"):
+        if litter.name.endswith("-old.tmp"):
+            target = parent / litter.name[1 : -len("-old.tmp")]
+            if not target.exists():
+                os.replace(litter, target)
+                continue
+        shutil.rmtree(litter, ignore_errors=True)
+        removed.append(litter)
+    return removed
+
+
+def save(
+    model: UniFusionForConditionalGeneration, processor: UniFusionProcessor, folder: str | Path, *, provenance: Mapping[str, Any],
+    card: str = "", self_contained: bool = False, dtype: torch.dtype | None = None,
+) -> Path:  # fmt: skip
+    """Write a checkpoint.
+
+    Args:
+        model: LoRA layers added by `add_adapter` go to their own file, in peft's format.
+        processor: written beside it.
+        folder: replaced as a whole, atomically.
+        provenance: recipe with every resolved choice, data hashes, git commit, metrics, seed.
+        card: README.md.
+        self_contained: store frozen backbones too; without it those that have a source are left out and referenced.
+        dtype: store floating tensors in this type (they are computed in fp32 after loading all the same).
+
+    Raises:
+        CheckpointError: a stream names user code by a dotted path, or a weight is not finite.
+    """
+    target = Path(folder)
+    for name, spec in model.specs.items():
+        if ":" in spec.encoder or ":" in spec.adapter:
+            raise CheckpointError(
+                f"stream {name!r} uses {spec.encoder} / {spec.adapter}; a checkpoint may name catalog entries only;",
+                remedy="put the class into unifusion/encoders or unifusion/adapters.",
+            )
+    lora = {k: v for k, v in model.state_dict().items() if "lora_" in k}
+    model.config.absent = [] if self_contained else _absent_parts(model)
+    tensors = _own_tensors(model, model.config.absent, dtype)
+    with atomic_folder(target) as work:
+        model.config.architectures = [type(model).__name__]
+        model.config.dtype = model.dtype  # what it is computed in, whatever it is stored in
+        model.config.save_pretrained(work)
+        model.generation_config.save_pretrained(work)
+        processor.save_pretrained(work)
+        _save_shards(tensors, work)
+        if lora:
+            _save_lora(model, work)
+        (work / "provenance.json").write_text(json.dumps(provenance, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+        (work / "README.md").write_text(card or f"# {target.name}\n", encoding="utf-8")
+    return target
+
+
+def _absent_parts(model: UniFusionForConditionalGeneration) -> list[str]:
+    """Parts that are frozen and can be had from their source again."""
+    absent = [
+        f"encoders.{n}" for n, s in model.specs.items()
+        if s.encoder_choices.source is not None and not any(p.requires_grad for p in model.encoders[n].parameters())
+    ]  # fmt: skip
+    if model.config.text_source is not None and not any(
+        p.requires_grad for n, p in model.language_model.named_parameters() if "lora_" not in n
+    ):
+        absent.append("language_model")
+    return absent
+
+
+def _own_tensors(model: UniFusionForConditionalGeneration, absent: list[str], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """What goes into model.safetensors: no LoRA, no absent part, no second name of a tied weight."""
+    tied = set(getattr(model, "all_tied_weights_keys", {}) or {})
+    out: dict[str, torch.Tensor] = {}
+    for key, value in model.state_dict().items():
+        plain = key.replace(".base_layer.", ".")
+        if "lora_" in key or plain in tied or any(plain.startswith(part + ".") for part in absent):
+            continue
+        tensor = value.detach().cpu().contiguous()
+        tensor = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor.clone()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"the weight {plain!r} is not finite in {tensor.dtype}; nothing was written;",
+                remedy="load the last good checkpoint, or store it in float32.",
+            )
+        out[plain] = tensor
+    return out
+
+
+def _save_shards(tensors: Mapping[str, torch.Tensor], work: Path) -> None:
+    """Write model.safetensors, or shards of at most 15 MB and their index when it is larger than one."""
+    shards: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for key, tensor in tensors.items():
+        if size and size + tensor.nbytes > _SHARD_BYTES:
+            shards.append({})
+            size = 0
+        shards[-1][key] = tensor
+        size += tensor.nbytes
+    names = (
+        ["model.safetensors"] if len(shards) == 1 else [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    )
+    for name, shard in zip(names, shards, strict=True):
+        save_file(shard, work / name, metadata={"format": "pt"})
+    if len(shards) > 1:
+        index = {k: n for n, shard in zip(names, shards, strict=True) for k in shard}
+        total = sum(t.nbytes for t in tensors.values())
+        (work / "model.safetensors.index.json").write_text(
+            json.dumps({"metadata": {"total_size": total}, "weight_map": index}, indent=1), encoding="utf-8"
+        )
+
+
+def _save_lora(model: UniFusionForConditionalGeneration, work: Path) -> None:
+    """Write LoRA weights in peft's own format, keys prefixed as peft does."""
+    from peft import get_peft_model_state_dict
+
+    name = model.active_adapters()[0]
+    state = {f"base_model.model.{k}": v.detach().cpu().contiguous() for k, v in get_peft_model_state_dict(model, adapter_name=name).items()}
+    save_file(state, work / _LORA, metadata={"format": "pt"})
+    model.peft_config[name].save_pretrained(work)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse what would run code or is not there, before anything is opened.
+
+    Raises:
+        CheckpointError: no config.json, pickled weights without safetensors, code named by a config, or a dotted path.
+    """
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} holds no config.json;", remedy="name a folder that unifusion saved.")
+    for name in ("config.json", "processor_config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json"):
+        if (folder / name).is_file():
+            raw = _read_json(folder / name)
+            _refuse_code(raw, folder / name)
+            stems_only(raw.get("streams"), str(folder / name))
+        if name == "config.json" and raw.get("model_type") != "unifusion":
+            raise CheckpointError(
+                f"{folder / name} describes a {raw.get('model_type')!r} model;", remedy="name a folder that unifusion saved."
+            )
+    weights = [(folder, "model*.safetensors")]
+    if (folder / "adapter_config.json").is_file():
+        weights.append((folder, _LORA))
+    for where, pattern in weights:
+        if not any(where.glob(pattern)):
+            pickled = next((p for kind in _PICKLES for p in sorted(where.glob(kind))), None)
+            found = f"no {pattern}, only {pickled.name}, a pickle, which could run code" if pickled else f"no {pattern}"
+            raise CheckpointError(
+                f"{folder} holds {found};",
+                remedy="convert it with safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'model.safetensors').",
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error};", remedy="copy the checkpoint again.") from error
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path} holds a {type(raw).__name__}, wanted keys and values;", remedy="copy the checkpoint again.")
+    return raw
+
+
+def _refuse_code(raw: Any, path: Path) -> None:
+    """Refuse keys, at any depth, by which transformers would fetch or run code."""
+    for value in raw.values() if isinstance(raw, dict) else raw if isinstance(raw, list) else ():
+        _refuse_code(value, path)
+    if not isinstance(raw, dict):
+        return
+    for key, value in raw.items():
+        kernel = "attn_implementation" in key and "/" in json.dumps(value)
+        if value and (key in _CODE_KEYS or kernel):
+            raise CheckpointError(
+                f"{path} names code to run ({key}: {json.dumps(value)[:80]});",
+                remedy="remove the key; unifusion runs no code from a checkpoint.",
+            )
+
+
+def finish_loading(model: UniFusionForConditionalGeneration, info: Mapping[str, Any], where: Any) -> None:
+    """Check what `from_pretrained` found, and fetch the parts that a checkpoint references by source.
+
+    Raises:
+        CheckpointError: keys are missing, unknown or of another shape; lists them.
+    """
+    absent = tuple(f"{p}." for p in model.config.absent or [])
+    tied = set(getattr(model, "all_tied_weights_keys", {}) or {})
+    missing = sorted(k for k in info.get("missing_keys", ()) if k not in tied and not k.startswith(absent or ("\0",)) and "lora_" not in k)
+    unknown = sorted(info.get("unexpected_keys", ()))
+    wrong = sorted(f"{key} is {tuple(found)}, wanted {tuple(wanted)}" for key, found, wanted in info.get("mismatched_keys", ()))
+    if missing or unknown or wrong:
+        text = "; ".join(
+            f"{label}: {', '.join(keys[:8])}{' ..' if len(keys) > 8 else ''}"
+            for label, keys in (("missing", missing), ("unknown", unknown), ("shape differs", wrong))
+            if keys
+        )
+        raise CheckpointError(
+            f"{where} does not fit its config ({text});", remedy="load it with the version of unifusion that saved it, or convert it."
+        )
+    for part in model.config.absent or []:
+        _fetch(model, part)
+
+
+def _fetch(model: UniFusionForConditionalGeneration, part: str) -> None:
+    """Load one referenced part from its source."""
+    from transformers import AutoModelForCausalLM
+
+    from unifusion.models.build import grow_embeddings
+
+    kind, _, name = part.partition(".")
+    known = {f"encoders.{n}": s.encoder_choices.source for n, s in model.specs.items()} | {"language_model": model.config.text_source}
+    source = known.get(part)
+    if source is None:
+        raise CheckpointError(
+            f"the config says that {part!r} is stored elsewhere, but names no source of it;", remedy="copy the checkpoint again."
+        )
+    try:
+        if kind == "language_model":
+            fresh = AutoModelForCausalLM.from_pretrained(
+                source, revision=model.config.text_revision, dtype=model.dtype, use_safetensors=True, trust_remote_code=False
+            )
+            grow_embeddings(fresh, model.config.text_config.vocab_size)
+            state = fresh.state_dict()
+            own = {
+                k.replace(".base_layer.", "."): v for k, v in model.language_model.state_dict(keep_vars=True).items() if "lora_" not in k
+            }
+            with torch.no_grad():
+                for key, value in own.items():
+                    value.copy_(state[key])
+        else:
+            spec = model.specs[name]
+            model.encoders[name] = spec.encoder_class.build(spec.encoder_choices, load_weights=True).to(model.device).eval()
+    except (OSError, KeyError, ValueError, RuntimeError, UniFusionError) as error:
+        raise CheckpointError(
+            f"the part {part!r} comes from {source!r}, which cannot be loaded: {error};",
+            remedy="make it available, or save with --self-contained.",
+        ) from error
+
+
+def load(
+    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[UniFusionForConditionalGeneration, UniFusionProcessor]:
+    """Load a model and its processor from a folder or the name of a shipped checkpoint.
+
+    Raises:
+        CheckpointError: the folder is not a checkpoint of ours or does not fit.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    from unifusion.models.chat import UniFusionForConditionalGeneration
+    from unifusion.processor import UniFusionProcessor
+
+    path = resolve_checkpoint(folder)
+    if not path.is_dir() and _aside(path).is_dir():
+        path = _aside(path)  # a save was cut off between its two renames
+    if not path.is_dir():
+        raise CheckpointError(f"no checkpoint folder {str(folder)!r};", remedy="`unifusion list checkpoints` shows those that ship.")
+    check_folder(path)
+    bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        model = UniFusionForConditionalGeneration.from_pretrained(path, dtype=dtype)
+        processor = UniFusionProcessor.from_pretrained(path)
+    except UniFusionError:
+        raise
+    except Exception as error:  # tokenizers and safetensors raise plain Exceptions for broken files
+        raise CheckpointError(
+            f"{path} cannot be loaded: {error};", remedy="copy it again, or load it with the version that saved it."
+        ) from error
+    finally:
+        if bar:
+            transformers_logging.enable_progress_bar()
+    return model.to(device).eval(), processor
+
+
+def merge(folder: str | Path, out: str | Path) -> Path:
+    """Fold LoRA into the weights it adapts and save; refused unless the logits stay equal.
+
+    Raises:
+        CheckpointError: there is no LoRA to merge, or logits differ by more than 1e-4.
+    """
+    model, processor = load(folder)
+    if not getattr(model, "_hf_peft_config_loaded", False):
+        raise CheckpointError(f"{folder} holds no LoRA weights;", remedy="nothing needs to be merged.")
+    ids = torch.arange(16)[None] % len(processor.tokenizer)
+    with torch.no_grad():
+        before = model.language_model(input_ids=ids).logits
+        _merge_layers(model)
+        after = model.language_model(input_ids=ids).logits
+    difference = float((before - after).abs().max())
+    if difference > 1e-4:
+        raise CheckpointError(f"merged logits differ by {difference:.2e}; nothing was saved;", remedy="merge in fp32 and report this.")
+    provenance = json.loads((resolve_checkpoint(folder) / "provenance.json").read_text(encoding="utf-8"))
+    return save(
+        model,
+        processor,
+        out,
+        provenance={**provenance, "merged_from": str(folder), "merge_max_difference": difference},
+        self_contained=True,
+    )
+
+
+def _merge_layers(model: UniFusionForConditionalGeneration) -> None:
+    """Replace every LoRA layer by its merged base layer."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+            parent_name, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent_name), child, module.get_base_layer())
+    model._hf_peft_config_loaded = False
+
+
+def weights_info(folder: str | Path) -> dict[str, int]:
+    """Bytes and parameters of a checkpoint's safetensors, without loading them."""
+    total = parameters = 0
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        total += path.stat().st_size
+        with safe_open(path, framework="pt") as file:
+            parameters += sum(int(torch.tensor(file.get_slice(k).get_shape()).prod()) for k in file.keys())
+    return {"bytes": total, "parameters": parameters}

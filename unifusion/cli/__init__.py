@@ -1,0 +1,62 @@
+"""The command line: `unifusion chat | emotion | predict | train | list | copy | doctor | data | demo | merge`.
+
+Each command is one file of this package and imports what it needs when it runs, so `unifusion --help` costs no torch.
+
+Exit codes: 0 fine, 1 something else failed, 2 wrong usage, 3 bad media, 4 bad checkpoint, 130 interrupted. A mistake of the user or
+of a file is one line on stderr with the remedy; a crash (our mistake) keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: words after `unifusion`; None takes those of the process.
+    """
+    import typer
+
+    from unifusion.cli.app import app
+    from unifusion.errors import UniFusionError
+
+    _speak_utf8()
+    command = typer.main.get_command(app)
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        return int(command.main(args=words, prog_name="unifusion", standalone_mode=False) or 0)
+    except UniFusionError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _fail(f"{error.format_message().rstrip('.')}. See: {_help_of(error)}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted.", 130)
+    except BrokenPipeError:
+        # The reader (head, less) went away; silence the flush at exit as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _fail(message: str, code: int) -> int:
+    """Print one line on stderr and return the exit code."""
+    print(f"unifusion: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _help_of(error: Exception) -> str:
+    """The help command that explains the command in which a usage error arose."""
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context is not None else 'unifusion'} --help"
+
+
+def _speak_utf8() -> None:
+    """Never fail on a character that the terminal cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,109 @@
+"""What several commands share: options, media from what a person typed, the engine, JSON on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unifusion.limits import Limits
+
+if TYPE_CHECKING:
+    from unifusion.conversation import Media
+    from unifusion.engine import Engine
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Clips",
+    "End",
+    "Isolate",
+    "Json",
+    "Lenient",
+    "Model",
+    "NoPicture",
+    "NoSound",
+    "Start",
+    "load_engine",
+    "note",
+    "open_media",
+    "print_json",
+    "quiet_stdout",
+    "visible",
+]
+
+DEFAULT_MODEL = "checkpoints/tiny-chat"
+"""The model that ships with the project; found from any working directory."""
+
+Clips = Annotated[list[str], typer.Argument(metavar="CLIP..", help="Video, sound or picture files.", show_default=False)]
+Model = Annotated[str, typer.Option("--model", metavar="DIR", help="Folder of a checkpoint, one that ships, or a name on the hub.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines, nothing else, on stdout.")]
+Start = Annotated[float | None, typer.Option("--start", metavar="S", min=0.0, help="Second of the clip to begin at.", show_default=False)]
+End = Annotated[float | None, typer.Option("--end", metavar="S", min=0.0, help="Second of the clip to end at.", show_default=False)]
+NoPicture = Annotated[bool, typer.Option("--no-picture", help="Leave the picture out.")]
+NoSound = Annotated[bool, typer.Option("--no-sound", help="Leave the sound out.")]
+Isolate = Annotated[bool, typer.Option("--isolate", help="Decode in a child process with limits of time and memory.")]
+Lenient = Annotated[bool, typer.Option("--lenient", help="Take what can be read of a damaged file; the report says so.")]
+
+
+def open_media(
+    clips: Sequence[str], *, start_s: float | None = None, end_s: float | None = None, no_picture: bool = False, no_sound: bool = False
+) -> list[Media]:
+    """Return one Media for each file that a person named; what it is follows from its content, not from its name.
+
+    Raises:
+        typer.BadParameter: the span is empty, or both streams are left out.
+        MediaError: a file is missing or its header cannot be read.
+    """
+    from unifusion.conversation import Media
+    from unifusion.evaluation.manifest import kind_of
+
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise typer.BadParameter(f"--end {end_s:g} must come after --start {start_s or 0.0:g}.")
+    if no_picture and no_sound:
+        raise typer.BadParameter("--no-picture and --no-sound together leave nothing of the clip.")
+    mute = (("video",) if no_picture else ()) + (("audio",) if no_sound else ())
+    return [Media(kind=kind_of(clip), source=clip, start_s=start_s, end_s=end_s, mute=mute) for clip in clips]
+
+
+def load_engine(model: str, *, isolate: bool = False, lenient: bool = False) -> Engine:
+    """Load the engine with the limits that every door shares.
+
+    Raises:
+        CheckpointError: the model cannot be loaded.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    from unifusion.engine import Engine
+
+    logging.disable_progress_bar()
+    return Engine.from_pretrained(model, limits=Limits(), isolate=isolate, strict=not lenient)
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send what libraries print to stderr, so that stdout holds the answer alone."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one object on one line."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def visible(text: str) -> str:
+    """Write control characters out: what a model or a file name says must not steer the terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def note(text: str) -> None:
+    """Say something beside the answer: on stderr, dimmed on a terminal."""
+    text = visible(text)
+    print(typer.style(text, dim=True) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)

@@ -1,0 +1,59 @@
+"""`unifusion predict`: one task over a whole manifest, batched, into a JSONL file that a kill cannot spoil."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unifusion.cli import common
+from unifusion.cli.emotion import Labels, split_labels
+
+__all__ = ["predict"]
+
+Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST.jsonl", help="Lines of id, path (or video, audio, image), question.")]
+TaskName = Annotated[str, typer.Option("--task", help="What to ask of every row; see: unifusion list tasks.")]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT.jsonl", help="Where the answers go, one line per row.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Rows answered at once.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin again instead of going on with OUT.jsonl.")]
+Retry = Annotated[bool, typer.Option("--retry-errors", help="Try the rows again that ended in an error.")]
+NewTokens = Annotated[int, typer.Option("--max-new-tokens", metavar="N", min=1, help="Longest answer in tokens.")]
+Seed = Annotated[int, typer.Option("--seed", help="Picks the phrasing of each question.")]
+
+
+def predict(
+    manifest: Manifest,
+    task: TaskName,
+    out: Out,
+    labels: Labels = None,
+    batch_size: BatchSize = 8,
+    model: common.Model = common.DEFAULT_MODEL,
+    max_new_tokens: NewTokens = 128,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    retry_errors: Retry = False,
+    isolate: common.Isolate = False,
+    lenient: common.Lenient = False,
+) -> None:
+    """Answer a task for every row of a manifest.
+
+    Writes JSON lines with id, answer, label, probabilities and report, or error.
+
+    Killed half-way, the same command goes on where it stopped: no row is lost, none is written twice.
+    """
+    from unifusion import catalog
+    from unifusion.evaluation import predict as work
+
+    rows = work.read_manifest(manifest)
+    asked = catalog.load("tasks", task)(seed=seed, labels=split_labels(labels))
+    run = work.Run(task=task, labels=asked.labels, model=model, seed=seed, max_new_tokens=max_new_tokens)
+    with work.OutFile.open(out, run, overwrite=overwrite, retry_errors=retry_errors) as sink:
+        waiting = [row for row in rows if row.id not in sink.done]
+        if waiting:
+            with common.quiet_stdout():
+                engine = common.load_engine(model, isolate=isolate, lenient=lenient)
+                work.answer_rows(engine, waiting, asked, sink, batch_size=batch_size, max_new_tokens=max_new_tokens)
+        common.note(f"{out}: {len(rows)} rows, {len(rows) - len(waiting)} were there already, {sink.errors} hold an error")
+    if waiting and sink.errors >= len(rows):
+        raise typer.Exit(3)

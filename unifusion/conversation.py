@@ -1,0 +1,118 @@
+"""The types that travel between data, prompts and the processor: Media, Clip, Example, Message, Conversation.
+
+Nothing here decodes or tokenises. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Clip", "Conversation", "Example", "Media", "MediaKind", "Message", "Part", "Role"]
+
+MediaKind = Literal["video", "audio", "image"]
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clip:
+    """What decoding one span gave. A stream that was not found is None, never zeros.
+
+    Times count from the start of the span, so a frame at the span's start has time 0.
+    """
+
+    frames_THWC: np.ndarray | None = None
+    """uint8 RGB pictures, upright."""
+    frame_times_s: np.ndarray | None = None
+    """float64 (T,) presentation times, ascending."""
+    corrupt_T: np.ndarray | None = None
+    """bool (T,): the decoder flagged the frame as damaged (lenient mode only)."""
+    waveform_N: np.ndarray | None = None
+    """float32 mono in [-1, 1]; sample 0 is at `waveform_start_s`."""
+    sampling_rate_hz: int = 16_000
+    waveform_start_s: float = 0.0
+    """Where the sound begins within the span: late sound is not shifted to 0."""
+    duration_s: float = 0.0
+    """Length of the span that was really decoded."""
+    start_s: float = 0.0
+    """Where the span begins in the file."""
+    notes: tuple[str, ...] = ()
+    """What a person should know: cropped, rate reduced, sanitised, damaged .."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Media:
+    """A reference to a span of a clip.
+
+    `kind="video"` means the picture and the sound of the file, whichever are there; `audio` the sound only; `image` a still.
+    """
+
+    kind: MediaKind
+    source: str | Path | bytes | Clip
+    start_s: float | None = None
+    end_s: float | None = None
+    mute: tuple[str, ...] = ()
+    """Modalities ("video", "audio") left out on purpose; the report says so."""
+
+    def muted(self, *modalities: str) -> Media:
+        """Return the same span with further modalities left out."""
+        return replace(self, mute=tuple(dict.fromkeys((*self.mute, *modalities))))
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages and reports."""
+        if isinstance(self.source, str | Path):
+            return str(self.source)
+        return f"<{len(self.source)} bytes>" if isinstance(self.source, bytes) else "<arrays>"
+
+
+Part = str | Media
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One row of a dataset, nothing decoded.
+
+    `texts` are strings a prompt may show (question, caption, transcript, answer); `labels` are the truth a task scores
+    against (label, options, valence, spans ..).
+    """
+
+    id: str
+    media: tuple[Media, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""
+    """Speaker, conversation or source video: splits and intervals never cut through a group."""
+    split: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn. `parts` mixes texts and media in the order they are shown; `supervised` text is trained on."""
+
+    role: Role
+    parts: tuple[Part, ...]
+    supervised: bool = False
+
+    @property
+    def text(self) -> str:
+        """The text parts joined."""
+        return "".join(p for p in self.parts if isinstance(p, str))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """Messages of one example, and the id that errors and reports name."""
+
+    messages: tuple[Message, ...]
+    id: str = ""
+
+    @property
+    def media(self) -> tuple[Media, ...]:
+        """All media in the order they appear."""
+        return tuple(p for m in self.messages for p in m.parts if isinstance(p, Media))

@@ -1,0 +1,1 @@
+"""UniFusion-X: encoders."""

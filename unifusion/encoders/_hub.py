@@ -1,0 +1,115 @@
+"""Where an encoder's network comes from: a hub name, a local folder, or an inline description. Written once for all encoders."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from unifusion.errors import CheckpointError, ConfigError, nearest
+
+__all__ = ["backbone_config", "build_backbone", "load_pretrained", "resolve_backbone"]
+
+NOT_KEPT = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id"})
+"""Keys of a transformers config that say nothing about the network's shape."""
+
+
+def resolve_backbone(config: Any, config_class: Any) -> Any:
+    """Return `config` with `backbone` complete: read from `source`'s config.json, or checked and filled with defaults.
+
+    Args:
+        config: an `Encoder.Config`.
+        config_class: the transformers config class of the network.
+
+    Raises:
+        CheckpointError: `source` has no readable config.json.
+        ConfigError: neither source nor backbone, another kind of network, or an unknown key.
+    """
+    known = config_class().to_dict()
+    if config.backbone:
+        given = config.backbone
+        unknown = sorted(set(given) - set(known) - NOT_KEPT)
+        if unknown:
+            raise ConfigError(f"no key {unknown[0]!r} in a {config_class.model_type} backbone;", remedy=nearest(unknown[0], list(known)))
+    elif config.source:
+        given = _read_config(config.source, config.revision, config_class)
+    else:
+        raise ConfigError(f"a {config_class.model_type} encoder needs weights or a shape;", remedy="set `source` or `backbone`.")
+    if given.get("model_type", config_class.model_type) != config_class.model_type:
+        raise ConfigError(
+            f"the network is a {given['model_type']!r}, wanted {config_class.model_type!r};",
+            remedy="name the encoder that fits it (`unifusion list encoders`).",
+        )
+    full = {**known, **config_class.from_dict(dict(given)).to_dict()}
+    return replace(config, backbone={k: v for k, v in full.items() if k in known and k not in NOT_KEPT})
+
+
+def _read_config(source: str, revision: str | None, config_class: Any) -> dict[str, Any]:
+    """Return config.json of a hub name or folder."""
+    try:
+        given: dict[str, Any] = config_class.get_config_dict(source, revision=revision)[0]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot read the config of {source!r}: {_first_line(error)};",
+            remedy="check the name, or download it while online and give the folder.",
+        ) from error
+    return given
+
+
+def backbone_config(config: Any, config_class: Any) -> Any:
+    """Return the transformers config object of a resolved encoder config; the same object for equal content: do not change it."""
+    if not config.backbone:
+        raise ConfigError("the encoder's config is not resolved (its `backbone` is empty);", remedy="call Encoder.resolve(config) first.")
+    return _config_object(config_class, json.dumps(config.backbone, sort_keys=True))
+
+
+@lru_cache(maxsize=64)
+def _config_object(config_class: Any, text: str) -> Any:
+    """Make a config object once per content; `preprocess` asks for it for every clip."""
+    return config_class.from_dict(json.loads(text))
+
+
+def build_backbone(model_class: Any, config: Any, config_class: Any) -> nn.Module:
+    """Return `model_class` with random weights, in the shape of the resolved `config`."""
+    network: nn.Module = model_class(config_class.from_dict(dict(config.backbone)))
+    return network
+
+
+def load_pretrained(model_class: Any, config: Any, *, needed: str = "") -> nn.Module:
+    """Return `model_class` with the weights of `config.source`, in float32 and from safetensors only.
+
+    Args:
+        model_class: the transformers class to read the checkpoint with.
+        config: an `Encoder.Config` with a source.
+        needed: prefix of the weights that must all be in the checkpoint (the rest of the class is thrown away).
+
+    Raises:
+        CheckpointError: the source cannot be read, or lacks weights or holds them in another shape.
+    """
+    try:
+        network, info = model_class.from_pretrained(
+            config.source, revision=config.revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot load the weights of {config.source!r}: {_first_line(error)};",
+            remedy="give a hub name or folder with model.safetensors (a pickle is converted by save_pretrained while online).",
+        ) from error
+    missing = sorted(key for key in info["missing_keys"] if key.startswith(needed))
+    if missing:
+        shown = ", ".join(missing[:5]) + (" .." if len(missing) > 5 else "")
+        raise CheckpointError(
+            f"{config.source!r} lacks {len(missing)} weights of {model_class.__name__}: {shown};",
+            remedy="it is another kind of model, or an incomplete save.",
+        )
+    loaded: nn.Module = network
+    return loaded
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of an error that may run over many."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,178 @@
+"""Whisper's encoder over speech and sound: 50 features a second, without the padding it is always fed.
+
+Follows Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision" (2022) and the hub cards openai/whisper-*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import WhisperConfig, WhisperModel
+from transformers import initialization as init
+from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
+
+from unifusion.conversation import Clip
+from unifusion.encoders._hub import backbone_config, build_backbone, load_pretrained, resolve_backbone
+from unifusion.encoders.encoder import Encoder, EncoderInput
+from unifusion.errors import ConfigError, MediaError
+
+__all__ = ["Whisper"]
+
+SAMPLING_RATE_HZ = 16_000
+FFT_SAMPLES = 400
+HOP_SAMPLES = 160
+SAMPLES_PER_TOKEN = 2 * HOP_SAMPLES
+"""The second convolution halves the mel frames: 20 ms a token, 50 tokens a second."""
+TOKENS_PER_S = SAMPLING_RATE_HZ / SAMPLES_PER_TOKEN
+
+
+class _Backbone(WhisperEncoder):
+    """WhisperEncoder that keeps its fixed positions inside another model's from_pretrained.
+
+    transformers 5.23 sets them when it initialises the whole encoder, a step it skips below a model that is not its own (it takes
+    a module without direct weights for done): where the file lacks them they came up as noise of deviation 0.02.
+    """
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise one module; the position table to its sines."""
+        super()._init_weights(module)
+        if module is self.embed_positions:
+            init.copy_(module.weight, sinusoids(*module.weight.shape))
+
+
+class Whisper(Encoder):
+    """Log-mel pictures of the sound through Whisper's encoder.
+
+    The chunk is as long as the network has positions (`max_source_positions` / 50 seconds: 30 s for hub weights, less for a
+    small inline one). Longer sound becomes several chunks, each normalised by itself as published. The network always
+    sees a full chunk, zeros after the end included; the mask keeps exactly ceil(50 x seconds) tokens.
+    """
+
+    @dataclass(kw_only=True)
+    class Config(Encoder.Config):
+        """`source` (such as openai/whisper-small) or an inline `backbone` of WhisperConfig keys.
+
+        A small one: `{"d_model": 192, "encoder_layers": 4, "encoder_attention_heads": 4, "encoder_ffn_dim": 768,
+        "num_mel_bins": 80, "max_source_positions": 300}` takes chunks of 6 s. Decoder keys are not used.
+        """
+
+    modality = "audio"
+
+    @classmethod
+    def tiny(cls) -> Config:
+        """Half a second a chunk, 16 mels, width 16, one layer."""
+        return cls.Config(
+            backbone={
+                "d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32,
+                "num_mel_bins": 16, "max_source_positions": 25,
+            }
+        )  # fmt: skip
+
+    @property
+    def width(self) -> int:
+        """D of the features."""
+        return int(self.config.backbone["d_model"])
+
+    @classmethod
+    def resolve(cls, config: Config) -> Config:
+        """Return `config` with `backbone` filled in from the source's config.json."""
+        resolved: Whisper.Config = resolve_backbone(config, WhisperConfig)
+        return resolved
+
+    @classmethod
+    def rate_hz(cls, config: Config) -> float:
+        """Samples per second."""
+        del config
+        return float(SAMPLING_RATE_HZ)
+
+    @classmethod
+    def make_backbone(cls, config: Config, *, load_weights: bool) -> nn.Module:
+        """Return the encoder half; a published checkpoint holds both halves, one of `WhisperEncoder.save_pretrained` only this."""
+        if not (load_weights and config.source):
+            return build_backbone(_Backbone, config, WhisperConfig)
+        if "WhisperEncoder" in (config.backbone.get("architectures") or ()):
+            return load_pretrained(WhisperEncoder, config)
+        return load_pretrained(WhisperModel, config, needed="encoder.").get_submodule("encoder")
+
+    @classmethod
+    def preprocess(cls, config: Config, clip: Clip) -> EncoderInput:
+        """Cut the waveform into chunks and take each one's log-mel picture.
+
+        Returns:
+            EncoderInput with `input_features` (C, n_mels, 2 x max_source_positions). Token i of the sound covers
+            [i, i + 1) / 50 s after `clip.waveform_start_s`; its time is the centre.
+
+        Raises:
+            MediaError: no sound, not at 16 kHz, or less than 20 ms of it.
+        """
+        waveform_N = _waveform(clip)
+        shape = backbone_config(config, WhisperConfig)
+        per_chunk = int(shape.max_source_positions)
+        chunk_samples = per_chunk * SAMPLES_PER_TOKEN
+        n_samples = len(waveform_N)
+        n_chunks = -(-n_samples // chunk_samples)
+        padded_CN = torch.nn.functional.pad(waveform_N, (0, n_chunks * chunk_samples - n_samples)).view(n_chunks, chunk_samples)
+        index_S = torch.arange(n_chunks * per_chunk)
+        return EncoderInput(
+            tensors={"input_features": log_mel(padded_CN, int(shape.num_mel_bins))},
+            times_S=(clip.waveform_start_s + (index_S.double() + 0.5) / TOKENS_PER_S).float(),
+            mask_S=index_S < -(-n_samples // SAMPLES_PER_TOKEN),
+            seconds=n_samples / SAMPLING_RATE_HZ,
+            samples=n_samples,
+        )
+
+    def encode_chunks(self, input_features: Tensor) -> Tensor:
+        """Map input_features (C, n_mels, mel frames) to tokens (C, max_source_positions, D).
+
+        Raises:
+            ConfigError: another number of mels or frames than the network takes.
+        """
+        wanted = (self.config.backbone["num_mel_bins"], 2 * self.config.backbone["max_source_positions"])
+        if tuple(input_features.shape[1:]) != wanted:
+            raise ConfigError(
+                f"input_features are (C, mels, frames) = {tuple(input_features.shape)}, wanted (C, {wanted[0]}, {wanted[1]});",
+                remedy="prepare them with this encoder's own preprocess.",
+            )
+        tokens_CSD: Tensor = self.backbone(input_features.to(self.backbone.conv1.weight.dtype)).last_hidden_state  # type: ignore[union-attr,arg-type]
+        return tokens_CSD
+
+
+def _waveform(clip: Clip) -> Tensor:
+    """Return the clip's sound (N,) float32, checked."""
+    if clip.waveform_N is None:
+        raise MediaError("the clip has no sound;", remedy="leave the audio stream out, or give a file with sound.")
+    if clip.sampling_rate_hz != SAMPLING_RATE_HZ:
+        raise MediaError(f"the sound is at {clip.sampling_rate_hz} Hz, wanted {SAMPLING_RATE_HZ};", remedy="read it with media.read_audio.")
+    if clip.waveform_N.ndim != 1 or len(clip.waveform_N) < SAMPLES_PER_TOKEN:
+        raise MediaError(
+            f"the sound has shape {clip.waveform_N.shape}, wanted (N,) with at least {SAMPLES_PER_TOKEN} samples (20 ms);",
+            remedy="give a longer span of mono sound.",
+        )
+    return torch.tensor(clip.waveform_N, dtype=torch.float32)
+
+
+@lru_cache(maxsize=8)
+def _mel_filters(n_mels: int) -> Tensor:
+    """Slaney's mel filters (n_mels, 201) as published with Whisper."""
+    from transformers.audio_utils import mel_filter_bank
+
+    bank = mel_filter_bank(
+        num_frequency_bins=FFT_SAMPLES // 2 + 1, num_mel_filters=n_mels, min_frequency=0.0, max_frequency=8000.0,
+        sampling_rate=SAMPLING_RATE_HZ, norm="slaney", mel_scale="slaney",
+    )  # fmt: skip
+    return torch.from_numpy(bank).float().T.contiguous()
+
+
+def log_mel(waveform_CN: Tensor, n_mels: int) -> Tensor:
+    """Return Whisper's log-mel pictures (C, n_mels, N / 160) of waveforms (C, N) at 16 kHz.
+
+    log10 of mel power, floored 8 below the loudest bin of the same chunk, then (x + 4) / 4.
+    """
+    spectrum: Any = torch.stft(waveform_CN, FFT_SAMPLES, HOP_SAMPLES, window=torch.hann_window(FFT_SAMPLES), return_complex=True)
+    power = spectrum[..., :-1].abs().square().contiguous()
+    logs = (_mel_filters(n_mels) @ power).clamp(min=1e-10).log10()
+    return (torch.maximum(logs, logs.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0

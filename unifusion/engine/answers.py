@@ -1,0 +1,80 @@
+"""What the engine gives back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from unifusion.batch import ModalityReport
+
+__all__ = ["Answer", "EmotionAnswer", "LabelScores"]
+
+
+@dataclass(kw_only=True)
+class Answer:
+    """One answer in words.
+
+    Attributes:
+        text: what the model said.
+        report: which streams it really heard and saw.
+        timing: seconds: decode_s, encode_s, prefill_s, first_token_s, total_s; and new_tokens.
+        stopped: it ended by itself; False when it was cut by `max_new_tokens` or cancelled.
+        cancelled: somebody pressed stop.
+        ids: the tokens of `text`.
+    """
+
+    text: str
+    report: ModalityReport
+    timing: dict[str, float] = field(default_factory=dict)
+    stopped: bool = True
+    cancelled: bool = False
+    ids: list[int] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form of `unifusion chat --json`."""
+        timing = {k: round(v, 4) for k, v in self.timing.items()}
+        return {"answer": self.text, "report": self.report.to_dict(), "timing": timing, "stopped": self.stopped}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelScores:
+    """Log-likelihood of each label as the whole answer, its end included, and their softmax."""
+
+    labels: tuple[str, ...]
+    log_probs: tuple[float, ...]
+    report: ModalityReport
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """Softmax over the labels."""
+        top = max(self.log_probs)
+        weights = [math.exp(x - top) for x in self.log_probs]
+        return tuple(w / sum(weights) for w in weights)
+
+    @property
+    def best(self) -> str:
+        """The most likely label; the first of equals."""
+        return self.labels[max(range(len(self.labels)), key=lambda i: self.log_probs[i])]
+
+
+@dataclass(kw_only=True)
+class EmotionAnswer:
+    """Label with probabilities, valence and arousal, and a rationale with evidence and times."""
+
+    label: str
+    probabilities: dict[str, float]
+    valence: float | None
+    arousal: float | None
+    rationale: str
+    evidence: list[dict[str, Any]]
+    report: ModalityReport
+    timing: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form of `unifusion emotion --json`."""
+        return {
+            "label": self.label, "probabilities": {k: round(v, 6) for k, v in self.probabilities.items()}, "valence": self.valence,
+            "arousal": self.arousal, "rationale": self.rationale, "evidence": self.evidence, "report": self.report.to_dict(),
+            "timing": {k: round(v, 4) for k, v in self.timing.items()},
+        }  # fmt: skip

@@ -1,0 +1,189 @@
+"""Engine: a model, its processor, and everything that is asked of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unifusion import checkpoint
+from unifusion.conversation import Conversation, Media
+from unifusion.engine.answers import Answer, EmotionAnswer, LabelScores
+from unifusion.engine.decoding import Sampling, decode_batch
+from unifusion.engine.labels import score_labels
+from unifusion.engine.session import Session
+from unifusion.errors import LimitError, UniFusionError
+from unifusion.limits import Limits
+from unifusion.processor import OpenedMedia, Row, UniFusionProcessor
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """Answers questions about clips.
+
+    Args:
+        model: a chat model, put into eval mode.
+        processor: the one that fits it.
+        limits: bounds of this door.
+        isolate: decode in a killable child process.
+        strict: damaged frames are an error; otherwise they are flagged in the report's notes.
+    """
+
+    def __init__(
+        self, model: Any, processor: UniFusionProcessor, *, limits: Limits | None = None, isolate: bool = False, strict: bool = True
+    ) -> None:
+        self.model = model.eval()
+        self.processor = processor.use(limits=limits, isolate=isolate, strict=strict)
+        self.limits = processor.limits
+        length = getattr(model.language_model.config, "max_position_embeddings", None) or self.limits.max_tokens
+        self.context = min(int(length), self.limits.max_tokens)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path = "checkpoints/tiny-chat", *, device: str = "cpu", **options: Any) -> Engine:
+        """Load a checkpoint folder, or one that ships, by name.
+
+        Raises:
+            CheckpointError: it cannot be loaded.
+        """
+        model, processor = checkpoint.load(folder, device=device)
+        return cls(model, processor, **options)
+
+    def session(self, *, system: str = "") -> Session:
+        """Begin a conversation."""
+        return Session(self, system=system)
+
+    def open(self, media: Media) -> tuple[OpenedMedia, dict[str, float]]:
+        """Decode and encode a clip once; returns it with its features, and the seconds spent.
+
+        Raises:
+            MediaError: it cannot be decoded.
+        """
+        began = time.perf_counter()
+        opened = self.processor.open(media)
+        decoded = time.perf_counter()
+        opened = self.encode(opened)
+        return opened, {"decode_s": decoded - began, "encode_s": time.perf_counter() - decoded}
+
+    @torch.no_grad()
+    def encode(self, opened: OpenedMedia) -> OpenedMedia:
+        """Replace each stream's input by its encoder's output, so that no later question encodes it again."""
+        streams = {}
+        for name, item in opened.streams.items():
+            if item.tokens_SD is None:
+                row = Row(media=[replace(opened, streams={name: item})])
+                batch = self.processor.collate([row]).to(self.model.device)["media"][name]
+                features = self.model.features(name, batch)
+                item = replace(item, tokens_SD=features.tokens_BSD[0], tensors={})
+            streams[name] = item
+        return replace(opened, streams=streams)
+
+    @torch.no_grad()
+    def embed(self, row: Row, start: int = 0) -> Tensor:
+        """Embeddings (1, S - start, D) of a row from position `start` on; only clips shown after it are put in."""
+        shown = len(row.media) - self._clips_before(row, start)
+        part = Row(ids=row.ids[start:], labels=row.labels[start:], media=row.media[len(row.media) - shown :] if shown else [])
+        batch = self.processor.collate([part]).to(self.model.device)
+        embeds: Tensor = self.model.embed(batch["input_ids"], batch["media"])
+        return embeds
+
+    def _clips_before(self, row: Row, start: int) -> int:
+        """How many of the row's clips lie before position `start` (a clip is never cut)."""
+        placed = sum(i in self._placeholders for i in row.ids[:start])
+        before = 0
+        for clip in row.media:
+            size = sum(len(s.token_times_Q) for s in clip.streams.values())
+            if placed < size or (size == 0 and placed == 0 and start < len(row.ids)):
+                break
+            placed -= size
+            before += 1
+        return before
+
+    @property
+    def _placeholders(self) -> frozenset[int]:
+        """Ids of all placeholder tokens."""
+        return frozenset(self.processor.placeholder_ids.values())
+
+    def answer(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_new_tokens: int = 64,
+        batch_size: int = 8,
+        side: str = "left",
+        sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+    ) -> list[Answer | UniFusionError]:
+        """Answer many conversations in batches; an item that fails holds its error, the others are answered.
+
+        Answers equal those asked one at a time (fp32, greedy).
+        """
+        out: list[Answer | UniFusionError] = []
+        for start in range(0, len(conversations), batch_size):
+            out += self._answer_batch(conversations[start : start + batch_size], max_new_tokens, side, sampling)
+        return out
+
+    def _answer_batch(
+        self, conversations: Sequence[Conversation], max_new_tokens: int, side: Any, sampling: Sampling
+    ) -> list[Answer | UniFusionError]:
+        """One batch of `answer`."""
+        began = time.perf_counter()
+        rows = [self._row(c) for c in conversations]
+        good = [r for r in rows if isinstance(r, Row)]
+        opened_s = time.perf_counter() - began
+        ids: list[list[int]] = []
+        room = [min(max_new_tokens, self.limits.max_new_tokens, self.context - len(r.ids)) for r in good]
+        if good:
+            batch = self.processor.collate(good, side=side).to(self.model.device)
+            ids = decode_batch(
+                self.model, batch, end_ids=self.processor.end_ids, max_new_tokens=room,
+                pad_id=self.processor.tokenizer.pad_token_id, sampling=sampling,
+            )  # fmt: skip
+        total = time.perf_counter() - began
+        found = iter(zip(ids, room, strict=True))
+        out: list[Answer | UniFusionError] = []
+        for row in rows:
+            if not isinstance(row, Row):
+                out.append(row)
+                continue
+            said, most = next(found)
+            text = self.processor.tokenizer.decode(said, skip_special_tokens=True).strip()
+            timing = {"open_s": opened_s / len(rows), "total_s": total / len(rows), "new_tokens": float(len(said))}
+            out.append(Answer(text=text, report=row.report, timing=timing, stopped=len(said) < most, ids=said))
+        return out
+
+    def _row(self, conversation: Conversation) -> Row | UniFusionError:
+        """A conversation as a prompt with its clips encoded, or what went wrong."""
+        try:
+            opened = [self.open(m)[0] for m in conversation.media]
+            row = self.processor.row(conversation, opened=opened, generate=True)
+            if len(row.ids) >= self.context:
+                raise LimitError(
+                    f"conversation {conversation.id or '(unnamed)'} has {len(row.ids)} tokens, the model takes {self.context};",
+                    remedy="show a shorter span of the clip, or ask in fewer words.",
+                )
+            return row
+        except UniFusionError as error:
+            return error
+
+    def score_labels(self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]]) -> list[LabelScores | UniFusionError]:
+        """Likelihood of each label as the answer, per conversation; an item that fails holds its error."""
+        out: list[LabelScores | UniFusionError] = []
+        for conversation, choices in zip(conversations, labels, strict=True):
+            row = self._row(conversation)
+            out.append(score_labels(self.model, self.processor, row, choices) if isinstance(row, Row) else row)
+        return out
+
+    def emotion(self, media: Sequence[Media], *, labels: Sequence[str] | None = None) -> EmotionAnswer:
+        """Label with probabilities, valence and arousal, and a rationale with evidence; the clips are opened once.
+
+        Raises:
+            MediaError: a clip cannot be decoded.
+        """
+        from unifusion.engine.emotion import answer_emotion
+
+        return answer_emotion(self, media, labels=labels)

@@ -1,0 +1,1 @@
+"""Evaluation: batched prediction over manifests; suites, decoding and results."""

@@ -1,0 +1,135 @@
+"""Rows of a prediction manifest: one JSON object per line with an id, a clip and perhaps a question."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unifusion.conversation import Example, Media, MediaKind
+from unifusion.errors import DatasetError
+from unifusion.limits import Limits
+
+__all__ = ["Row", "kind_of", "read_manifest"]
+
+_NAMED: dict[str, MediaKind] = {"video": "video", "audio": "audio", "image": "image"}
+_KEYS = ("path", *_NAMED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a manifest.
+
+    Attributes:
+        id: the line's `id`, or its number (from 1) where it has none.
+        files: (key, path) pairs in the order path, video, audio, image; paths are resolved against the manifest's folder.
+        question: what to ask; empty takes the task's own words.
+        fields: every other key of the line, for tasks that need them (options, caption, transcript ..).
+    """
+
+    id: str
+    files: tuple[tuple[str, str], ...]
+    start_s: float | None = None
+    end_s: float | None = None
+    question: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def media(self, limits: Limits | None = None) -> tuple[Media, ...]:
+        """The row's media; what a file under `path` is follows from its header.
+
+        Raises:
+            MediaError: a file is missing or its header cannot be read.
+        """
+        return tuple(
+            Media(kind=_NAMED.get(key) or kind_of(path, limits), source=path, start_s=self.start_s, end_s=self.end_s)
+            for key, path in self.files
+        )
+
+    def example(self, limits: Limits | None = None) -> Example:
+        """The row as an Example: strings are texts that a prompt may show, the other fields are labels.
+
+        Raises:
+            MediaError: as `media`.
+        """
+        texts = {k: v for k, v in self.fields.items() if isinstance(v, str)}
+        if self.question:
+            texts["question"] = self.question
+        labels = {k: v for k, v in self.fields.items() if not isinstance(v, str)}
+        return Example(id=self.id, media=self.media(limits), texts=texts, labels=labels)
+
+
+def kind_of(path: str, limits: Limits | None = None) -> MediaKind:
+    """Return `video`, `audio` or `image` by what the header of a file says, not by its name.
+
+    Raises:
+        MediaError: the file is missing or its header cannot be read.
+    """
+    if path.startswith("clip-world://"):
+        return "video"
+    from unifusion.media import probe
+
+    info = probe(path, limits=limits or Limits())
+    return "image" if info.is_image else "video" if info.has_video else "audio"
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Read all rows; a mistake in one stops the run before any work is done.
+
+    Raises:
+        DatasetError: no such file, or a line that is not as the format says, by number.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"cannot read the manifest {path}: {error};", remedy="give a JSONL file with one row per line.") from error
+    rows: dict[str, Row] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        row = _row(line, f"{path}:{number}", number, path.parent)
+        if row.id in rows:
+            raise DatasetError(f"{path}:{number}: the id {row.id!r} stands twice;", remedy="answers are told apart by it.")
+        rows[row.id] = row
+    if not rows:
+        raise DatasetError(f"{path} holds no rows;", remedy='write lines like {"id": "a", "path": "a.mp4"}.')
+    return list(rows.values())
+
+
+def _row(line: str, where: str, number: int, base: Path) -> Row:
+    """Parse one line."""
+    try:
+        raw = json.loads(line)
+    except ValueError as error:
+        raise DatasetError(f"{where}: not JSON ({error});", remedy="one JSON object per line.") from error
+    if not isinstance(raw, dict):
+        raise DatasetError(f"{where}: {type(raw).__name__} where an object is wanted;", remedy='{"id": .., "path": ..}')
+    files = tuple((key, _resolved(one, base, where)) for key in _KEYS for one in _as_list(raw.pop(key, None)))
+    if not files:
+        raise DatasetError(f"{where}: names no file;", remedy=f"give one of {', '.join(_KEYS)}.")
+    start_s, end_s = (_seconds(raw.pop(key, None), key, where) for key in ("start_s", "end_s"))
+    question = raw.pop("question", None) or ""
+    if not isinstance(question, str):
+        raise DatasetError(f"{where}: question is {type(question).__name__};", remedy="a string is wanted.")
+    identity = raw.pop("id", None)
+    return Row(id=str(number if identity is None else identity), files=files, start_s=start_s, end_s=end_s, question=question, fields=raw)
+
+
+def _as_list(value: Any) -> Sequence[Any]:
+    """Nothing, one or several as a list."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _resolved(value: Any, base: Path, where: str) -> str:
+    """A path against the manifest's folder; a clip-world reference stays as it is."""
+    if not isinstance(value, str) or not value:
+        raise DatasetError(f"{where}: {value!r} is no path;", remedy="a string relative to the manifest is wanted.")
+    return value if value.startswith("clip-world://") else str(base / value)
+
+
+def _seconds(value: Any, key: str, where: str) -> float | None:
+    """A number of seconds, or None where the row has none."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise DatasetError(f"{where}: {key} is {value!r};", remedy="a number of seconds is wanted.")

@@ -1,0 +1,127 @@
+"""A JSONL file that grows row by row and survives a kill: no row lost, none twice."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+from unifusion.errors import ConfigError, DatasetError
+
+__all__ = ["OutFile", "Run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What answers depend on. Written beside the file, so that two different runs are never mixed in one."""
+
+    task: str
+    labels: Sequence[str]
+    model: str
+    seed: int
+    max_new_tokens: int
+
+    def to_json(self) -> str:
+        """One line, equal for equal runs."""
+        return json.dumps({**asdict(self), "labels": list(self.labels)}, sort_keys=True)
+
+
+class OutFile:
+    """Appends rows and knows which are there already. Use `OutFile.open`.
+
+    Args:
+        handle: positioned at the end of the last whole line.
+        rows: the rows that are there, by id; True where the row holds an error.
+    """
+
+    def __init__(self, handle: BinaryIO, rows: Mapping[str, bool]) -> None:
+        self._handle = handle
+        self._rows = dict(rows)
+
+    @property
+    def done(self) -> frozenset[str]:
+        """Ids that have their row."""
+        return frozenset(self._rows)
+
+    @property
+    def errors(self) -> int:
+        """Rows that hold an error."""
+        return sum(self._rows.values())
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, run: Run, *, overwrite: bool = False, retry_errors: bool = False) -> Iterator[OutFile]:
+        """Open `path` to go on with it, alone.
+
+        A last line that a kill cut off is dropped. `<path>.run.json` says of which run the rows are, and is the lock.
+
+        Raises:
+            ConfigError: another process writes this file, or its rows are of another run.
+            DatasetError: the file holds a line that no run has written.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_name(path.name + ".run.json").open("a+", encoding="utf-8") as record:
+            try:
+                fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ConfigError(f"another process writes {path};", remedy="wait for it, or choose another --out.") from error
+            lines = [] if overwrite or not path.exists() else path.read_bytes().splitlines(keepends=True)
+            rows, kept = _whole_rows(lines, path, retry_errors)
+            _same_run(record, run, path, fresh=not lines)
+            if kept != lines or overwrite:
+                _replace(path, b"".join(kept))
+            with path.open("ab") as handle:
+                yield cls(handle, rows)
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows and bring them to the disk."""
+        text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        self._handle.write(text.encode("utf-8"))
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+        self._rows.update({row["id"]: "error" in row for row in rows})
+
+
+def _whole_rows(lines: Sequence[bytes], path: Path, retry_errors: bool) -> tuple[dict[str, bool], list[bytes]]:
+    """Return the rows by id (True: an error) and their lines, without a torn last one and, on request, without errors."""
+    rows: dict[str, bool] = {}
+    kept: list[bytes] = []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            row = json.loads(line)
+            identity, failed = str(row["id"]), "error" in row
+        except (ValueError, TypeError, KeyError) as error:
+            raise DatasetError(f"{path}:{number}: not a row of predictions;", remedy="choose another --out, or --overwrite.") from error
+        if identity not in rows and not (failed and retry_errors):
+            rows[identity] = failed
+            kept.append(line)
+    return rows, kept
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put `content` in the place of the file as one step, so that a kill leaves the old or the new."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+def _same_run(record: TextIO, run: Run, path: Path, *, fresh: bool) -> None:
+    """Note of which run the rows are; refuse to mix two."""
+    record.seek(0)
+    noted = record.read().strip()
+    if not fresh and noted != run.to_json():
+        raise ConfigError(f"the rows in {path} are of another run ({noted or 'unknown'});", remedy="choose another --out, or --overwrite.")
+    if noted != run.to_json():
+        record.truncate(0)
+        record.write(run.to_json() + "\n")
+        record.flush()

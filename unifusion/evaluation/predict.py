@@ -1,0 +1,107 @@
+"""Answer one task for many rows: label scoring where the answers are a closed set, generation elsewhere.
+
+Every row ends as one JSON object, `{"id", "answer", "label", "probabilities", "report"}` or `{"id", "error", "error_kind"}`: a bad file
+spoils its own row only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from unifusion.conversation import Conversation, Example, Message
+from unifusion.errors import DatasetError, UniFusionError
+from unifusion.evaluation.manifest import Row, read_manifest
+from unifusion.evaluation.outfile import OutFile, Run
+from unifusion.prompts import FreeAnswer, Unparsed
+
+if TYPE_CHECKING:
+    from unifusion.engine import Answer, Engine, LabelScores
+    from unifusion.tasks.task import Task
+
+__all__ = ["OutFile", "Run", "answer_rows", "predict_batch", "read_manifest"]
+
+
+def answer_rows(engine: Engine, rows: Sequence[Row], task: Task, sink: OutFile, *, batch_size: int, max_new_tokens: int) -> None:
+    """Answer `rows` in their order and write each batch as soon as it is there.
+
+    Shows a progress bar on a terminal.
+    """
+    from tqdm import tqdm
+
+    with tqdm(total=len(rows), unit="row", disable=None) as bar:
+        for first in range(0, len(rows), batch_size):
+            batch = rows[first : first + batch_size]
+            sink.write(predict_batch(engine, batch, task, max_new_tokens=max_new_tokens))
+            bar.update(len(batch))
+
+
+def predict_batch(engine: Engine, rows: Sequence[Row], task: Task, *, max_new_tokens: int) -> list[dict[str, Any]]:
+    """Return one object per row, in the order of `rows`."""
+    outcome: dict[str, dict[str, Any]] = {}
+    closed: list[tuple[Row, Conversation, tuple[str, ...]]] = []
+    free: list[tuple[Row, Conversation]] = []
+    for row in rows:
+        try:
+            example = row.example()
+            conversation, labels = ask(task, example), task.choices(example)
+            if len(labels) == 1 or len(set(labels)) != len(labels):
+                raise DatasetError(f"row {row.id!r}: cannot choose among {list(labels)};", remedy="give two or more different answers.")
+        except UniFusionError as error:
+            outcome[row.id] = _failed(row, error)
+            continue
+        if labels:
+            closed.append((row, conversation, labels))
+        else:
+            free.append((row, conversation))
+    if closed:
+        scores = engine.score_labels([c for _, c, _ in closed], [labels for *_, labels in closed])
+        outcome |= {row.id: _scored(row, score) for (row, *_), score in zip(closed, scores, strict=True)}
+    if free:
+        answers = engine.answer([c for _, c in free], max_new_tokens=max_new_tokens, batch_size=len(free))
+        outcome |= {row.id: _answered(row, answer, task) for (row, _), answer in zip(free, answers, strict=True)}
+    return [outcome[row.id] for row in rows]
+
+
+def ask(task: Task, example: Example) -> Conversation:
+    """The task's conversation; a row's own question takes the place of words that do not show one."""
+    conversation = task.conversation(example)
+    question = example.texts.get("question", "")
+    if not question or question in "".join(m.text for m in conversation.messages):
+        return conversation
+    system = tuple(m for m in conversation.messages if m.role == "system")
+    return replace(conversation, messages=(*system, Message(role="user", parts=(*example.media, question))))
+
+
+def _failed(row: Row, error: UniFusionError) -> dict[str, Any]:
+    """The row of an error."""
+    return {"id": row.id, "error": str(error), "error_kind": type(error).__name__}
+
+
+def _scored(row: Row, score: LabelScores | UniFusionError) -> dict[str, Any]:
+    """The row of a closed answer."""
+    if isinstance(score, UniFusionError):
+        return _failed(row, score)
+    return {
+        "id": row.id,
+        "answer": score.best,
+        "label": score.best,
+        "probabilities": {label: round(p, 6) for label, p in zip(score.labels, score.probabilities, strict=True)},
+        "report": score.report.to_dict(),
+    }
+
+
+def _answered(row: Row, answer: Answer | UniFusionError, task: Task) -> dict[str, Any]:
+    """The row of a generated answer; `parsed` is what the task's parser reads in it, null where it reads nothing."""
+    if isinstance(answer, UniFusionError):
+        return _failed(row, answer)
+    parsed = task.template.parse(answer.text)
+    return {
+        "id": row.id,
+        "answer": answer.text,
+        "label": getattr(parsed, "label", None),
+        "probabilities": None,
+        "parsed": None if isinstance(parsed, Unparsed | FreeAnswer) else asdict(parsed),
+        "report": answer.report.to_dict(),
+    }

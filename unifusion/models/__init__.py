@@ -1,0 +1,1 @@
+"""Models: the chat model, its configuration, and how one is put together."""

@@ -1,0 +1,330 @@
+"""The chat model: frozen encoders -> trained adapters -> placeholders of any causal language model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from unifusion.adapters.adapter import Adapter
+from unifusion.batch import Features, StreamBatch
+from unifusion.encoders.encoder import Encoder
+from unifusion.errors import ConfigError
+from unifusion.models.config import UniFusionConfig
+
+__all__ = ["UniFusionForConditionalGeneration", "UniFusionOutput", "left_padded"]
+
+_IGNORED = -100
+
+
+def left_padded(ids_BS: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ids and mask (B, S) with the padding moved to the left.
+
+    What is generated then follows its prompt at once in the cache; behind padding on the right, a sliding window would hold padding.
+    """
+    order_BS = mask_BS.argsort(dim=1, stable=True)
+    return ids_BS.gather(1, order_BS), mask_BS.gather(1, order_BS)
+
+
+@dataclass
+class UniFusionOutput(ModelOutput):
+    """What a forward pass gives.
+
+    Attributes:
+        loss: cross-entropy over supervised positions; None without labels.
+        logits: (B, S, V), or (B, k, V) with `logits_to_keep`; None when a loss was asked for (they are never made for all positions).
+        n_targets: supervised positions in the batch.
+        past_key_values: the cache.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    n_targets: Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+
+
+class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """Any causal language model of transformers that hears and sees.
+
+    `media` maps a stream's name to its StreamBatch (see `batch.py`); the processor makes it. A stream that is absent from the
+    batch costs nothing at inference; in training its adapter is still touched, so that no rank of a data-parallel run hangs.
+    """
+
+    config_class = UniFusionConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    input_modalities = ("video", "audio", "image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = False
+
+    def __init__(self, config: UniFusionConfig) -> None:
+        super().__init__(config)
+        self.specs = config.specs
+        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        width = self.language_model.get_input_embeddings().embedding_dim
+        encoders: dict[str, nn.Module] = {}
+        adapters: dict[str, nn.Module] = {}
+        for name, spec in self.specs.items():
+            encoder = spec.encoder_class.build(spec.encoder_choices, load_weights=False)
+            encoders[name] = encoder
+            adapters[name] = spec.adapter_class(encoder.width, width, spec.adapter_choices)
+        self.encoders = nn.ModuleDict(encoders)
+        self.adapters = nn.ModuleDict(adapters)
+        self._plain_head: bool | None = None
+        self.post_init()
+        # Parts that come from their source are no news to the report of what a file lacks.
+        self._keys_to_ignore_on_load_missing |= {rf"^{re.escape(part)}\." for part in config.absent or ()}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise what transformers does not know: adapters, their queries (a bare parameter missing from a file would stay garbage)."""
+        own = getattr(module, "init_weights", None)
+        if isinstance(module, Adapter | Encoder) or (own is not None and not isinstance(module, PreTrainedModel)):
+            if own is not None:
+                own()
+        elif isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            init.normal_(module.weight, std=0.02)
+            if getattr(module, "bias", None) is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+            init.ones_(module.weight)
+            if getattr(module, "bias", None) is not None:
+                init.zeros_(module.bias)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's token embeddings."""
+        embeddings: nn.Module = self.language_model.get_input_embeddings()
+        return embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the language model's token embeddings."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language model's head."""
+        head: nn.Module = self.language_model.get_output_embeddings()
+        return head
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the language model's head."""
+        self.language_model.set_output_embeddings(value)
+
+    def get_decoder(self) -> Any:
+        """The language model without its head."""
+        return self.language_model.get_decoder()
+
+    def train(self, mode: bool = True) -> UniFusionForConditionalGeneration:
+        """Set training mode; a part with nothing to train stays in eval mode (no dropout, no running statistics)."""
+        super().train(mode)
+        for part in (self.language_model, *self.encoders.values(), *self.adapters.values()):
+            if not any(p.requires_grad for p in part.parameters()):
+                part.eval()
+        return self
+
+    def features(self, stream: str, batch: StreamBatch) -> Features:
+        """Run one stream's encoder, or take its stored outputs.
+
+        Returns:
+            Features with tokens (M, S, width of the encoder); M items of the stream in the batch.
+        """
+        if "tokens" in batch:
+            parameter = next(self.adapters[stream].parameters())
+            return Features(tokens_BSD=batch["tokens"].to(parameter.dtype), mask_BS=batch["mask"], times_BS=batch["times"])
+        encoder = self.encoders[stream]
+        inputs = {k: v for k, v in batch.items() if k != "rows"}
+        dtype = next(encoder.parameters()).dtype
+        inputs = {k: v.to(dtype) if k not in ("times", "mask") and v.is_floating_point() else v for k, v in inputs.items()}
+        frozen = not any(p.requires_grad for p in encoder.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            out: Features = encoder(**inputs)
+        return out
+
+    def embed(self, input_ids: Tensor, media: Mapping[str, StreamBatch] | None = None) -> Tensor:
+        """Return embeddings (B, S, D) of `input_ids` (B, S) with the media's tokens in place of the placeholders.
+
+        Raises:
+            ConfigError: a stream's tokens and placeholders differ in number; names stream and counts.
+        """
+        embeds_BSD: Tensor = self.get_input_embeddings()(input_ids)
+        for name in self.specs:
+            place_BS = input_ids == self.config.placeholder_ids[name]
+            if media is not None and name in media:
+                tokens = self.adapters[name](self.features(name, media[name]))
+                flat_ND = tokens.tokens_BSD[tokens.mask_BS].to(embeds_BSD)
+                if int(place_BS.sum()) != len(flat_ND):
+                    self._refuse(name, place_BS, len(flat_ND))
+                embeds_BSD = embeds_BSD.masked_scatter(place_BS[..., None], flat_ND)
+            else:
+                if bool(place_BS.any()):
+                    self._refuse(name, place_BS, 0)
+                if self.training and torch.is_grad_enabled():
+                    idle = [*self.adapters[name].parameters(), *self.encoders[name].parameters()]
+                    embeds_BSD = embeds_BSD + 0.0 * sum(p.sum() for p in idle if p.requires_grad)
+        return embeds_BSD
+
+    def _refuse(self, name: str, place_BS: Tensor, found: int) -> None:
+        """Say which stream does not fit its placeholders."""
+        raise ConfigError(
+            f"stream {name!r} gave {found} tokens for {int(place_BS.sum())} placeholders (per row: {place_BS.sum(1).tolist()});",
+            remedy="make ids and media by the same processor, and do not cut ids afterwards.",
+        )
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        media: Mapping[str, StreamBatch] | None = None,
+        labels: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        past_key_values: Any = None,
+        position_ids: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> UniFusionOutput:
+        """One pass.
+
+        Args:
+            input_ids: (B, S); placeholders where media tokens go.
+            attention_mask: (B, S), 0 on padding, either side.
+            media: stream -> StreamBatch.
+            labels: (B, S) with -100 where not supervised; the loss is computed on supervised positions only.
+            inputs_embeds: (B, S, D) instead of `input_ids` and `media`.
+            num_items_in_batch: supervised positions over all accumulated batches and ranks; the loss is a sum over them.
+
+        Returns:
+            loss and n_targets with labels; logits (B, S, V) without.
+        """
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ConfigError("neither input_ids nor inputs_embeds were given;", remedy="pass what the processor returns.")
+            inputs_embeds = self.embed(input_ids, media)
+        if (
+            position_ids is None
+            and past_key_values is None
+            and attention_mask is not None
+            and attention_mask.dim() == 2
+            and not bool(attention_mask[:, 0].all())
+        ):
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        inputs = {"inputs_embeds": inputs_embeds, "attention_mask": attention_mask, "past_key_values": past_key_values, **kwargs}
+        if position_ids is not None:
+            inputs["position_ids"] = position_ids
+        if labels is None:
+            out = self.language_model(**inputs, logits_to_keep=logits_to_keep)
+            kept = {k: out.get(k) for k in ("past_key_values", "hidden_states", "attentions")}
+            return UniFusionOutput(logits=out.logits, **kept)
+        loss, n_targets = self._loss(inputs, labels, num_items_in_batch)
+        return UniFusionOutput(loss=loss, n_targets=n_targets)
+
+    def _loss(self, inputs: dict[str, Any], labels_BS: Tensor, items: Tensor | int | None) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the next token at supervised positions, without logits (B, S, V) for the rest."""
+        wanted_BS = labels_BS[:, 1:] != _IGNORED
+        targets_N = labels_BS[:, 1:][wanted_BS]
+        inputs = {**inputs, "use_cache": False}
+        if self._has_plain_head(inputs["inputs_embeds"]):
+            hidden_BSD = self.get_decoder()(**inputs).last_hidden_state
+            logits_NV = self.get_output_embeddings()(hidden_BSD[:, :-1][wanted_BS])
+        else:
+            columns = torch.nonzero(wanted_BS.any(0))[:, 0]
+            logits_BKV = self.language_model(**inputs, logits_to_keep=columns).logits
+            logits_NV = logits_BKV[wanted_BS[:, columns]]
+        total = functional.cross_entropy(logits_NV.float(), targets_N, reduction="sum")
+        count = targets_N.numel() if items is None else items
+        return total / torch.clamp(torch.as_tensor(count, device=total.device), min=1), torch.tensor(targets_N.numel())
+
+    def _has_plain_head(self, embeds_BSD: Tensor) -> bool:
+        """Whether logits are just head(hidden): some models scale or cap them, which is found by trying, not by the model's name.
+
+        The head is made to give large marks, since a cap cannot be seen on the small logits of a fresh model; then the logits must
+        be those marks, and the head must have been fed what the decoder gives.
+        """
+        if self._plain_head is None:
+            seen: list[Tensor] = []
+
+            def mark(_module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+                seen.extend((args[0], torch.linspace(-1e4, 1e4, out.numel(), device=out.device).view_as(out).to(out.dtype)))
+                return seen[1]
+
+            head, training = self.get_output_embeddings(), self.language_model.training
+            self.language_model.eval()
+            hook = head.register_forward_hook(mark)
+            try:
+                with torch.no_grad():
+                    probe = embeds_BSD[:1, :2].detach()
+                    logits = self.language_model(inputs_embeds=probe, use_cache=False).logits
+                    hidden = self.get_decoder()(inputs_embeds=probe, use_cache=False).last_hidden_state
+            finally:
+                hook.remove()
+                self.language_model.train(training)
+            fed, marks = seen
+            self._plain_head = bool(
+                torch.equal(logits.float(), marks.float()) and fed.shape == hidden.shape and torch.allclose(fed, hidden, atol=1e-5)
+            )
+        return self._plain_head
+
+    @torch.no_grad()
+    def generate(self, input_ids: Tensor | None = None, media: Mapping[str, StreamBatch] | None = None, **kwargs: Any) -> Any:
+        """Hugging Face's `generate`; media are encoded once, before the first step, whatever the decoding strategy.
+
+        A batch that is padded on the right is moved to the left first; placeholders are never generated.
+
+        Returns:
+            ids (B, prompt + new), as `generate` of transformers does.
+        """
+        given = (
+            kwargs.get("suppress_tokens")
+            or getattr(kwargs.get("generation_config") or self.generation_config, "suppress_tokens", None)
+            or ()
+        )
+        kwargs["suppress_tokens"] = sorted({*given, *self.config.placeholder_ids.values()}) or None
+        if input_ids is None or "inputs_embeds" in kwargs:
+            return super().generate(input_ids, **kwargs)
+        if kwargs.get("attention_mask") is not None:
+            input_ids, kwargs["attention_mask"] = left_padded(input_ids, kwargs["attention_mask"])
+        if media is None and not self._any_placeholder(input_ids):
+            return super().generate(input_ids, **kwargs)
+        return super().generate(input_ids=input_ids, inputs_embeds=self.embed(input_ids, media), **kwargs)
+
+    def _any_placeholder(self, input_ids: Tensor) -> bool:
+        """Whether ids hold a placeholder."""
+        known = torch.tensor(sorted(self.config.placeholder_ids.values()), device=input_ids.device)
+        return bool(torch.isin(input_ids, known).any())
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        """Hugging Face's: everything is stored, so nothing is fetched from a source when it is loaded."""
+        self.config.absent = []
+        return super().save_pretrained(*args, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint strictly: unknown or missing keys are an error that lists them; sourced parts come from their source.
+
+        Raises:
+            CheckpointError: it does not fit its config, holds pickles only, or names code to run.
+        """
+        from unifusion.checkpoint import check_folder, finish_loading
+
+        folder = Path(pretrained_model_name_or_path)
+        if folder.is_dir():
+            check_folder(folder)
+        kwargs.setdefault("use_safetensors", True)
+        kwargs["ignore_mismatched_sizes"] = True  # they are named and refused below
+        want_info = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        finish_loading(model, info, pretrained_model_name_or_path)
+        return (model, info) if want_info else model

@@ -1,0 +1,176 @@
+"""Both encoders from nothing: phrases contrasted with windows of tokens, and masked modelling, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unifusion.encoders.encoder import Encoder
+from unifusion.errors import ConfigError
+from unifusion.layers import MLP
+from unifusion.losses.grounded_sigmoid import grounded_logits, grounded_sigmoid_loss
+
+__all__ = ["GroundingConfig", "GroundingModel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundingConfig:
+    """Width of the shared space, and how much is masked.
+
+    `mask_share` of the input's patches (picture) or frames (sound) is hidden in `mask_rows` of the rows; the encoder sees the rest and
+    its tokens must tell what was hidden (SimMIM, Xie et al. 2022; masked spectrograms after SpecAugment, Park et al. 2019).
+    """
+
+    width: int = 128
+    text_width: int = 128
+    mask_share: float = 0.3
+    mask_rows: float = 0.5
+    masked_weight: float = 0.3
+    patch: int = 16
+    """Side of a hidden square, in pixels."""
+    span: int = 16
+    """Length of a hidden stretch of sound, in mel frames (10 ms)."""
+
+
+class GroundingModel(nn.Module):
+    """Encoders of several streams beside one text tower over phrases.
+
+    Args:
+        encoders: stream name -> encoder, all trained.
+        phrase_ids: stream name -> token ids (P, L) of its phrases, padded with -1.
+        vocabulary: size of the tokenizer.
+        config: see GroundingConfig.
+    """
+
+    def __init__(self, encoders: Mapping[str, Encoder], phrase_ids: Mapping[str, Tensor], vocabulary: int, config: GroundingConfig) -> None:
+        super().__init__()
+        self.choices = config
+        self.encoders = nn.ModuleDict(dict(encoders))
+        self.embedding = nn.Embedding(vocabulary, config.text_width)
+        self.text = MLP(config.text_width, 2 * config.text_width, config.width)
+        self.heads = nn.ModuleDict({n: nn.Sequential(nn.LayerNorm(e.width), nn.Linear(e.width, config.width)) for n, e in encoders.items()})
+        self.scales = nn.ParameterDict({n: nn.Parameter(torch.tensor(2.3)) for n in encoders})
+        self.biases = nn.ParameterDict({n: nn.Parameter(torch.full((len(ids),), -4.0)) for n, ids in phrase_ids.items()})
+        self.decoders = nn.ModuleDict()
+        self.phrase_ids = {n: ids for n, ids in phrase_ids.items()}
+
+    def phrases(self, stream: str) -> Tensor:
+        """Unit-norm phrases (P, D) of a stream: the mean of their tokens' embeddings through an MLP."""
+        ids_PL = self.phrase_ids[stream].to(self.embedding.weight.device)
+        real_PL = (ids_PL >= 0)[..., None]
+        mean_PD = (self.embedding(ids_PL.clamp(min=0)) * real_PL).sum(1) / real_PL.sum(1).clamp(min=1)
+        return functional.normalize(self.text(mean_PD), dim=-1)
+
+    def score(self, stream: str, inputs: Mapping[str, Any], windows: int) -> Tensor:
+        """Logits (M x windows, P) of a stream's phrases, without masking anything."""
+        tokens_MSD = self.encoders[stream](**inputs).tokens_BSD
+        return grounded_logits(
+            self._windows(stream, tokens_MSD, windows), self.phrases(stream), scale=self.scales[stream].exp(), bias_P=self.biases[stream]
+        )
+
+    def _windows(self, stream: str, tokens_MSD: Tensor, windows: int) -> Tensor:
+        """Unit-norm tokens (M x windows, L, D) in the shared space."""
+        if tokens_MSD.shape[1] % windows:
+            raise ConfigError(
+                f"{tokens_MSD.shape[1]} tokens of stream {stream!r} do not split into {windows} windows;",
+                remedy="choose another window length.",
+            )
+        return functional.normalize(self.heads[stream](tokens_MSD), dim=-1).reshape(len(tokens_MSD) * windows, -1, self.choices.width)
+
+    def forward(self, **batch: Any) -> dict[str, Tensor]:
+        """Sum the losses of all streams.
+
+        Args:
+            batch: stream -> dict with the encoder's inputs (C, ..), `chunks` (M,), `times`, `mask` (M, S) and `truth` (M, K, P): windows in
+                order, each of S / K tokens.
+
+        Returns:
+            `loss`, and each stream's contrast and masked-modelling loss.
+        """
+        out: dict[str, Tensor] = {}
+        for name, encoder in self.encoders.items():
+            if name not in batch:
+                continue
+            inputs = dict(batch[name])
+            truth_MKP = inputs.pop("truth")
+            key = next(k for k, v in inputs.items() if k not in ("chunks", "times", "mask") and v.is_floating_point())
+            clean = inputs[key]
+            inputs[key], hidden = self._hide(clean)
+            tokens_MSD = encoder(**inputs).tokens_BSD
+            tokens_KLD = self._windows(name, tokens_MSD, truth_MKP.shape[1])
+            out[f"{name}_contrast"] = grounded_sigmoid_loss(
+                tokens_KLD, self.phrases(name), truth_MKP.flatten(0, 1), scale=self.scales[name].exp(), bias_P=self.biases[name]
+            )
+            out[f"{name}_masked"] = self._masked(name, tokens_MSD, clean, hidden, inputs["chunks"])
+        out["loss"] = sum(v if k.endswith("contrast") else self.choices.masked_weight * v for k, v in out.items())  # type: ignore[assignment]
+        return out
+
+    def _hide(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Hide squares of pictures (C, T, 3, H, W) or (C, channels, H, W), or stretches of mels (C, F, N).
+
+        Returns:
+            the input, and what was hidden, in the same shape.
+        """
+        c = self.choices
+        if not self.training:
+            return clean, torch.zeros_like(clean, dtype=torch.bool)
+        rows = torch.rand(len(clean), device=clean.device) < c.mask_rows
+        if clean.dim() > 3:
+            height, width = clean.shape[-2:]
+            leading = (len(clean), clean.shape[1] // 2, 1) if clean.dim() == 5 else (len(clean), 1)
+            hidden = torch.rand(*leading, -(-height // c.patch), -(-width // c.patch), device=clean.device) < c.mask_share
+            hidden = hidden.repeat_interleave(c.patch, -2).repeat_interleave(c.patch, -1)[..., :height, :width]
+            hidden = (hidden.repeat_interleave(2, 1) if clean.dim() == 5 else hidden).expand_as(clean)
+        else:
+            spans = torch.rand(len(clean), 1, -(-clean.shape[2] // c.span), device=clean.device) < c.mask_share
+            hidden = spans.repeat_interleave(c.span, 2)[..., : clean.shape[2]].expand_as(clean)
+        hidden = hidden & rows.view(-1, *[1] * (clean.dim() - 1))
+        return torch.where(hidden, torch.zeros_like(clean), clean), hidden
+
+    def _masked(self, name: str, tokens_MSD: Tensor, clean: Tensor, hidden: Tensor, chunks: Tensor) -> Tensor:
+        """Mean squared error of what was hidden, told by a linear map of the tokens over it."""
+        flat = torch.cat([row[: int(n) * (tokens_MSD.shape[1] // int(chunks.max()))] for row, n in zip(tokens_MSD, chunks, strict=True)])
+        tokens_CSD = flat.reshape(len(clean), -1, tokens_MSD.shape[-1])
+        target, mask = (patchify(x, tokens_CSD.shape[1]) for x in (clean, hidden))
+        if name not in self.decoders:
+            raise ConfigError(f"stream {name!r} has no masked-modelling head;", remedy="call `prepare` with a batch first.")
+        error = functional.mse_loss(self.decoders[name](tokens_CSD), target, reduction="none") * mask
+        return error.sum() / mask.sum().clamp(min=1)
+
+    def prepare(self, batch: Mapping[str, Any]) -> None:
+        """Make the masked-modelling heads, whose size follows from a batch; call once before training."""
+        for name, encoder in self.encoders.items():
+            key = next(k for k, v in batch[name].items() if k not in ("chunks", "times", "mask", "truth") and v.is_floating_point())
+            per_chunk = batch[name]["times"].shape[1] // int(batch[name]["chunks"].max())
+            width: Any = encoder.width
+            self.decoders[name] = nn.Linear(width, patchify(batch[name][key][:1], per_chunk).shape[-1])
+
+
+def patchify(x: Tensor, tokens: int) -> Tensor:
+    """Cut an encoder's input into what each of its tokens stands for: (C, ..) to (C, tokens, values).
+
+    Pictures (C, T, 3, H, W): two frames by squares, in the order tubelet, row, column; stacked pictures (C, channels, H, W): squares, row
+    by row. Mels (C, F, N): N / tokens frames each.
+    """
+    if x.dim() == 4:
+        side = round(tokens**0.5)
+        patch = x.shape[-1] // side
+        cut = x.reshape(len(x), x.shape[1], side, patch, side, patch)
+        return cut.permute(0, 2, 4, 1, 3, 5).reshape(len(x), tokens, -1)
+    if x.dim() == 3:
+        return x.transpose(1, 2).reshape(len(x), tokens, -1)
+    tubelets = x.shape[1] // 2
+    side = round((tokens / tubelets) ** 0.5)
+    patch = x.shape[-1] // side
+    x = x.reshape(len(x), tubelets, 2, 3, side, patch, side, patch)
+    return x.permute(0, 1, 4, 6, 2, 3, 5, 7).reshape(len(x), tokens, -1)
+
+
+def pad_phrases(ids: Sequence[Sequence[int]]) -> Tensor:
+    """Token ids of phrases as one tensor (P, L), padded with -1."""
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(list(i)) for i in ids], batch_first=True, padding_value=-1)

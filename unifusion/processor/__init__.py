@@ -1,0 +1,8 @@
+"""The processor: conversations in, batches out. It is the collate function."""
+
+from unifusion.processor.chat_format import ChatFormat
+from unifusion.processor.opening import MediaOpener, OpenedMedia, StreamItem
+from unifusion.processor.processor import Batch, Row, UniFusionProcessor
+from unifusion.processor.streams import StreamSpec
+
+__all__ = ["Batch", "ChatFormat", "MediaOpener", "OpenedMedia", "Row", "StreamItem", "StreamSpec", "UniFusionProcessor"]

@@ -1,0 +1,249 @@
+"""From a reference to a clip to what each stream's encoder takes, and the report of what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from unifusion.batch import StreamReport
+from unifusion.conversation import Clip, Media
+from unifusion.errors import LimitError, MediaError
+from unifusion.limits import Limits
+from unifusion.processor.streams import StreamSpec
+
+__all__ = ["MediaOpener", "OpenedMedia", "StreamItem", "decode"]
+
+_EPSILON_S = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamItem:
+    """One stream of one clip, ready for its encoder (`tensors`) or already encoded (`tokens_SD`).
+
+    Attributes:
+        times_S: float32 seconds of the encoder's tokens.
+        mask_S: bool, which of them are real.
+        tensors: the encoder's own input, each (C, ..).
+        tokens_SD: features read from a store instead.
+        token_times_Q: seconds of the tokens the adapter will give; their number is the number of placeholders.
+    """
+
+    times_S: Tensor
+    mask_S: Tensor
+    token_times_Q: Tensor
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    tokens_SD: Tensor | None = None
+    windowed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedMedia:
+    """A clip after decoding and preprocessing. `streams` holds those that are there; `reports` every one."""
+
+    media: Media
+    streams: dict[str, StreamItem]
+    reports: dict[str, StreamReport]
+    duration_s: float
+    notes: tuple[str, ...] = ()
+
+
+class MediaOpener:
+    """Opens clips for a set of streams: one container pass, each encoder's own preprocessing.
+
+    Args:
+        specs: the model's streams by name.
+        limits: bounds for this door.
+        max_seconds: longest span shown to the model; the rest is cropped and reported.
+        isolate: decode in a killable child process.
+        strict: a damaged frame is an error; otherwise it is flagged in the notes.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, StreamSpec],
+        *,
+        limits: Limits | None = None,
+        max_seconds: float = 60.0,
+        isolate: bool = False,
+        strict: bool = True,
+    ) -> None:
+        self.specs = dict(specs)
+        self.limits = limits or Limits()
+        self.max_seconds = max_seconds
+        self.isolate = isolate
+        self.strict = strict
+
+    def open(self, media: Media) -> OpenedMedia:
+        """Decode the span of `media` and preprocess it for every stream.
+
+        Raises:
+            MediaError: the file cannot be decoded, or holds nothing that any stream takes.
+        """
+        clip, notes, cropped_s = self._decode(media)
+        streams: dict[str, StreamItem] = {}
+        reports: dict[str, StreamReport] = {}
+        for name, spec in self.specs.items():
+            reason = absence(spec.modality, media, clip)
+            if reason:
+                reports[name] = StreamReport(modality=spec.modality, present=False, reason=reason)
+                continue
+            try:
+                streams[name], reports[name], more = self._stream(spec, clip)
+            except MediaError as error:  # a few milliseconds of sound beside a good picture
+                reports[name] = StreamReport(modality=spec.modality, present=False, reason=error.found.rstrip(";"))
+                continue
+            notes += more
+            if cropped_s > _EPSILON_S:
+                reports[name].cropped_s = round(cropped_s, 3)
+                reports[name].reason = f"only the first {clip.duration_s:.1f} s are shown to the model; choose a span with start and end"
+        if not streams and not media.mute:
+            found = "; ".join(f"{n}: {r.reason}" for n, r in reports.items())
+            raise MediaError(
+                f"{media.name}: no stream of the model can use this file ({found});", remedy="give a clip with picture or sound."
+            )
+        return OpenedMedia(media=media, streams=streams, reports=reports, duration_s=clip.duration_s, notes=tuple(notes))
+
+    def _decode(self, media: Media) -> tuple[Clip, list[str], float]:
+        """Decode the span, at most `max_seconds` of it; return the clip, its notes, and the seconds left out."""
+        wanted = {s.modality for s in self.specs.values()} - set(media.mute)
+        video = max(
+            (s.encoder_class.rate_hz(s.encoder_choices) for s in self.specs.values() if s.modality in ("video", "image")), default=None
+        )
+        clip, cropped_s = decode(
+            media,
+            rate_hz=video if wanted & {"video", "image"} and media.kind != "audio" else None,
+            audio="audio" in wanted and media.kind != "image",
+            max_seconds=self.max_seconds, limits=self.limits, isolate=self.isolate, strict=self.strict,
+        )  # fmt: skip
+        return clip, list(clip.notes), cropped_s
+
+    def _stream(self, spec: StreamSpec, clip: Clip) -> tuple[StreamItem, StreamReport, list[str]]:
+        """Preprocess one stream and say what it gave."""
+        if spec.modality in ("video", "image"):
+            clip = at_rate(clip, spec.encoder_class.rate_hz(spec.encoder_choices))
+        prepared = spec.encoder_class.preprocess(spec.encoder_choices, clip)
+        times = spec.adapter_class.token_times(spec.adapter_choices, prepared.times_S, prepared.mask_S)
+        item = StreamItem(
+            times_S=prepared.times_S,
+            mask_S=prepared.mask_S,
+            tensors=prepared.tensors,
+            token_times_Q=times,
+            windowed=spec.adapter_class.windowed,
+        )
+        report = StreamReport(
+            modality=spec.modality,
+            present=True,
+            seconds=round(prepared.seconds, 3),
+            frames=prepared.frames,
+            samples=prepared.samples,
+            tokens=len(times),
+        )
+        return item, report, list(prepared.notes)
+
+
+def absence(modality: str, media: Media, clip: Clip) -> str:
+    """Say why a modality is absent from a clip, or "" when it is there."""
+    if modality in media.mute:
+        return "muted on request"
+    if modality == "audio":
+        if media.kind == "image":
+            return "a still has no sound"
+        return "" if clip.waveform_N is not None and len(clip.waveform_N) else "the file has no sound in this span"
+    if media.kind == "audio":
+        return "only the sound was asked for"
+    return "" if clip.frames_THWC is not None and len(clip.frames_THWC) else "the file has no picture in this span"
+
+
+def at_rate(clip: Clip, rate_hz: float) -> Clip:
+    """Thin the frames of `clip` to about `rate_hz`, as decoding a file does: the frame on screen at 0, 1/rate, 2/rate ..
+
+    Frames that are already no denser are kept as they are.
+    """
+    if clip.frames_THWC is None or clip.frame_times_s is None or len(clip.frame_times_s) < 2:
+        return clip
+    times = np.asarray(clip.frame_times_s)
+    if np.median(np.diff(times)) > 0.75 / rate_hz:
+        return clip
+    wanted = np.arange(times[0], times[-1] + _EPSILON_S, 1.0 / rate_hz)
+    chosen = np.unique(np.searchsorted(times, wanted + _EPSILON_S, side="right") - 1)
+    return replace(clip, frames_THWC=clip.frames_THWC[chosen], frame_times_s=times[chosen])
+
+
+def decode(
+    media: Media, *, rate_hz: float | None, audio: bool, max_seconds: float, limits: Limits, isolate: bool = False, strict: bool = True
+) -> tuple[Clip, float]:
+    """Return the arrays of one span, cropped to `max_seconds`, and the seconds that were left out.
+
+    Arrays given as a `Clip`, `clip-world://` references and files come to the same type here.
+
+    Raises:
+        MediaError: the span is empty or cannot be decoded.
+    """
+    start_s = media.start_s or 0.0
+    if media.end_s is not None and media.end_s <= start_s:
+        raise MediaError(f"{media.name}: the span {start_s:g}-{media.end_s:g} s is empty;", remedy="give an end after the start.")
+    if isinstance(media.source, Clip):
+        return _cut(media.source, start_s, media.end_s, max_seconds)
+    if isinstance(media.source, str) and media.source.startswith("clip-world://"):
+        return _cut(_rendered(media.source, rate_hz), start_s, media.end_s, max_seconds)
+    from unifusion.media import Sampling, probe, read_clip
+
+    info = probe(media.source, limits=limits, isolate=isolate)
+    length_s = max((media.end_s if media.end_s is not None else info.duration_s or 0.0) - start_s, 0.0)
+    if media.start_s is not None and info.duration_s and start_s >= info.duration_s:
+        raise MediaError(
+            f"{media.name}: the span starts at {start_s:g} s but the file is {info.duration_s:.2f} s long;",
+            remedy="choose an earlier start.",
+        )
+    shown_s = min(length_s, max_seconds) if length_s else max_seconds
+    if shown_s > limits.max_span_seconds:
+        raise LimitError(
+            f"{media.name}: a span of {shown_s:.0f} s is above the limit of {limits.max_span_seconds:.0f} s;", remedy="give a shorter span."
+        )
+    whole = media.start_s is None and media.end_s is None and length_s <= max_seconds
+    clip = read_clip(
+        media.source,
+        start_s=None if whole else start_s,
+        end_s=None if whole else start_s + shown_s,
+        video=Sampling(rate_hz=rate_hz, max_frames=limits.max_decoded_frames) if rate_hz else None,
+        audio=audio, limits=limits, strict=strict, isolate=isolate,
+    )  # fmt: skip
+    if media.end_s is not None and info.duration_s:
+        length_s = min(length_s, max(info.duration_s - start_s, 0.0))
+    return clip, max(length_s - shown_s, 0.0)
+
+
+def _rendered(reference: str, rate_hz: float | None) -> Clip:
+    """Render a clip of clip world, only the frames that are asked for."""
+    from unifusion.world.render import parse_reference, render
+
+    script = parse_reference(reference)
+    times = None if rate_hz is None else np.arange(0.0, script.duration_s - _EPSILON_S, 1.0 / rate_hz)
+    clip: Any = render(script, times_s=times)[0]
+    return clip  # type: ignore[no-any-return]
+
+
+def _cut(clip: Clip, start_s: float, end_s: float | None, max_seconds: float) -> tuple[Clip, float]:
+    """Cut a span out of decoded arrays."""
+    stop_s = clip.duration_s if end_s is None else min(end_s, clip.duration_s)
+    shown_to_s = min(stop_s, start_s + max_seconds)
+    if start_s == 0.0 and shown_to_s >= clip.duration_s - _EPSILON_S:
+        return clip, 0.0
+    frames, times, sound = clip.frames_THWC, clip.frame_times_s, clip.waveform_N
+    if frames is not None and times is not None:
+        keep = (times >= start_s - _EPSILON_S) & (times < shown_to_s - _EPSILON_S)
+        frames, times = frames[keep], times[keep] - start_s
+    sound_start_s = clip.waveform_start_s
+    if sound is not None:
+        first = max(round((start_s - sound_start_s) * clip.sampling_rate_hz), 0)
+        sound = sound[first : max(round((shown_to_s - sound_start_s) * clip.sampling_rate_hz), first)]
+        sound_start_s = max(sound_start_s - start_s, 0.0)
+    cut = replace(
+        clip, frames_THWC=frames, frame_times_s=times, waveform_N=sound, waveform_start_s=sound_start_s,
+        duration_s=max(shown_to_s - start_s, 0.0), start_s=clip.start_s + start_s,
+    )  # fmt: skip
+    return cut, max(stop_s - shown_to_s, 0.0)

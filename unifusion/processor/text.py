@@ -1,0 +1,74 @@
+"""Tokenising control strings and user text so that the second can never become the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from unifusion.errors import ConfigError
+
+__all__ = ["TextEncoder"]
+
+
+class TextEncoder:
+    """Turns segments of text into ids.
+
+    `control` parses special tokens; `user` never does: a typed `<|video|>` is split like any other text. `split_special_tokens`
+    covers tokens flagged special; other added tokens (`<think>` ..) are broken apart here, so no added id comes from a user. Runs
+    of spaces and single characters, which some tokenizers (Phi, GPT-NeoX) also add, are text and stay whole.
+
+    Args:
+        tokenizer: any tokenizer of transformers.
+        reserved: further token strings that users must not be able to write (media placeholders).
+    """
+
+    def __init__(self, tokenizer: Any, reserved: Iterable[str] = ()) -> None:
+        self.tokenizer = tokenizer
+        added = {str(t): i for i, t in tokenizer.added_tokens_decoder.items()}
+        special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+        if tokenizer.unk_token_id not in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id):
+            added.pop(tokenizer.unk_token, None)  # what a vocabulary without bytes says of a character it lacks
+            special.pop(tokenizer.unk_token, None)
+        typed = {name: i for name, i in added.items() if len(name) > 1 and name.strip()}
+        typed.update({name: int(tokenizer.convert_tokens_to_ids(name)) for name in reserved})
+        self._literals = sorted({*typed, *special, tokenizer.unk_token or ""} - {""}, key=len, reverse=True)
+        self.reserved_ids = frozenset({*typed.values(), *special.values()})
+
+    def control(self, text: str) -> list[int]:
+        """Ids of a control string; special tokens in it become their ids."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []
+
+    def user(self, text: str) -> list[int]:
+        """Ids of text from outside; none of them is reserved.
+
+        Raises:
+            ConfigError: a single character is itself a control token of this tokenizer.
+        """
+        ids: list[int] = []
+        # Broken at the literals; then, for tokenizers that fold case or accents before they look for tokens, at every character.
+        for pieces in ([text], self._broken(text), list(text)):
+            ids = [i for piece in pieces for i in self._plain(piece)]
+            if not self.reserved_ids.intersection(ids):
+                return ids
+        raise ConfigError(
+            f"the text {text[:40]!r} cannot be told from a control token;", remedy="leave that character out, or use another tokenizer."
+        )
+
+    def _plain(self, text: str) -> list[int]:
+        """Ids with special tokens split like text."""
+        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]) if text else []
+
+    def _broken(self, text: str) -> list[str]:
+        """Cut `text` so that no piece holds the whole of any reserved literal."""
+        pieces = [text]
+        for literal in self._literals:
+            pieces = [cut for piece in pieces for cut in _cut(piece, literal)]
+        return pieces
+
+
+def _cut(piece: str, literal: str) -> Iterator[str]:
+    """Cut behind the first character of every occurrence of `literal`, overlapping ones included."""
+    while len(literal) > 1 and (at := piece.find(literal)) >= 0:
+        yield piece[: at + 1]
+        piece = piece[at + 1 :]
+    yield piece

@@ -1,0 +1,39 @@
+"""The prompt manager: a template and an Example give messages; a parser reads the answer back.
+
+Templates are the files of `prompts/` (data, no Python). See `template.Template` for what a file may hold.
+"""
+
+from __future__ import annotations
+
+from unifusion.prompts.coloured import coloured
+from unifusion.prompts.parsed import (
+    Evidence,
+    FreeAnswer,
+    LabelAnswer,
+    NumberAnswer,
+    OptionAnswer,
+    Parsed,
+    RationaleAnswer,
+    SpanAnswer,
+    Unparsed,
+    ValenceArousalAnswer,
+    YesNoAnswer,
+)
+from unifusion.prompts.template import Template, load_template
+
+__all__ = [
+    "Evidence",
+    "FreeAnswer",
+    "LabelAnswer",
+    "NumberAnswer",
+    "OptionAnswer",
+    "Parsed",
+    "RationaleAnswer",
+    "SpanAnswer",
+    "Template",
+    "Unparsed",
+    "ValenceArousalAnswer",
+    "YesNoAnswer",
+    "coloured",
+    "load_template",
+]

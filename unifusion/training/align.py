@@ -1,0 +1,159 @@
+"""Aligning both encoders from nothing with what is true of each half second of a clip."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch.utils.data import Dataset
+from transformers import AutoTokenizer
+
+from unifusion.checkpoint import atomic_folder
+from unifusion.encoders.encoder import EncoderInput
+from unifusion.models.grounding import GroundingConfig, GroundingModel, pad_phrases
+from unifusion.processor import StreamSpec
+from unifusion.training.augment import augment_clip
+from unifusion.training.clip_cache import ClipCache
+from unifusion.training.fit import FitChoices, fit
+from unifusion.world.phrases import phrase_bank, window_truth
+
+__all__ = ["GroundingData", "collate_grounding", "measure", "train_alignment"]
+
+log = logging.getLogger(__name__)
+
+
+class GroundingData(Dataset[dict[str, Any]]):
+    """Clips of a cache with the truth of each window.
+
+    Args:
+        cache: rendered clips.
+        specs: streams to align.
+        window_s: length of a window; must hold a whole number of each encoder's tokens.
+        augment: change light, noise and level, seeded by the clip and how often it was read.
+        seed: of the augmentation.
+    """
+
+    def __init__(
+        self, cache: ClipCache, specs: Mapping[str, StreamSpec], *, window_s: float = 0.5, augment: bool = True, seed: int = 0
+    ) -> None:
+        self.cache, self.specs, self.window_s, self.augment, self.seed = cache, dict(specs), window_s, augment, seed
+        self.windows = round(cache.choices.duration_s / window_s)
+        bank = phrase_bank()
+        self.index = {stream: {p: i for i, p in enumerate(bank[stream])} for stream in self.specs}
+        self._reads: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """Clips."""
+        return len(self.cache)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """One clip: stream -> (EncoderInput, truth (K, P) int8 with 1 true, 0 false, -1 unknown)."""
+        script = self.cache.script(index)
+        clip = self.cache.clip(index, script)
+        if self.augment:
+            turn = self._reads[index] = self._reads.get(index, -1) + 1
+            clip = augment_clip(clip, seed=(self.seed, index, turn))
+        out: dict[str, Any] = {}
+        for stream, spec in self.specs.items():
+            if (clip.frames_THWC if stream == "video" else clip.waveform_N) is None:
+                continue
+            out[stream] = (spec.encoder_class.preprocess(spec.encoder_choices, clip), self.truth(script, stream))
+        return out
+
+    def truth(self, script: Any, stream: str) -> torch.Tensor:
+        """Truth (K, P) of all windows of one clip."""
+        index = self.index[stream]
+        truth_KP = torch.zeros(self.windows, len(index), dtype=torch.int8)
+        for k in range(self.windows):
+            for phrase, value in window_truth(script, stream, k * self.window_s, (k + 1) * self.window_s).items():
+                if phrase in index and value is not False:
+                    truth_KP[k, index[phrase]] = -1 if value is None else 1
+        return truth_KP
+
+
+def collate_grounding(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Rows of GroundingData -> stream -> tensors, as GroundingModel takes them."""
+    batch: dict[str, Any] = {}
+    for stream in {s for row in rows for s in row}:
+        items: list[tuple[EncoderInput, torch.Tensor]] = [row[stream] for row in rows if stream in row]
+        inputs = [i for i, _ in items]
+        batch[stream] = {
+            **{key: torch.cat([i.tensors[key] for i in inputs]) for key in inputs[0].tensors},
+            "chunks": torch.tensor([len(next(iter(i.tensors.values()))) for i in inputs]),
+            "times": torch.stack([i.times_S for i in inputs]), "mask": torch.stack([i.mask_S for i in inputs]),
+            "truth": torch.stack([t for _, t in items]),
+        }  # fmt: skip
+    return batch
+
+
+def train_alignment(
+    specs: Mapping[str, StreamSpec], tokenizer_folder: str | Path, train: ClipCache, val: ClipCache, out: str | Path, *,
+    choices: FitChoices, grounding: GroundingConfig,
+) -> dict[str, Any]:  # fmt: skip
+    """Train encoders, save each as a folder `out/<stream>` that `source` can name, and measure them on `val`.
+
+    Returns:
+        the figures, also written to `out/metrics.json`.
+    """
+    torch.manual_seed(choices.seed)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    bank = phrase_bank()
+    ids = {s: pad_phrases([tokenizer.encode(p, add_special_tokens=False) for p in bank[s]]) for s in specs}
+    encoders = {s: spec.encoder_class.build(spec.encoder_choices, load_weights=False) for s, spec in specs.items()}
+    model = GroundingModel(encoders, ids, len(tokenizer), grounding)
+    data = GroundingData(train, specs, seed=choices.seed)
+    whole = next(row for row in (data[i] for i in range(len(data))) if len(row) == len(specs))
+    model.prepare(collate_grounding([whole]))
+    work = Path(out).with_name(Path(out).name + ".fit")
+    result = fit(model, data, choices, work, collate=collate_grounding)
+    figures = {**result, **measure(model.eval(), GroundingData(val, specs, augment=False))}
+    with atomic_folder(Path(out)) as folder:
+        for stream, encoder in encoders.items():
+            (folder / stream).mkdir()
+            encoder.backbone.config.save_pretrained(folder / stream)
+            state = {k: v.detach().contiguous().clone() for k, v in encoder.state_dict().items()}
+            save_file(state, folder / stream / "encoder.safetensors")
+        (folder / "specs.json").write_text(json.dumps({n: s.to_dict() for n, s in specs.items()}, indent=1), encoding="utf-8")
+        (folder / "metrics.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        for name in ("log.jsonl", "loss.csv", "loss.png"):
+            if (work / name).is_file():
+                (folder / name).write_bytes((work / name).read_bytes())
+    return figures
+
+
+@torch.no_grad()
+def measure(model: GroundingModel, data: GroundingData, *, batch_size: int = 16, limit: int = 256) -> dict[str, Any]:
+    """Average precision of each phrase over windows of held-out clips, and its mean by group of phrases."""
+    logits: dict[str, list[np.ndarray]] = {}
+    truth: dict[str, list[np.ndarray]] = {}
+    for start in range(0, min(limit, len(data)), batch_size):
+        batch = collate_grounding([data[i] for i in range(start, min(start + batch_size, limit, len(data)))])
+        for stream, inputs in batch.items():
+            wanted = inputs.pop("truth")
+            logits.setdefault(stream, []).append(model.score(stream, inputs, wanted.shape[1]).numpy())
+            truth.setdefault(stream, []).append(wanted.reshape(-1, wanted.shape[-1]).numpy())
+    out: dict[str, Any] = {}
+    for stream in logits:
+        scores_KP, truth_KP = np.concatenate(logits[stream]), np.concatenate(truth[stream])
+        phrases = phrase_bank()[stream]
+        each = {p: average_precision(scores_KP[:, i], truth_KP[:, i]) for i, p in enumerate(phrases)}
+        known = {p: v for p, v in each.items() if v is not None}
+        out[f"{stream}_mean_average_precision"] = float(np.mean(list(known.values()))) if known else None
+        out[f"{stream}_average_precision"] = {p: round(v, 3) for p, v in known.items()}
+    return out
+
+
+def average_precision(scores_K: np.ndarray, truth_K: np.ndarray) -> float | None:
+    """Average precision over known windows; None when the phrase is never true."""
+    known = truth_K >= 0
+    hits = (truth_K[known] == 1)[np.argsort(-scores_K[known], kind="stable")]
+    if not hits.any():
+        return None
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return float(precision[hits].mean())

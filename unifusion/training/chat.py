@@ -1,0 +1,236 @@
+"""The chat model's stages: the language model from nothing, adapters on captions, then adapters and language model on questions."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from tqdm.auto import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from unifusion import catalog
+from unifusion.checkpoint import atomic_folder
+from unifusion.conversation import Media
+from unifusion.errors import ConfigError
+from unifusion.features import StoredOpener, encode_all, stored_opener
+from unifusion.models.build import build_chat_model, describe_trainable, set_trainable
+from unifusion.processor import StreamSpec, UniFusionProcessor
+from unifusion.training.clip_cache import ClipCache
+from unifusion.training.fit import FitChoices, fit, trained_state
+from unifusion.training.talks import collate_turns
+from unifusion.training.world_talks import WorldTalks
+from unifusion.world.render import reference
+
+__all__ = ["TinyLlama", "aligned_specs", "assemble", "load_encoders", "train_chat", "train_language"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyLlama:
+    """Shape of a small Llama; its head is tied to its embeddings."""
+
+    width: int = 192
+    layers: int = 6
+    heads: int = 6
+    context: int = 1024
+
+    def config(self) -> dict[str, Any]:
+        """Its inline config."""
+        return {
+            "model_type": "llama",
+            "hidden_size": self.width,
+            "intermediate_size": round(self.width * 8 / 3 / 32) * 32,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.heads,
+            "max_position_embeddings": self.context,
+            "tie_word_embeddings": True,
+            "attention_dropout": 0.0,
+        }
+
+
+def train_language(
+    llama: TinyLlama, tokenizer: str | Path, cache: ClipCache, out: str | Path, *, choices: FitChoices, per_clip: int
+) -> dict[str, Any]:
+    """Train a causal language model on clips read out in words; writes a Hugging Face folder (model and tokenizer)."""
+    torch.manual_seed(choices.seed)
+    model, processor = build_chat_model(llama.config(), {}, tokenizer=AutoTokenizer.from_pretrained(tokenizer))
+    epochs = -(-choices.steps * choices.batch_size // len(cache))
+    data = WorldTalks(cache, processor, mode="text", epochs=epochs, per_clip=per_clip, mute=0.1, options={"seed": choices.seed})
+    work = Path(out).with_name(Path(out).name + ".fit")
+    result = fit(model, data, choices, work, collate=partial(collate_turns, processor))
+    with atomic_folder(Path(out)) as folder:
+        model.language_model.save_pretrained(folder)
+        processor.tokenizer.save_pretrained(folder)
+        _keep(work, folder, result)
+    return result
+
+
+def _keep(work: Path, folder: Path, figures: Mapping[str, Any]) -> None:
+    """Put the run's log, plot and figures beside its result."""
+    for name in ("log.jsonl", "loss.csv", "loss.png"):
+        if (work / name).is_file():
+            (folder / name).write_bytes((work / name).read_bytes())
+    (folder / "metrics.json").write_text(json.dumps(dict(figures), indent=1), encoding="utf-8")
+
+
+def aligned_specs(encoders: str | Path, adapters: Mapping[str, tuple[str, int]], width: int, layers: int) -> dict[str, StreamSpec]:
+    """The streams of stage `align`, each with an adapter of so many queries.
+
+    Args:
+        encoders: folder of the stage; `specs.json` in it says what was aligned.
+        adapters: stream -> (adapter's name, queries a window or in all).
+        width: of the adapters, where they have one.
+        layers: likewise.
+    """
+    path = Path(encoders) / "specs.json"
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing;", remedy="train the stage align first.")
+    found = {}
+    for name, raw in json.loads(path.read_text(encoding="utf-8")).items():
+        adapter, queries = adapters[name]
+        known = {f.name for f in fields(catalog.load("adapters", adapter).Config)}
+        shape = {"n_queries": queries, "n_latents": queries, "width": width, "n_layers": layers, "n_heads": width // 32}
+        raw.update(adapter=adapter, adapter_config={k: v for k, v in shape.items() if k in known})
+        found[name] = StreamSpec.from_dict(raw)
+    return found
+
+
+def load_encoders(model: Any, folder: str | Path) -> None:
+    """Put aligned encoders (`folder/<stream>/encoder.safetensors`) into a chat model, strictly.
+
+    Raises:
+        ConfigError: a stream's weights are missing or of another shape.
+    """
+    for name, encoder in model.encoders.items():
+        path = Path(folder) / name / "encoder.safetensors"
+        if not path.is_file():
+            raise ConfigError(f"no weights for stream {name!r} at {path};", remedy="train the stage align first.")
+        try:
+            encoder.load_state_dict(load_file(path), strict=True)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{path} does not fit the encoder: {str(error).splitlines()[0]};", remedy="use the choices the encoders were trained with."
+            ) from error
+
+
+def train_chat(
+    language: str | Path,
+    specs: Mapping[str, StreamSpec],
+    encoders: str | Path,
+    cache: ClipCache,
+    out: str | Path,
+    *,
+    choices: FitChoices,
+    mode: str,
+    parts: Mapping[str, bool],
+    start: str | Path | None = None,
+    talks: Mapping[str, Any] | None = None,
+) -> tuple[Any, UniFusionProcessor, dict[str, Any]]:
+    """Train adapters (mode `captions`) or adapters and language model (mode `questions`) on stored features.
+
+    Args:
+        language: folder of stage `language`.
+        specs: streams with their adapters.
+        encoders: folder of stage `align`.
+        cache: rendered clips; encoded once into `<encoders>.features`, whatever the number of epochs and stages.
+        out: gets `weights.safetensors` (all that is trained or was trained before) and the run's log.
+        mode: see WorldTalks.
+        parts: what is trained, see `set_trainable`.
+        start: `out` of the stage before.
+        talks: further options of WorldTalks (per_clip, mute, ..).
+    """
+    torch.manual_seed(choices.seed)
+    model, processor = assemble(language, specs, encoders, start)
+    set_trainable(model, {"encoders": False, **parts})
+    log.info("what is trained:\n%s", describe_trainable(model))
+    store = encode_cache(model, processor, cache, f"{encoders}.features")
+    epochs = -(-choices.steps * choices.batch_size * choices.accumulate // len(cache))
+    training = processor.with_opener(store)
+    options = dict(talks or {})
+    per_clip, mute = options.pop("per_clip", 6), options.pop("mute", 0.0)
+    data = WorldTalks(cache, training, mode=mode, epochs=epochs, per_clip=per_clip, mute=mute, options={"seed": choices.seed, **options})
+    work = Path(out).with_name(Path(out).name + ".fit")
+    result = fit(model, data, choices, work, collate=partial(collate_turns, processor))
+    set_trainable(model, {"adapters": True, "language_model": True})
+    with atomic_folder(Path(out)) as folder:
+        from safetensors.torch import save_file
+
+        save_file({k: v for k, v in trained_state(model).items() if not k.startswith("encoders.")}, folder / "weights.safetensors")
+        _keep(work, folder, result)
+    return model.eval(), processor, result
+
+
+def assemble(
+    language: str | Path,
+    specs: Mapping[str, StreamSpec],
+    encoders: str | Path,
+    start: str | Path | None = None,
+    *,
+    max_seconds: float = 12.0,
+) -> tuple[Any, UniFusionProcessor]:
+    """Put a chat model together from the folders of the stages; `start` is the last stage that trained adapters."""
+    network = AutoModelForCausalLM.from_pretrained(language, dtype=torch.float32, use_safetensors=True)
+    shape = {
+        k: v for k, v in network.config.to_dict().items() if k not in ("architectures", "transformers_version", "dtype", "_name_or_path")
+    }
+    model, processor = build_chat_model(shape, specs, tokenizer=AutoTokenizer.from_pretrained(language), max_seconds=max_seconds)
+    _adopt_language(model, network)
+    load_encoders(model, encoders)
+    if start is not None:
+        _load_weights(model, Path(start) / "weights.safetensors")
+    return model, processor
+
+
+def _adopt_language(model: Any, network: Any) -> None:
+    """Copy a trained language model's weights; rows for placeholders, which it never had, stay as initialised."""
+    state = network.state_dict()
+    with torch.no_grad():
+        for name, parameter in model.language_model.named_parameters():
+            source = state[name]
+            parameter[: len(source)].copy_(source)
+
+
+def _load_weights(model: Any, path: Path) -> None:
+    """Read what the stage before trained, strictly."""
+    state = load_file(path)
+    own = {n: p for n, p in model.named_parameters() if not n.startswith("encoders.")}
+    if set(own) != set(state):
+        raise ConfigError(
+            f"{path} does not fit the model (differ: {sorted(set(own) ^ set(state))[:5]});", remedy="use the choices of the stage before."
+        )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+def encode_cache(model: Any, processor: UniFusionProcessor, cache: ClipCache, folder: str | Path) -> StoredOpener:
+    """Encode every clip of a cache that is not stored yet; the cached arrays are used, nothing is rendered again."""
+    store = stored_opener(processor, model, folder)
+    model.eval()
+    references = {reference(cache.script(i)): i for i in range(len(cache))}
+
+    class _Cached:
+        """Opens references from the cache."""
+
+        def open(self, media: Media) -> Any:
+            """Arrays of the referenced clip, preprocessed for every stream."""
+            opened = opener.open(replace(media, source=cache.clip(references[str(media.source)])))
+            return replace(opened, media=media)
+
+    opener = processor.opener
+    reader = processor.with_opener(_Cached())
+    media = [Media(kind="video", source=r) for r in references]
+    done = encode_all(
+        model, reader, media, store, batch_size=16, progress=lambda steps: iter(tqdm(list(steps), desc="encode", disable=None))
+    )
+    log.info("encoded %d clips, %d were stored", done, len(media) - done)
+    return store

@@ -1,0 +1,107 @@
+"""A recipe's choices: one frozen dataclass, read from flags and a YAML file, typed; the resolved choice is saved."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from unifusion.errors import ConfigError, nearest
+
+__all__ = ["as_dict", "parse"]
+
+C = TypeVar("C")
+_TRUE, _FALSE = {"true", "yes", "1", "on"}, {"false", "no", "0", "off"}
+
+
+def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") -> C:
+    """Build `cls` from `--config FILE.yaml` and flags; flags win. `--help` lists every choice with its type and default.
+
+    Field names become flags with dashes; a field's help is the string below it in the class, as in this package's dataclasses.
+
+    Raises:
+        ConfigError: an unknown key or a value of the wrong type, with the nearest match.
+    """
+    hints = typing.get_type_hints(cls)
+    doc = (cls.__doc__ or "").strip().splitlines()[0]
+    parser = argparse.ArgumentParser(
+        prog=prog or None, description=doc, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", metavar="FILE.yaml", help="choices from a file; flags win over it")
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        default = _default(field)
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            dest=field.name,
+            default=argparse.SUPPRESS,
+            metavar=_name(hints[field.name]),
+            help=f"default: {default}",
+        )
+    given, unknown = parser.parse_known_args(argv)
+    flags = vars(given)
+    if unknown:
+        known = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        raise ConfigError(f"unknown choice {unknown[0]!r};", remedy=nearest(unknown[0], known))
+    values = _read(Path(flags["config"])) if flags.get("config") else {}
+    values.update({k: v for k, v in flags.items() if k != "config"})
+    for key in values:
+        if key not in hints:
+            raise ConfigError(f"unknown choice {key!r};", remedy=nearest(key, list(hints)))
+    return cls(**{key: _convert(value, hints[key], key) for key, value in values.items()})
+
+
+def as_dict(choices: Any) -> dict[str, Any]:
+    """The resolved choices as plain values for JSON and YAML."""
+    return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(choices).items()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A YAML file of choices."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {error};", remedy="give a YAML file of choices.") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds {type(raw).__name__}, wanted keys and values;", remedy="write one choice a line.")
+    return dict(raw)
+
+
+def _default(field: Any) -> Any:
+    """A field's default, or a word for none."""
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else "(required)"
+
+
+def _name(kind: Any) -> str:
+    """What a value looks like, for --help."""
+    return getattr(kind, "__name__", str(kind)).upper()
+
+
+def _convert(value: Any, kind: Any, key: str) -> Any:
+    """Turn a flag's text or a YAML value into the field's type."""
+    options = [k for k in typing.get_args(kind) if k is not type(None)] if isinstance(kind, types.UnionType) else [kind]
+    if value is None or (isinstance(value, str) and value.lower() == "none" and len(options) < len(typing.get_args(kind))):
+        return None
+    target = options[0]
+    try:
+        if target is bool:
+            text = str(value).lower()
+            if text not in _TRUE | _FALSE:
+                raise ValueError("true or false")
+            return text in _TRUE
+        if typing.get_origin(target) is tuple:
+            inner = typing.get_args(target)[0]
+            items = value.split(",") if isinstance(value, str) else list(value)
+            return tuple(inner(i) for i in items if i != "")
+        return target(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"choice {key!r} has the value {value!r}, wanted {_name(target).lower()} ({error});", remedy="see --help."
+        ) from error

@@ -1,0 +1,55 @@
+"""One stage of a chain: skipped when it was done with the same choices, refused when the folder holds other ones."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from unifusion.errors import ConfigError
+from unifusion.training.choices import as_dict
+
+__all__ = ["stage"]
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def stage(out: str | Path, choices: Any) -> Iterator[bool]:
+    """Yield whether there is anything to do; when the block ends well the stage is marked done beside `out`.
+
+    `<out>.choices.json` holds the resolved choices from the start, `<out>.done.json` those and the seconds when it is done.
+
+    Raises:
+        ConfigError: `out` was begun with other choices.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "filelock", "matplotlib", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    begun, done = target.with_name(target.name + ".choices.json"), target.with_name(target.name + ".done.json")
+    wanted = json.loads(json.dumps(as_dict(choices)))
+    for path in (begun, done):
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))["choices"]
+            differ = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+            if differ:
+                raise ConfigError(
+                    f"{target} was made with other choices ({', '.join(differ)} differ);", remedy="name another --out, or remove it."
+                )
+    if done.is_file():
+        log.info("%s is done already", target)
+        yield False
+        return
+    begun.write_text(json.dumps({"choices": wanted}, indent=1), encoding="utf-8")
+    began = time.perf_counter()
+    yield True
+    seconds = round(time.perf_counter() - began, 1)
+    done.write_text(json.dumps({"choices": wanted, "seconds": seconds}, indent=1), encoding="utf-8")
+    log.info("%s done in %.0f s", target, seconds)

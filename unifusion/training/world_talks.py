@@ -1,0 +1,165 @@
+"""What is asked of clip world in training: its own questions, the prompt manager's phrasings, and clips read out second by second."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from unifusion import catalog
+from unifusion.conversation import Media
+from unifusion.datasets.clip_world import example_of
+from unifusion.errors import DatasetError
+from unifusion.processor import UniFusionProcessor
+from unifusion.training.clip_cache import ClipCache
+from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
+from unifusion.world.captions import caption, dense_description
+from unifusion.world.phrases import window_truth
+from unifusion.world.questions import Question, ask
+from unifusion.world.render import reference
+from unifusion.world.script import Script
+
+__all__ = ["WorldTalks", "read_out", "without"]
+
+TASK_OF = {
+    "overall_emotion": "emotion", "emotion_rationale": "emotion_rationale", "valence_arousal": "valence_arousal", "caption": "caption",
+    "dense_description": "dense_description", "sound_kind": "sound", "match": "match", "which_of": "which_of", "face_change": "when",
+    "voice_start": "when", "sound_start": "when", "object_appears": "when", "word_time": "when",
+}  # fmt: skip
+"""Question family -> task whose prompt template asks the same; every other family is open_qa."""
+
+_OBVIOUS = (
+    "a face",
+    "a voice",
+    "no objects",
+    "one object",
+    "two objects",
+    "three objects",
+    "no sign",
+    "no sound event",
+    "voice louder than the noise",
+)
+
+
+def without(script: Script, muted: Sequence[str]) -> Script:
+    """The script as somebody knows it who does not get some streams: questions about them become refusals."""
+    if "video" in muted:
+        script = replace(
+            script,
+            has_picture=False,
+            identity=None,
+            expressions=(),
+            objects=(),
+            sign=None,
+            agreement="",
+            profile={**script.profile, "scene": "plain"},
+        )
+    if "audio" in muted:
+        script = replace(
+            script, has_sound=False, utterance=None, sounds=(), background=None, agreement="", profile={**script.profile, "scene": "plain"}
+        )
+    return script
+
+
+def read_out(script: Script, *, window_s: float = 1.0, stamps: bool = True) -> str:
+    """The clip in words, window by window: `t=0.0s happy face, red circle; bark` .., from the truth."""
+    pieces = []
+    for k in range(round(script.duration_s / window_s)):
+        told = []
+        for stream, there in (("video", script.has_picture), ("audio", script.has_sound)):
+            truth = window_truth(script, stream, k * window_s, (k + 1) * window_s) if there else {}
+            told.append(", ".join(p for p, v in truth.items() if v and p not in _OBVIOUS) or "nothing")
+        pieces.append((f"t={k * window_s:.1f}s " if stamps else "") + "; ".join(told))
+    absent = [f"no {name}. " for name, there in (("video", script.has_picture), ("audio", script.has_sound)) if not there]
+    return "".join(absent) + " ".join(pieces)
+
+
+class WorldTalks(Dataset[TurnsRow]):
+    """One row per clip and epoch, with several turns.
+
+    Everything random is a function of (seed, row): which questions, whose phrasings, what is muted.
+
+    Args:
+        cache: rendered clips; only their scripts are read.
+        processor: makes the rows; its opener gives features (or decodes).
+        mode: `text` (the clip read out instead of shown), `captions` (shown, described) or `questions` (shown, asked about).
+        epochs: passes over the clips, each with other questions.
+        per_clip: turns of a row.
+        mute: share of rows in which one stream is muted (and a tenth of that, both).
+        template: share of turns in the prompt manager's words.
+        chat: share of rows whose turns follow each other as in a chat instead of standing apart.
+        limit: most tokens of a row.
+    """
+
+    def __init__(
+        self, cache: ClipCache, processor: UniFusionProcessor, *, mode: str, epochs: int = 1, per_clip: int = 6, mute: float = 0.0,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.cache, self.processor, self.mode, self.epochs, self.per_clip, self.mute = cache, processor, mode, epochs, per_clip, mute
+        given = {"template": 0.3, "chat": 0.2, "limit": 420, "seed": 0, **(options or {})}
+        self.template, self.chat, self.limit, self.seed = (given[k] for k in ("template", "chat", "limit", "seed"))
+        self._tasks: dict[tuple[str, int], Any] = {}
+
+    def __len__(self) -> int:
+        """Rows: clips times epochs."""
+        return len(self.cache) * self.epochs
+
+    def __getitem__(self, index: int) -> TurnsRow:
+        """One row."""
+        epoch, clip = divmod(index, len(self.cache))
+        rng = random.Random(hashlib.sha256(f"{self.seed}/{self.mode}/{epoch}/{clip}".encode()).digest())
+        script = self.cache.script(clip)
+        muted = self._muted(rng)
+        known = without(script, muted)
+        seed = self.seed + 1 + epoch
+        if self.mode == "captions":
+            turns = self._captions(known, rng)
+        else:
+            found = ask(known, per_clip=self.per_clip, seed=seed)
+            rng.shuffle(found)
+            turns = [self._turn(known, q, rng, seed) for q in found]
+        apart = rng.random() >= self.chat
+        if self.mode == "text":
+            prefix = text_prefix(self.processor, read_out(known), f"clip {clip}")
+        else:
+            media = Media(kind="video", source=reference(script), mute=muted)
+            prefix = media_prefix(self.processor, [self.processor.opener.open(media)], f"clip {clip}")
+        if not turns:
+            turns = [("What happens in the clip?", caption(known))]
+        return turns_row(self.processor, prefix, turns, apart=apart, limit=self.limit)
+
+    def _muted(self, rng: random.Random) -> tuple[str, ...]:
+        """Streams left out of this row."""
+        x = rng.random()
+        if x < 0.1 * self.mute:
+            return ("video", "audio")
+        return (rng.choice(("video", "audio")),) if x < self.mute else ()
+
+    def _captions(self, script: Script, rng: random.Random) -> list[Turn]:
+        """Caption, description with times, and the clip read out window by window."""
+        read = ("Read the clip out second by second.", read_out(script))
+        found = [read, (rng.choice(("Describe the clip.", "What happens in the clip?", "Give a caption.")), caption(script))]
+        if script.utterance is None or script.utterance.words:
+            found.append(("Describe the clip in detail with times.", dense_description(script)))
+        rng.shuffle(found)
+        return found
+
+    def _turn(self, script: Script, question: Question, rng: random.Random, seed: int) -> Turn:
+        """A question in clip world's words, or in the prompt manager's."""
+        plain = (question.text, question.answer)
+        if rng.random() >= self.template or question.labels.get("refusal"):
+            return plain
+        name = TASK_OF.get(question.family, "open_qa")
+        key = (name, seed)
+        if key not in self._tasks:
+            self._tasks[key] = catalog.load("tasks", name)(seed=seed)
+        try:
+            talk = self._tasks[key].conversation(example_of(script, question), with_answer=True)
+        except DatasetError:  # a label outside the task's default set (contempt): asked in plain words
+            return plain
+        user, assistant = talk.messages[-2], talk.messages[-1]
+        return user.text, assistant.text
