@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,20 @@ import pytest
 def pytest_configure(config):
     """One thread per process: two cores, and torch's own threads fight with pytest's workers."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session):
+    """After the summary: a native library once hung while the process was torn down, with every test passed.
+
+    CI ends the process at once; elsewhere a hang of two minutes shows where it is.
+    """
+    yield
+    if os.environ.get("CI") == "true":
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(session.exitstatus))
+    faulthandler.dump_traceback_later(120)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
 from unifusion import catalog, share
 from unifusion.errors import ConfigError
@@ -30,14 +31,18 @@ TOY = {
         "1",
         "--audio-layers",
         "1",
+        "--adapter-width",
+        "32",
+        "--adapter-layers",
+        "1",
         "--render-workers",
         "1",
         "--size-px",
         "32",
     ],
     "language": ["--n-clips", "16", "--steps", "2", "--batch-size", "4", "--width", "32", "--layers", "1", "--heads", "2"],
-    "adapt": ["--steps", "2", "--batch-size", "4", "--adapter-width", "32", "--adapter-layers", "1"],
-    "instruct": ["--steps", "2", "--batch-size", "4", "--adapter-width", "32", "--adapter-layers", "1"],
+    "adapt": ["--steps", "2", "--batch-size", "4"],
+    "instruct": ["--steps", "2", "--batch-size", "4"],
 }
 
 
@@ -113,12 +118,29 @@ def test_frozen_parts_do_not_move(chain):
     from unifusion.encoders.encoder import weights_hash
     from unifusion.training.chat import aligned_specs, assemble
 
-    specs = aligned_specs(run / "align", {"video": ("windowed_qformer", 4), "audio": ("windowed_qformer", 4)}, 32, 1)
+    specs = aligned_specs(run / "align")
     first, _ = assemble(run / "language", specs, run / "align", run / "adapt")
     last, _ = assemble(run / "language", specs, run / "align", run / "instruct")
     assert weights_hash(first.encoders) == weights_hash(last.encoders)
     assert weights_hash(first.adapters) != weights_hash(last.adapters)
     assert weights_hash(first.language_model) != weights_hash(last.language_model)
+
+
+def test_another_adapter_starts_from_nothing_and_the_aligned_one_does_not(chain, tmp_path):
+    run, _ = chain
+    from safetensors.torch import load_file
+
+    from unifusion.training.chat import aligned_specs, assemble, other_adapters
+
+    (tmp_path / "adapters.yaml").write_text("audio: {adapter: linear, adapter_config: {stride: 5}}\n")
+    model, _ = assemble(run / "language", aligned_specs(run / "align", other_adapters(tmp_path / "adapters.yaml")), run / "align")
+    assert type(model.adapters["audio"]).__name__ == "Linear"
+    aligned = load_file(run / "align" / "video" / "adapter.safetensors")
+    for name, tensor in model.adapters["video"].state_dict().items():
+        assert torch.equal(tensor, aligned[name]) == (not name.startswith("projection.")), name
+    (tmp_path / "adapters.yaml").write_text("just words\n")
+    with pytest.raises(ConfigError, match="which adapters to take"):
+        other_adapters(tmp_path / "adapters.yaml")
 
 
 def test_release_writes_a_checkpoint_that_loads_and_answers(chain, tmp_path):
@@ -128,7 +150,7 @@ def test_release_writes_a_checkpoint_that_loads_and_answers(chain, tmp_path):
     from unifusion.evaluation.release import release
     from unifusion.training.chat import aligned_specs
 
-    specs = aligned_specs(run / "align", {"video": ("windowed_qformer", 4), "audio": ("windowed_qformer", 4)}, 32, 1)
+    specs = aligned_specs(run / "align")
     provenance = release(run, specs, tmp_path / "toy-chat", questions=6)
     assert set(provenance["stages"]) == set(TOY)
     card = (tmp_path / "toy-chat" / "README.md").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unifusion.training.chat import aligned_specs, train_chat
+from unifusion.training.chat import aligned_specs, other_adapters, train_chat
 from unifusion.training.choices import parse
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices
@@ -20,13 +20,9 @@ class Choices:
     language: str = "runs/tiny/language"
     encoders: str = "runs/tiny/align"
     clips: str = "runs/tiny/align.clips"
-    n_clips: int = 7_000
-    video_adapter: str = "windowed_qformer"
-    audio_adapter: str = "windowed_qformer"
-    video_queries: int = 4
-    audio_queries: int = 4
-    adapter_width: int = 192
-    adapter_layers: int = 2
+    n_clips: int = 10_000
+    adapters: str | None = None
+    """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
     steps: int = 400
     batch_size: int = 12
     learning_rate: float = 1.5e-3
@@ -39,12 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     c = parse(Choices, argv, prog="unifusion train adapt")
     with stage(c.out, c) as todo:
         if todo:
-            specs = aligned_specs(
-                c.encoders,
-                {"video": (c.video_adapter, c.video_queries), "audio": (c.audio_adapter, c.audio_queries)},
-                c.adapter_width,
-                c.adapter_layers,
-            )
+            specs = aligned_specs(c.encoders, other_adapters(c.adapters))
             fitting = FitChoices(
                 steps=c.steps, batch_size=c.batch_size, learning_rate=c.learning_rate, save_every=c.save_every, seed=c.seed
             )

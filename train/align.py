@@ -1,10 +1,11 @@
-"""Stage 3: both encoders from nothing, by contrast with phrases and masked modelling."""
+"""Stage 3: both encoders and their adapters from nothing, by contrast with phrases, masked modelling and spelling."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from unifusion import catalog
 from unifusion.models.grounding import GroundingConfig
 from unifusion.processor import StreamSpec
 from unifusion.training.align import train_alignment
@@ -13,6 +14,9 @@ from unifusion.training.clip_cache import ClipCacheChoices, render_cache
 from unifusion.training.fit import FitChoices
 from unifusion.training.stage import stage
 
+LOG_MEL = (-13.0, 5.0)
+"""Mean and deviation of clip world's log-mels, roughly."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
@@ -20,21 +24,30 @@ class Choices:
 
     out: str = "runs/tiny/align"
     tokenizer: str = "runs/tiny/tokenizer"
-    clips: int = 7_000
+    clips: int = 10_000
     val_clips: int = 256
     size_px: int = 112
     frames_hz: float = 4.0
     video: str = "resnet"
-    """resnet (two frames stacked) or videomae; measured side by side in docs/tiny.md."""
+    """resnet or videomae; measured side by side in docs/tiny.md."""
+    stack: int = 4
+    """Frames a resnet sees at once, side by side on the channel axis."""
     video_width: int = 192
     video_layers: int = 4
+    audio: str = "parakeet"
+    """parakeet or whisper, likewise."""
     audio_width: int = 192
     audio_layers: int = 4
+    adapter: str = "windowed_qformer"
+    video_queries: int = 8
+    audio_queries: int = 4
+    adapter_width: int = 192
+    adapter_layers: int = 2
     patch: int = 16
-    steps: int = 450
+    steps: int = 1500
     batch_size: int = 16
     learning_rate: float = 1e-3
-    save_every: int = 150
+    save_every: int = 250
     workers: int = 0
     render_workers: int = 2
     seed: int = 0
@@ -54,13 +67,13 @@ def specs(c: Choices) -> dict[str, StreamSpec]:
         "use_mean_pooling": False,
     }
     resnet = {
-        "num_channels": 6,
+        "num_channels": 3 * c.stack,
         "embedding_size": c.video_width // 6,
         "hidden_sizes": [c.video_width // 6, c.video_width // 2, c.video_width],
         "depths": [1, 2, 2],
         "layer_type": "basic",
     }
-    audio = {
+    whisper = {
         "d_model": c.audio_width,
         "encoder_layers": c.audio_layers,
         "encoder_attention_heads": c.audio_width // 32,
@@ -68,11 +81,44 @@ def specs(c: Choices) -> dict[str, StreamSpec]:
         "num_mel_bins": 80,
         "max_source_positions": 300,
     }
-    shapes = {"videomae": {"backbone": videomae}, "resnet": {"backbone": resnet, "stack": 2, "image_size": c.size_px}}
-    return {
-        "video": StreamSpec(encoder=c.video, encoder_config={**shapes[c.video], "rate_hz": c.frames_hz}),
-        "audio": StreamSpec(encoder="whisper", encoder_config={"backbone": audio}),
+    parakeet = {
+        "hidden_size": c.audio_width,
+        "num_hidden_layers": c.audio_layers,
+        "num_attention_heads": c.audio_width // 32,
+        "num_key_value_heads": c.audio_width // 32,
+        "intermediate_size": round(c.audio_width * 8 / 3),
+        "num_mel_bins": 80,
+        "subsampling_factor": 4,
+        "subsampling_conv_channels": c.audio_width // 3,
+        "scale_input": False,
+        "layerdrop": 0.0,
+        "dropout": 0.0,
+        "activation_dropout": 0.0,
+        "attention_dropout": 0.0,
     }
+    encoders = {
+        "videomae": {"backbone": videomae, "rate_hz": c.frames_hz},
+        "resnet": {"backbone": resnet, "stack": c.stack, "image_size": c.size_px, "rate_hz": c.frames_hz},
+        "whisper": {"backbone": whisper},
+        "parakeet": {"backbone": parakeet, "chunk_s": 6.0, "normalise": LOG_MEL},
+    }
+    return {
+        name: StreamSpec(encoder=encoder, encoder_config=encoders[encoder], adapter=c.adapter, adapter_config=adapter_choices(c, queries))
+        for name, encoder, queries in (("video", c.video, c.video_queries), ("audio", c.audio, c.audio_queries))
+    }
+
+
+def adapter_choices(c: Choices, queries: int) -> dict[str, int]:
+    """What the adapter at hand knows of its shape."""
+    known = {f.name for f in fields(catalog.load("adapters", c.adapter).Config)}
+    shape = {
+        "n_queries": queries,
+        "n_latents": queries,
+        "width": c.adapter_width,
+        "n_layers": c.adapter_layers,
+        "n_heads": c.adapter_width // 32,
+    }
+    return {k: v for k, v in shape.items() if k in known}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

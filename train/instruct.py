@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unifusion.training.chat import aligned_specs, train_chat
+from unifusion.training.chat import aligned_specs, other_adapters, train_chat
 from unifusion.training.choices import parse
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices
@@ -21,19 +21,17 @@ class Choices:
     language: str = "runs/tiny/language"
     encoders: str = "runs/tiny/align"
     clips: str = "runs/tiny/align.clips"
-    n_clips: int = 7_000
-    video_adapter: str = "windowed_qformer"
-    audio_adapter: str = "windowed_qformer"
-    video_queries: int = 4
-    audio_queries: int = 4
-    adapter_width: int = 192
-    adapter_layers: int = 2
+    n_clips: int = 10_000
+    adapters: str | None = None
+    """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
     steps: int = 1800
     batch_size: int = 12
-    per_clip: int = 7
+    per_clip: int = 24
     mute: float = 0.15
     template: float = 0.3
     chat: float = 0.15
+    long: float = 0.15
+    read: float = 0.05
     learning_rate: float = 1e-3
     save_every: int = 200
     seed: int = 0
@@ -44,19 +42,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     c = parse(Choices, argv, prog="unifusion train instruct")
     with stage(c.out, c) as todo:
         if todo:
-            specs = aligned_specs(
-                c.encoders,
-                {"video": (c.video_adapter, c.video_queries), "audio": (c.audio_adapter, c.audio_queries)},
-                c.adapter_width,
-                c.adapter_layers,
-            )
+            specs = aligned_specs(c.encoders, other_adapters(c.adapters))
             fitting = FitChoices(
                 steps=c.steps, batch_size=c.batch_size, learning_rate=c.learning_rate, save_every=c.save_every, seed=c.seed
             )
             train_chat(
                 c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=fitting, mode="questions", start=c.start,
                 parts={"adapters": True, "language_model": True},
-                talks={"per_clip": c.per_clip, "mute": c.mute, "template": c.template, "chat": c.chat},
+                talks={"per_clip": c.per_clip, "mute": c.mute, "template": c.template, "chat": c.chat, "long": c.long, "read": c.read},
             )  # fmt: skip
 
 

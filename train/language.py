@@ -19,13 +19,13 @@ class Choices:
     out: str = "runs/tiny/language"
     tokenizer: str = "runs/tiny/tokenizer"
     clips: str = "runs/tiny/align.clips"
-    n_clips: int = 7_000
+    n_clips: int = 10_000
     width: int = 192
     layers: int = 6
     heads: int = 6
-    steps: int = 900
+    steps: int = 500
     batch_size: int = 12
-    per_clip: int = 6
+    per_clip: int = 20
     learning_rate: float = 2e-3
     save_every: int = 200
     seed: int = 0

@@ -20,11 +20,11 @@ class Choices:
 
     run: str = "runs/tiny"
     out: str = "checkpoints/tiny-chat"
-    clips: int = 7_000
-    align_steps: int = 450
-    language_steps: int = 300
-    adapt_steps: int = 120
-    instruct_steps: int = 550
+    clips: int = 10_000
+    align_steps: int = 1500
+    language_steps: int = 500
+    adapt_steps: int = 250
+    instruct_steps: int = 2000
     questions: int = 1000
     seed: int = 0
 
@@ -39,16 +39,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     run("language", ["--out", f"{r}/language", "--tokenizer", f"{r}/tokenizer", "--steps", str(c.language_steps), *clips])
     shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]
     run("adapt", ["--out", f"{r}/adapt", "--steps", str(c.adapt_steps), *shared])
-    instruct = run("instruct", ["--out", f"{r}/instruct", "--start", f"{r}/adapt", "--steps", str(c.instruct_steps), *shared])
+    run("instruct", ["--out", f"{r}/instruct", "--start", f"{r}/adapt", "--steps", str(c.instruct_steps), *shared])
     with stage(f"{r}/release", c) as todo:
         if todo:
-            specs = aligned_specs(
-                f"{r}/align",
-                {"video": (instruct.video_adapter, instruct.video_queries), "audio": (instruct.audio_adapter, instruct.audio_queries)},
-                instruct.adapter_width,
-                instruct.adapter_layers,
-            )
-            release(r, specs, c.out, questions=c.questions)
+            release(r, aligned_specs(f"{r}/align"), c.out, questions=c.questions)
 
 
 def run(name: str, argv: Sequence[str]) -> Any:

@@ -20,7 +20,9 @@ def manifest(tmp_path):
 
 def test_paths_follow_the_manifest(manifest, tmp_path, monkeypatch):
     monkeypatch.chdir("/")
-    rows = read_manifest(manifest({"id": "a", "video": "v/a.mp4"}, {"id": "b", "audio": "/abs/b.wav"}, {"id": "c", "path": "clip-world://1/2"}))
+    rows = read_manifest(
+        manifest({"id": "a", "video": "v/a.mp4"}, {"id": "b", "audio": "/abs/b.wav"}, {"id": "c", "path": "clip-world://1/2"})
+    )
     assert [row.files for row in rows] == [
         (("video", str(tmp_path / "v/a.mp4")),), (("audio", "/abs/b.wav"),), (("path", "clip-world://1/2"),)
     ]  # fmt: skip

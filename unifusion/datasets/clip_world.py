@@ -135,9 +135,7 @@ def spans(script: Script) -> list[dict[str, Any]]:
     return found
 
 
-def write_world(
-    out_dir: str | Path, *, layout: str = "jsonl", on_clip: Callable[[Path], None] | None = None, **choices: Any
-) -> Path:
+def write_world(out_dir: str | Path, *, layout: str = "jsonl", on_clip: Callable[[Path], None] | None = None, **choices: Any) -> Path:
     """Write clips as mp4 (wav where there is no picture) and one row per question; return the manifest's path.
 
     `out_dir/manifest.jsonl` has one object per question: `id`, `path` (relative), `question`, `answer`, `labels`, `texts` and

@@ -12,7 +12,7 @@ from torch import nn
 
 from unifusion.errors import CheckpointError, ConfigError, nearest
 
-__all__ = ["backbone_config", "build_backbone", "load_pretrained", "resolve_backbone"]
+__all__ = ["backbone_config", "build_backbone", "load_pretrained", "read_config", "resolve_backbone"]
 
 NOT_KEPT = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id"})
 """Keys of a transformers config that say nothing about the network's shape."""
@@ -36,7 +36,7 @@ def resolve_backbone(config: Any, config_class: Any) -> Any:
         if unknown:
             raise ConfigError(f"no key {unknown[0]!r} in a {config_class.model_type} backbone;", remedy=nearest(unknown[0], list(known)))
     elif config.source:
-        given = _read_config(config.source, config.revision, config_class)
+        given = read_config(config.source, config.revision, config_class)
     else:
         raise ConfigError(f"a {config_class.model_type} encoder needs weights or a shape;", remedy="set `source` or `backbone`.")
     if given.get("model_type", config_class.model_type) != config_class.model_type:
@@ -48,8 +48,12 @@ def resolve_backbone(config: Any, config_class: Any) -> Any:
     return replace(config, backbone={k: v for k, v in full.items() if k in known and k not in NOT_KEPT})
 
 
-def _read_config(source: str, revision: str | None, config_class: Any) -> dict[str, Any]:
-    """Return config.json of a hub name or folder."""
+def read_config(source: str, revision: str | None, config_class: Any) -> dict[str, Any]:
+    """Return config.json of a hub name or folder.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
     try:
         given: dict[str, Any] = config_class.get_config_dict(source, revision=revision)[0]
     except (OSError, ValueError) as error:

@@ -110,16 +110,17 @@ class ResNet(Encoder):
             raise MediaError("the clip has no picture;", remedy="leave the video stream out, or give a file with a picture.")
         size, real = config.image_size, len(clip.frames_THWC)
         stacks = -(-real // config.stack)
-        resized = np.stack([np.asarray(Image.fromarray(f).resize((size, size), Image.Resampling.BILINEAR)) for f in clip.frames_THWC])
+        resized = np.stack([f if f.shape[:2] == (size, size) else _resize(f, size) for f in clip.frames_THWC])
         mean, std = (torch.tensor(v, dtype=torch.float32).view(-1, 1, 1) for v in (config.image_mean, config.image_std))
-        pixels_TCHW = (torch.from_numpy(resized).permute(0, 3, 1, 2).float() / 255.0 - mean) / std
-        index_T = torch.arange(stacks * config.stack).clamp(max=real - 1)
+        pixels_TCHW = torch.from_numpy(resized).permute(0, 3, 1, 2).contiguous().float().div_(255.0).sub_(mean).div_(std)
+        missing = stacks * config.stack - real
+        filled_TCHW = torch.cat([pixels_TCHW, pixels_TCHW[-1:].expand(missing, -1, -1, -1)]) if missing else pixels_TCHW
         times_T = torch.from_numpy(np.asarray(clip.frame_times_s, np.float64))
         own = [times_T[i : i + config.stack].mean() for i in range(0, real, config.stack)]
         tokens = cls.grid(config) ** 2
         shown = float(times_T[-1] - times_T[0]) + 1.0 / config.rate_hz
         return EncoderInput(
-            tensors={"pixel_values": pixels_TCHW[index_T].reshape(stacks, 3 * config.stack, size, size).contiguous()},
+            tensors={"pixel_values": filled_TCHW.reshape(stacks, 3 * config.stack, size, size)},
             times_S=torch.stack(own).float().repeat_interleave(tokens),
             mask_S=torch.ones(stacks * tokens, dtype=torch.bool),
             seconds=min(shown, clip.duration_s) if clip.duration_s else shown,
@@ -138,3 +139,8 @@ class ResNet(Encoder):
         grid_CDHW = self.backbone(pixel_values.to(weight.dtype, memory_format=torch.channels_last)).last_hidden_state
         tokens_CSD: Tensor = grid_CDHW.flatten(2).transpose(1, 2)
         return tokens_CSD
+
+
+def _resize(frame_HWC: np.ndarray, size: int) -> np.ndarray:
+    """Squash a frame to a square by Pillow's bilinear filter."""
+    return np.asarray(Image.fromarray(frame_HWC).resize((size, size), Image.Resampling.BILINEAR))

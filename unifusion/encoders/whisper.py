@@ -6,7 +6,6 @@ Follows Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervis
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,12 +16,12 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoi
 
 from unifusion.conversation import Clip
 from unifusion.encoders._hub import backbone_config, build_backbone, load_pretrained, resolve_backbone
+from unifusion.encoders._sound import SAMPLING_RATE_HZ, mel_filters, mono
 from unifusion.encoders.encoder import Encoder, EncoderInput
-from unifusion.errors import ConfigError, MediaError
+from unifusion.errors import ConfigError
 
 __all__ = ["Whisper"]
 
-SAMPLING_RATE_HZ = 16_000
 FFT_SAMPLES = 400
 HOP_SAMPLES = 160
 SAMPLES_PER_TOKEN = 2 * HOP_SAMPLES
@@ -109,7 +108,7 @@ class Whisper(Encoder):
         Raises:
             MediaError: no sound, not at 16 kHz, or less than 20 ms of it.
         """
-        waveform_N = _waveform(clip)
+        waveform_N = mono(clip, least=SAMPLES_PER_TOKEN)
         shape = backbone_config(config, WhisperConfig)
         per_chunk = int(shape.max_source_positions)
         chunk_samples = per_chunk * SAMPLES_PER_TOKEN
@@ -141,32 +140,6 @@ class Whisper(Encoder):
         return tokens_CSD
 
 
-def _waveform(clip: Clip) -> Tensor:
-    """Return the clip's sound (N,) float32, checked."""
-    if clip.waveform_N is None:
-        raise MediaError("the clip has no sound;", remedy="leave the audio stream out, or give a file with sound.")
-    if clip.sampling_rate_hz != SAMPLING_RATE_HZ:
-        raise MediaError(f"the sound is at {clip.sampling_rate_hz} Hz, wanted {SAMPLING_RATE_HZ};", remedy="read it with media.read_audio.")
-    if clip.waveform_N.ndim != 1 or len(clip.waveform_N) < SAMPLES_PER_TOKEN:
-        raise MediaError(
-            f"the sound has shape {clip.waveform_N.shape}, wanted (N,) with at least {SAMPLES_PER_TOKEN} samples (20 ms);",
-            remedy="give a longer span of mono sound.",
-        )
-    return torch.tensor(clip.waveform_N, dtype=torch.float32)
-
-
-@lru_cache(maxsize=8)
-def _mel_filters(n_mels: int) -> Tensor:
-    """Slaney's mel filters (n_mels, 201) as published with Whisper."""
-    from transformers.audio_utils import mel_filter_bank
-
-    bank = mel_filter_bank(
-        num_frequency_bins=FFT_SAMPLES // 2 + 1, num_mel_filters=n_mels, min_frequency=0.0, max_frequency=8000.0,
-        sampling_rate=SAMPLING_RATE_HZ, norm="slaney", mel_scale="slaney",
-    )  # fmt: skip
-    return torch.from_numpy(bank).float().T.contiguous()
-
-
 def log_mel(waveform_CN: Tensor, n_mels: int) -> Tensor:
     """Return Whisper's log-mel pictures (C, n_mels, N / 160) of waveforms (C, N) at 16 kHz.
 
@@ -174,5 +147,5 @@ def log_mel(waveform_CN: Tensor, n_mels: int) -> Tensor:
     """
     spectrum: Any = torch.stft(waveform_CN, FFT_SAMPLES, HOP_SAMPLES, window=torch.hann_window(FFT_SAMPLES), return_complex=True)
     power = spectrum[..., :-1].abs().square().contiguous()
-    logs = (_mel_filters(n_mels) @ power).clamp(min=1e-10).log10()
+    logs = (mel_filters(n_mels, FFT_SAMPLES) @ power).clamp(min=1e-10).log10()
     return (torch.maximum(logs, logs.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0

@@ -1,4 +1,4 @@
-"""Both encoders from nothing: phrases contrasted with windows of tokens, and masked modelling, in one pass."""
+"""Encoders and adapters from nothing: phrases contrasted with windows of tokens, masked modelling, and spelling what is said."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unifusion.adapters.adapter import Adapter
+from unifusion.batch import Features
 from unifusion.encoders.encoder import Encoder
 from unifusion.errors import ConfigError
 from unifusion.layers import MLP
@@ -24,6 +26,8 @@ class GroundingConfig:
 
     `mask_share` of the input's patches (picture) or frames (sound) is hidden in `mask_rows` of the rows; the encoder sees the rest and
     its tokens must tell what was hidden (SimMIM, Xie et al. 2022; masked spectrograms after SpecAugment, Park et al. 2019).
+    Adapters are contrasted with the same phrases through their queries (BLIP-2's first stage, Li et al. 2023), so that a language
+    model finds each fact in a direction of its own. Sound tokens spell the sentence by CTC (Graves et al. 2006).
     """
 
     width: int = 128
@@ -31,6 +35,7 @@ class GroundingConfig:
     mask_share: float = 0.3
     mask_rows: float = 0.5
     masked_weight: float = 0.3
+    spelling_weight: float = 0.3
     patch: int = 16
     """Side of a hidden square, in pixels."""
     span: int = 16
@@ -38,24 +43,32 @@ class GroundingConfig:
 
 
 class GroundingModel(nn.Module):
-    """Encoders of several streams beside one text tower over phrases.
+    """Encoders of several streams with their adapters beside one text tower over phrases.
 
     Args:
         encoders: stream name -> encoder, all trained.
+        adapters: stream name -> adapter to `config.width`, all trained; a stream may lack one.
         phrase_ids: stream name -> token ids (P, L) of its phrases, padded with -1.
         vocabulary: size of the tokenizer.
         config: see GroundingConfig.
+        letters: size of the alphabet that sound is spelt in; 0 leaves spelling out. Letter 0 is CTC's blank.
     """
 
-    def __init__(self, encoders: Mapping[str, Encoder], phrase_ids: Mapping[str, Tensor], vocabulary: int, config: GroundingConfig) -> None:
+    def __init__(
+        self, encoders: Mapping[str, Encoder], adapters: Mapping[str, Adapter], phrase_ids: Mapping[str, Tensor], vocabulary: int,
+        config: GroundingConfig, *, letters: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.choices = config
         self.encoders = nn.ModuleDict(dict(encoders))
+        self.adapters = nn.ModuleDict(dict(adapters))
         self.embedding = nn.Embedding(vocabulary, config.text_width)
         self.text = MLP(config.text_width, 2 * config.text_width, config.width)
         self.heads = nn.ModuleDict({n: nn.Sequential(nn.LayerNorm(e.width), nn.Linear(e.width, config.width)) for n, e in encoders.items()})
-        self.scales = nn.ParameterDict({n: nn.Parameter(torch.tensor(2.3)) for n in encoders})
-        self.biases = nn.ParameterDict({n: nn.Parameter(torch.full((len(ids),), -4.0)) for n, ids in phrase_ids.items()})
+        parts = [*encoders, *(f"{n}_queries" for n in adapters)]
+        self.scales = nn.ParameterDict({n: nn.Parameter(torch.tensor(2.3)) for n in parts})
+        self.biases = nn.ParameterDict({n: nn.Parameter(torch.full((len(phrase_ids[n.split("_")[0]]),), -4.0)) for n in parts})
+        self.spelling = nn.ModuleDict({n: nn.Linear(e.width, letters) for n, e in encoders.items() if letters and e.modality == "audio"})
         self.decoders = nn.ModuleDict()
         self.phrase_ids = {n: ids for n, ids in phrase_ids.items()}
 
@@ -67,48 +80,75 @@ class GroundingModel(nn.Module):
         return functional.normalize(self.text(mean_PD), dim=-1)
 
     def score(self, stream: str, inputs: Mapping[str, Any], windows: int) -> Tensor:
-        """Logits (M x windows, P) of a stream's phrases, without masking anything."""
-        tokens_MSD = self.encoders[stream](**inputs).tokens_BSD
-        return grounded_logits(
-            self._windows(stream, tokens_MSD, windows), self.phrases(stream), scale=self.scales[stream].exp(), bias_P=self.biases[stream]
-        )
+        """Logits (M x windows, P) of a stream's phrases, from its adapter's queries where it has one; nothing is masked."""
+        features = self.encoders[stream](**inputs)
+        part = f"{stream}_queries" if stream in self.adapters else stream
+        tokens_KLD = self._windows(part, self._shared(part, features), windows)
+        return grounded_logits(tokens_KLD, self.phrases(stream), scale=self.scales[part].exp(), bias_P=self.biases[part])
 
-    def _windows(self, stream: str, tokens_MSD: Tensor, windows: int) -> Tensor:
-        """Unit-norm tokens (M x windows, L, D) in the shared space."""
+    def _shared(self, part: str, features: Features) -> Tensor:
+        """A stream's tokens, or its adapter's, in the shared space (M, S, D)."""
+        stream, _, queries = part.partition("_")
+        module = self.adapters[stream] if queries else self.heads[stream]
+        tokens_MSD: Tensor = module(features).tokens_BSD if queries else module(features.tokens_BSD)
+        return tokens_MSD
+
+    def _windows(self, part: str, tokens_MSD: Tensor, windows: int) -> Tensor:
+        """Unit-norm tokens (M x windows, L, D)."""
         if tokens_MSD.shape[1] % windows:
             raise ConfigError(
-                f"{tokens_MSD.shape[1]} tokens of stream {stream!r} do not split into {windows} windows;",
-                remedy="choose another window length.",
+                f"{tokens_MSD.shape[1]} tokens of {part!r} do not split into {windows} windows;", remedy="choose another window length."
             )
-        return functional.normalize(self.heads[stream](tokens_MSD), dim=-1).reshape(len(tokens_MSD) * windows, -1, self.choices.width)
+        return functional.normalize(tokens_MSD, dim=-1).reshape(len(tokens_MSD) * windows, -1, self.choices.width)
 
     def forward(self, **batch: Any) -> dict[str, Tensor]:
         """Sum the losses of all streams.
 
         Args:
             batch: stream -> dict with the encoder's inputs (C, ..), `chunks` (M,), `times`, `mask` (M, S) and `truth` (M, K, P): windows in
-                order, each of S / K tokens.
+                order, each of S / K tokens. `spelling` (M, L), where given, holds letters padded with -1; a row without any is left out.
 
         Returns:
-            `loss`, and each stream's contrast and masked-modelling loss.
+            `loss`, and each stream's parts of it.
         """
         out: dict[str, Tensor] = {}
         for name, encoder in self.encoders.items():
             if name not in batch:
                 continue
             inputs = dict(batch[name])
-            truth_MKP = inputs.pop("truth")
+            truth_MKP, spelling_ML = inputs.pop("truth"), inputs.pop("spelling", None)
             key = next(k for k, v in inputs.items() if k not in ("chunks", "times", "mask") and v.is_floating_point())
             clean = inputs[key]
             inputs[key], hidden = self._hide(clean)
-            tokens_MSD = encoder(**inputs).tokens_BSD
-            tokens_KLD = self._windows(name, tokens_MSD, truth_MKP.shape[1])
-            out[f"{name}_contrast"] = grounded_sigmoid_loss(
-                tokens_KLD, self.phrases(name), truth_MKP.flatten(0, 1), scale=self.scales[name].exp(), bias_P=self.biases[name]
-            )
-            out[f"{name}_masked"] = self._masked(name, tokens_MSD, clean, hidden, inputs["chunks"])
-        out["loss"] = sum(v if k.endswith("contrast") else self.choices.masked_weight * v for k, v in out.items())  # type: ignore[assignment]
+            features = encoder(**inputs)
+            phrases_PD = self.phrases(name)
+            for part in (name, f"{name}_queries")[: 1 + (name in self.adapters)]:
+                out[f"{part}_contrast"] = grounded_sigmoid_loss(
+                    self._windows(part, self._shared(part, features), truth_MKP.shape[1]),
+                    phrases_PD,
+                    truth_MKP.flatten(0, 1),
+                    scale=self.scales[part].exp(),
+                    bias_P=self.biases[part],
+                )
+            out[f"{name}_masked"] = self._masked(name, features.tokens_BSD, clean, hidden, inputs["chunks"])
+            if name in self.spelling and spelling_ML is not None:
+                out[f"{name}_spelling"] = self._spelling(name, features, spelling_ML)
+        weights = {"contrast": 1.0, "masked": self.choices.masked_weight, "spelling": self.choices.spelling_weight}
+        out["loss"] = torch.stack([weights[k.rpartition("_")[2]] * v for k, v in out.items()]).sum()
         return out
+
+    def _spelling(self, name: str, features: Features, spelling_ML: Tensor) -> Tensor:
+        """CTC loss of the rows that say something, per letter."""
+        lengths_M = (spelling_ML >= 0).sum(1)
+        rows = lengths_M > 0
+        logits_MSV: Tensor = self.spelling[name](features.tokens_BSD[rows])
+        if not bool(rows.any()):
+            return logits_MSV.sum() * 0.0
+        loss: Tensor = functional.ctc_loss(
+            logits_MSV.log_softmax(-1).transpose(0, 1), spelling_ML[rows].clamp(min=0), features.mask_BS[rows].sum(1), lengths_M[rows],
+            zero_infinity=True,
+        )  # fmt: skip
+        return loss
 
     def _hide(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Hide squares of pictures (C, T, 3, H, W) or (C, channels, H, W), or stretches of mels (C, F, N).
@@ -139,13 +179,16 @@ class GroundingModel(nn.Module):
         target, mask = (patchify(x, tokens_CSD.shape[1]) for x in (clean, hidden))
         if name not in self.decoders:
             raise ConfigError(f"stream {name!r} has no masked-modelling head;", remedy="call `prepare` with a batch first.")
-        error = functional.mse_loss(self.decoders[name](tokens_CSD), target, reduction="none") * mask
+        told = mask.any(-1)
+        error = functional.mse_loss(self.decoders[name](tokens_CSD[told]), target[told], reduction="none") * mask[told]
         return error.sum() / mask.sum().clamp(min=1)
 
     def prepare(self, batch: Mapping[str, Any]) -> None:
         """Make the masked-modelling heads, whose size follows from a batch; call once before training."""
         for name, encoder in self.encoders.items():
-            key = next(k for k, v in batch[name].items() if k not in ("chunks", "times", "mask", "truth") and v.is_floating_point())
+            key = next(
+                k for k, v in batch[name].items() if k not in ("chunks", "times", "mask", "truth", "spelling") and v.is_floating_point()
+            )
             per_chunk = batch[name]["times"].shape[1] // int(batch[name]["chunks"].max())
             width: Any = encoder.width
             self.decoders[name] = nn.Linear(width, patchify(batch[name][key][:1], per_chunk).shape[-1])

@@ -1,4 +1,4 @@
-"""Aligning both encoders from nothing with what is true of each half second of a clip."""
+"""Aligning encoders and adapters from nothing with what is true of each second of a clip."""
 
 from __future__ import annotations
 
@@ -22,10 +22,18 @@ from unifusion.training.augment import augment_clip
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices, fit
 from unifusion.world.phrases import phrase_bank, window_truth
+from unifusion.world.script import Script
 
 __all__ = ["GroundingData", "collate_grounding", "measure", "train_alignment"]
 
 log = logging.getLogger(__name__)
+ALPHABET = " 'abcdefghijklmnopqrstuvwxyzàáâäçèéêëíîïñóôöùúûüß"
+"""Letters that sentences are spelt in, from 1 on; 0 is CTC's blank."""
+
+
+def spell(text: str) -> list[int]:
+    """Letters of a sentence as numbers; what is no letter is left out."""
+    return [ALPHABET.index(c) + 1 for c in text.lower() if c in ALPHABET]
 
 
 class GroundingData(Dataset[dict[str, Any]]):
@@ -40,7 +48,7 @@ class GroundingData(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, cache: ClipCache, specs: Mapping[str, StreamSpec], *, window_s: float = 0.5, augment: bool = True, seed: int = 0
+        self, cache: ClipCache, specs: Mapping[str, StreamSpec], *, window_s: float = 1.0, augment: bool = True, seed: int = 0
     ) -> None:
         self.cache, self.specs, self.window_s, self.augment, self.seed = cache, dict(specs), window_s, augment, seed
         self.windows = round(cache.choices.duration_s / window_s)
@@ -63,10 +71,10 @@ class GroundingData(Dataset[dict[str, Any]]):
         for stream, spec in self.specs.items():
             if (clip.frames_THWC if stream == "video" else clip.waveform_N) is None:
                 continue
-            out[stream] = (spec.encoder_class.preprocess(spec.encoder_choices, clip), self.truth(script, stream))
+            out[stream] = (spec.encoder_class.preprocess(spec.encoder_choices, clip), self.truth(script, stream), self.spelling(script))
         return out
 
-    def truth(self, script: Any, stream: str) -> torch.Tensor:
+    def truth(self, script: Script, stream: str) -> torch.Tensor:
         """Truth (K, P) of all windows of one clip."""
         index = self.index[stream]
         truth_KP = torch.zeros(self.windows, len(index), dtype=torch.int8)
@@ -76,18 +84,24 @@ class GroundingData(Dataset[dict[str, Any]]):
                     truth_KP[k, index[phrase]] = -1 if value is None else 1
         return truth_KP
 
+    def spelling(self, script: Script) -> torch.Tensor:
+        """Letters (L,) of what is said; none where a noise is meant to cover it."""
+        said = script.utterance if script.profile.get("scene") != "louder" else None
+        return torch.tensor(spell(said.text) if said else [], dtype=torch.long)
+
 
 def collate_grounding(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Rows of GroundingData -> stream -> tensors, as GroundingModel takes them."""
     batch: dict[str, Any] = {}
     for stream in {s for row in rows for s in row}:
-        items: list[tuple[EncoderInput, torch.Tensor]] = [row[stream] for row in rows if stream in row]
-        inputs = [i for i, _ in items]
+        items: list[tuple[EncoderInput, torch.Tensor, torch.Tensor]] = [row[stream] for row in rows if stream in row]
+        inputs = [i for i, _, _ in items]
         batch[stream] = {
             **{key: torch.cat([i.tensors[key] for i in inputs]) for key in inputs[0].tensors},
             "chunks": torch.tensor([len(next(iter(i.tensors.values()))) for i in inputs]),
             "times": torch.stack([i.times_S for i in inputs]), "mask": torch.stack([i.mask_S for i in inputs]),
-            "truth": torch.stack([t for _, t in items]),
+            "truth": torch.stack([t for _, t, _ in items]),
+            "spelling": torch.nn.utils.rnn.pad_sequence([s for _, _, s in items], batch_first=True, padding_value=-1),
         }  # fmt: skip
     return batch
 
@@ -96,7 +110,7 @@ def train_alignment(
     specs: Mapping[str, StreamSpec], tokenizer_folder: str | Path, train: ClipCache, val: ClipCache, out: str | Path, *,
     choices: FitChoices, grounding: GroundingConfig,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train encoders, save each as a folder `out/<stream>` that `source` can name, and measure them on `val`.
+    """Train encoders and adapters, save each as a folder `out/<stream>` that `source` can name, and measure them on `val`.
 
     Returns:
         the figures, also written to `out/metrics.json`.
@@ -106,7 +120,8 @@ def train_alignment(
     bank = phrase_bank()
     ids = {s: pad_phrases([tokenizer.encode(p, add_special_tokens=False) for p in bank[s]]) for s in specs}
     encoders = {s: spec.encoder_class.build(spec.encoder_choices, load_weights=False) for s, spec in specs.items()}
-    model = GroundingModel(encoders, ids, len(tokenizer), grounding)
+    adapters = {s: spec.adapter_class(encoders[s].width, grounding.width, spec.adapter_choices) for s, spec in specs.items()}
+    model = GroundingModel(encoders, adapters, ids, len(tokenizer), grounding, letters=len(ALPHABET) + 1)
     data = GroundingData(train, specs, seed=choices.seed)
     whole = next(row for row in (data[i] for i in range(len(data))) if len(row) == len(specs))
     model.prepare(collate_grounding([whole]))
@@ -119,6 +134,10 @@ def train_alignment(
             encoder.backbone.config.save_pretrained(folder / stream)
             state = {k: v.detach().contiguous().clone() for k, v in encoder.state_dict().items()}
             save_file(state, folder / stream / "encoder.safetensors")
+            save_file(
+                {k: v.detach().contiguous().clone() for k, v in adapters[stream].state_dict().items()},
+                folder / stream / "adapter.safetensors",
+            )
         (folder / "specs.json").write_text(json.dumps({n: s.to_dict() for n, s in specs.items()}, indent=1), encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
         for name in ("log.jsonl", "loss.csv", "loss.png"):
@@ -136,6 +155,7 @@ def measure(model: GroundingModel, data: GroundingData, *, batch_size: int = 16,
         batch = collate_grounding([data[i] for i in range(start, min(start + batch_size, limit, len(data)))])
         for stream, inputs in batch.items():
             wanted = inputs.pop("truth")
+            inputs.pop("spelling")
             logits.setdefault(stream, []).append(model.score(stream, inputs, wanted.shape[1]).numpy())
             truth.setdefault(stream, []).append(wanted.reshape(-1, wanted.shape[-1]).numpy())
     out: dict[str, Any] = {}

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from unifusion import catalog
 from unifusion.checkpoint import atomic_folder
 from unifusion.conversation import Media
 from unifusion.errors import ConfigError
@@ -28,7 +28,7 @@ from unifusion.training.talks import collate_turns
 from unifusion.training.world_talks import WorldTalks
 from unifusion.world.render import reference
 
-__all__ = ["TinyLlama", "aligned_specs", "assemble", "load_encoders", "train_chat", "train_language"]
+__all__ = ["TinyLlama", "aligned_specs", "assemble", "load_adapters", "load_encoders", "other_adapters", "train_chat", "train_language"]
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ def train_language(
     torch.manual_seed(choices.seed)
     model, processor = build_chat_model(llama.config(), {}, tokenizer=AutoTokenizer.from_pretrained(tokenizer))
     epochs = -(-choices.steps * choices.batch_size // len(cache))
-    data = WorldTalks(cache, processor, mode="text", epochs=epochs, per_clip=per_clip, mute=0.1, options={"seed": choices.seed})
+    options = {"seed": choices.seed, "read": 0.1}
+    data = WorldTalks(cache, processor, mode="text", epochs=epochs, per_clip=per_clip, mute=0.1, options=options)
     work = Path(out).with_name(Path(out).name + ".fit")
     result = fit(model, data, choices, work, collate=partial(collate_turns, processor))
     with atomic_folder(Path(out)) as folder:
@@ -82,26 +83,57 @@ def _keep(work: Path, folder: Path, figures: Mapping[str, Any]) -> None:
     (folder / "metrics.json").write_text(json.dumps(dict(figures), indent=1), encoding="utf-8")
 
 
-def aligned_specs(encoders: str | Path, adapters: Mapping[str, tuple[str, int]], width: int, layers: int) -> dict[str, StreamSpec]:
-    """The streams of stage `align`, each with an adapter of so many queries.
+def aligned_specs(encoders: str | Path, adapters: Mapping[str, StreamSpec] | None = None) -> dict[str, StreamSpec]:
+    """The streams of stage `align`.
 
     Args:
         encoders: folder of the stage; `specs.json` in it says what was aligned.
-        adapters: stream -> (adapter's name, queries a window or in all).
-        width: of the adapters, where they have one.
-        layers: likewise.
+        adapters: stream -> spec whose adapter is taken instead of the aligned one; it starts from nothing.
     """
     path = Path(encoders) / "specs.json"
     if not path.is_file():
         raise ConfigError(f"{path} is missing;", remedy="train the stage align first.")
-    found = {}
-    for name, raw in json.loads(path.read_text(encoding="utf-8")).items():
-        adapter, queries = adapters[name]
-        known = {f.name for f in fields(catalog.load("adapters", adapter).Config)}
-        shape = {"n_queries": queries, "n_latents": queries, "width": width, "n_layers": layers, "n_heads": width // 32}
-        raw.update(adapter=adapter, adapter_config={k: v for k, v in shape.items() if k in known})
-        found[name] = StreamSpec.from_dict(raw)
+    found = {name: StreamSpec.from_dict(raw) for name, raw in json.loads(path.read_text(encoding="utf-8")).items()}
+    for name, spec in (adapters or {}).items():
+        found[name] = replace(found[name], adapter=spec.adapter, adapter_config=spec.adapter_config)
     return found
+
+
+def load_adapters(model: Any, folder: str | Path) -> None:
+    """Put aligned adapters (`folder/<stream>/adapter.safetensors`) into a chat model, all but what maps to the language model's width.
+
+    An adapter of another kind or shape than the aligned one stays as it is, and a log line says so.
+    """
+    aligned = aligned_specs(folder)
+    for name, adapter in model.adapters.items():
+        same = aligned[name].adapter == model.specs[name].adapter and aligned[name].adapter_choices == model.specs[name].adapter_choices
+        if not same:
+            log.info("the adapter of stream %s starts from nothing: stage align trained another", name)
+            continue
+        state = {k: v for k, v in load_file(Path(folder) / name / "adapter.safetensors").items() if not k.startswith("projection.")}
+        missing, unknown = adapter.load_state_dict(state, strict=False)
+        if unknown or any(not k.startswith("projection.") for k in missing):
+            raise ConfigError(
+                f"the adapter of stream {name!r} in {folder} lacks {missing} or has {unknown};", remedy="train stage align again."
+            )
+
+
+def other_adapters(path: str | Path | None) -> dict[str, StreamSpec]:
+    """Read which adapters to take instead of the aligned ones: YAML with stream -> {adapter, adapter_config}; nothing for no file.
+
+    Raises:
+        ConfigError: the file cannot be read or is not such a mapping.
+    """
+    if path is None:
+        return {}
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return {name: StreamSpec(encoder="", **choices) for name, choices in raw.items()}
+    except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"{path} does not say which adapters to take ({str(error).splitlines()[0]});",
+            remedy="write `video: {adapter: linear, adapter_config: {stride: 4}}`.",
+        ) from error
 
 
 def load_encoders(model: Any, folder: str | Path) -> None:
@@ -185,6 +217,7 @@ def assemble(
     model, processor = build_chat_model(shape, specs, tokenizer=AutoTokenizer.from_pretrained(language), max_seconds=max_seconds)
     _adopt_language(model, network)
     load_encoders(model, encoders)
+    load_adapters(model, encoders)
     if start is not None:
         _load_weights(model, Path(start) / "weights.safetensors")
     return model, processor

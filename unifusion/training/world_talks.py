@@ -91,6 +91,8 @@ class WorldTalks(Dataset[TurnsRow]):
         per_clip: turns of a row.
         mute: share of rows in which one stream is muted (and a tenth of that, both).
         template: share of turns in the prompt manager's words.
+        long: share of the questions with a free answer (captions, rationales) that are kept: one has the tokens of thirty others.
+        read: share of rows of the other modes that are described and read out instead of asked about.
         chat: share of rows whose turns follow each other as in a chat instead of standing apart.
         limit: most tokens of a row.
     """
@@ -100,8 +102,9 @@ class WorldTalks(Dataset[TurnsRow]):
         options: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.cache, self.processor, self.mode, self.epochs, self.per_clip, self.mute = cache, processor, mode, epochs, per_clip, mute
-        given = {"template": 0.3, "chat": 0.2, "limit": 420, "seed": 0, **(options or {})}
-        self.template, self.chat, self.limit, self.seed = (given[k] for k in ("template", "chat", "limit", "seed"))
+        given = {"template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "limit": 640, "seed": 0, **(options or {})}
+        self.template, self.chat, self.long, self.read = (given[k] for k in ("template", "chat", "long", "read"))
+        self.limit, self.seed = given["limit"], given["seed"]
         self._tasks: dict[tuple[str, int], Any] = {}
 
     def __len__(self) -> int:
@@ -116,10 +119,10 @@ class WorldTalks(Dataset[TurnsRow]):
         muted = self._muted(rng)
         known = without(script, muted)
         seed = self.seed + 1 + epoch
-        if self.mode == "captions":
+        if self.mode == "captions" or rng.random() < self.read:
             turns = self._captions(known, rng)
         else:
-            found = ask(known, per_clip=self.per_clip, seed=seed)
+            found = [q for q in ask(known, seed=seed) if q.checker != "free" or rng.random() < self.long][: self.per_clip]
             rng.shuffle(found)
             turns = [self._turn(known, q, rng, seed) for q in found]
         apart = rng.random() >= self.chat

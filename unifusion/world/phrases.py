@@ -16,6 +16,14 @@ __all__ = ["phrase_bank", "window_truth"]
 
 _SHOWN, _NOT_SHOWN = 0.6, 0.2
 _LEAST_S = 0.15
+_STARTS = {"video": ("the face changes", "an object appears"), "audio": ("the voice starts", "a sound starts")}
+_HALVES = ("", " late")
+"""A start in the second half of the window is a late one."""
+
+
+def times(kind: str, count: int) -> str:
+    """How often a counted sound strikes: "bell 2 times"."""
+    return f"{kind} {count} time{'s' * (count != 1)}"
 
 
 @lru_cache(maxsize=1)
@@ -30,11 +38,14 @@ def phrase_bank() -> dict[str, tuple[str, ...]]:
     video += [f"{shape} moves {d}" for shape in SHAPES for d in DIRECTIONS]
     video += [f"{size} {shape}" for shape in SHAPES for size in SIZES]
     video += [f"the sign says {t}" for t in [*map(str, range(10)), *world["sign"]["words"]]] + ["no sign"]
+    video += [f"{event}{half}" for event in _STARTS["video"] for half in _HALVES]
     audio = [f"{e} voice" for e in EMOTIONS[:7]]
     audio += ["a voice", "high voice", "low voice", "fast voice", "slow voice", *(f"{language} speech" for language in LANGUAGES)]
     audio += [f"the word {w}" for w in world["words"]]
     audio += [f"sound of {k}" for k in kinds] + ["major chord", "minor chord", "no sound event"]
     audio += [f"{k} louder than the voice" for k in world["louder"]["kinds"]] + ["voice louder than the noise"]
+    audio += [times(kind, n) for kind, (low, high) in world["sounds"]["counts"].items() for n in range(low, high + 1)]
+    audio += [f"{event}{half}" for event in _STARTS["audio"] for half in _HALVES]
     return {"video": tuple(video), "audio": tuple(audio)}
 
 
@@ -88,7 +99,18 @@ def _picture(script: Script, start_s: float, end_s: float) -> dict[str, bool | N
     truth["no sign"] = share == 0.0 if share in (0.0, 1.0) else None
     if script.sign:
         truth[f"the sign says {script.sign.text}"] = _three(share)
+    changes = [e.start_s for e in script.expressions if e.emotion != "neutral"]
+    _starts(truth, {"the face changes": changes, "an object appears": [o.start_s for o in script.objects]}, start_s, end_s)
     return truth
+
+
+def _starts(truth: dict[str, bool | None], events: dict[str, list[float]], start_s: float, end_s: float) -> None:
+    """What starts in the window, and whether it does so in its second half; what is there from the clip's start never starts."""
+    for event, at_s in events.items():
+        inside = [t for t in at_s if start_s <= t < end_s and t > _LEAST_S]
+        if inside:
+            truth[event] = True
+            truth[f"{event} late"] = min(inside) >= (start_s + end_s) / 2
 
 
 def _sound(script: Script, start_s: float, end_s: float) -> dict[str, bool | None]:
@@ -119,10 +141,16 @@ def _sound(script: Script, start_s: float, end_s: float) -> dict[str, bool | Non
         there: bool | None = True if seconds >= min(_LEAST_S * 2, 0.6 * (end_s - start_s)) else (None if seconds > 0.0 else False)
         for phrase in [f"sound of {name}", *([f"{kind.split()[1]} chord"] if name == "chord" else [])]:
             truth[phrase] = there if truth.get(phrase) is not True else True
+        if (sound := next((s for s in script.sounds if s.kind == kind and s.start_s == low_s), None)) and kind in ranges()["sounds"][
+            "counts"
+        ]:
+            truth[times(kind, sound.count)] = there
     any_event = [truth.get(f"sound of {name}") for name, _, _, _ in events]
     truth["no sound event"] = False if True in any_event else (None if None in any_event else True)
     if louder and said is not None:
         _loudness(script, truth, start_s, end_s)
+    voices = [] if said is None else [said.start_s]
+    _starts(truth, {"the voice starts": voices, "a sound starts": [s.start_s for s in script.sounds]}, start_s, end_s)
     return truth
 
 
