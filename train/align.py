@@ -1,4 +1,4 @@
-"""Stage 3: both encoders and their adapters from nothing, by contrast with phrases, masked modelling and spelling."""
+"""Stage 3: an encoder and its adapter from nothing, by contrast with phrases, masked modelling and spelling; once for each stream."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ LOG_MEL = (-13.0, 5.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Two encoders, small, aligned with clip world's phrases."""
+    """A small encoder, aligned with clip world's phrases."""
 
     out: str = "runs/tiny/align"
+    """The stream's own folder is made in it."""
+    stream: str = "video"
+    """video or audio."""
     tokenizer: str = "runs/tiny/tokenizer"
     clips: int = 10_000
     val_clips: int = 256
@@ -30,7 +33,7 @@ class Choices:
     frames_hz: float = 4.0
     video: str = "resnet"
     """resnet or videomae; measured side by side in docs/tiny.md."""
-    stack: int = 4
+    stack: int = 2
     """Frames a resnet sees at once, side by side on the channel axis."""
     video_width: int = 192
     video_layers: int = 4
@@ -39,22 +42,23 @@ class Choices:
     audio_width: int = 192
     audio_layers: int = 4
     adapter: str = "windowed_qformer"
-    video_queries: int = 8
-    audio_queries: int = 4
+    queries: int = 4
+    window_s: float | None = None
+    """Of the adapter; None: half a second of picture, a second of sound."""
     adapter_width: int = 192
     adapter_layers: int = 2
     patch: int = 16
     steps: int = 1500
     batch_size: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     save_every: int = 250
     workers: int = 0
     render_workers: int = 2
     seed: int = 0
 
 
-def specs(c: Choices) -> dict[str, StreamSpec]:
-    """The two streams."""
+def spec(c: Choices) -> StreamSpec:
+    """The stream."""
     videomae = {
         "image_size": c.size_px,
         "patch_size": c.patch,
@@ -102,29 +106,19 @@ def specs(c: Choices) -> dict[str, StreamSpec]:
         "whisper": {"backbone": whisper},
         "parakeet": {"backbone": parakeet, "chunk_s": 6.0, "normalise": LOG_MEL},
     }
-    return {
-        name: StreamSpec(encoder=encoder, encoder_config=encoders[encoder], adapter=c.adapter, adapter_config=adapter_choices(c, queries))
-        for name, encoder, queries in (("video", c.video, c.video_queries), ("audio", c.audio, c.audio_queries))
-    }
-
-
-def adapter_choices(c: Choices, queries: int) -> dict[str, int]:
-    """What the adapter at hand knows of its shape."""
+    encoder = {"video": c.video, "audio": c.audio}[c.stream]
     known = {f.name for f in fields(catalog.load("adapters", c.adapter).Config)}
-    shape = {
-        "n_queries": queries,
-        "n_latents": queries,
-        "width": c.adapter_width,
-        "n_layers": c.adapter_layers,
-        "n_heads": c.adapter_width // 32,
-    }
-    return {k: v for k, v in shape.items() if k in known}
+    window_s = c.window_s or {"video": 0.5, "audio": 1.0}[c.stream]
+    shape = {"n_queries": c.queries, "n_latents": c.queries, "width": c.adapter_width, "n_layers": c.adapter_layers, "window_s": window_s}
+    shape["n_heads"] = c.adapter_width // 32
+    adapter = {k: v for k, v in shape.items() if k in known}
+    return StreamSpec(encoder=encoder, encoder_config=encoders[encoder], adapter=c.adapter, adapter_config=adapter)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Render, train, measure."""
     c = parse(Choices, argv, prog="unifusion train align")
-    with stage(c.out, c) as todo:
+    with stage(f"{c.out}/{c.stream}", c) as todo:
         if todo:
             train = render_cache(
                 f"{c.out}.clips",
@@ -144,7 +138,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 workers=c.workers,
                 seed=c.seed,
             )
-            train_alignment(specs(c), c.tokenizer, train, val, c.out, choices=fitting, grounding=GroundingConfig(patch=c.patch))
+            train_alignment(
+                c.stream, spec(c), c.tokenizer, train, val, f"{c.out}/{c.stream}", choices=fitting, grounding=GroundingConfig(patch=c.patch)
+            )
 
 
 if __name__ == "__main__":

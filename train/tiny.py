@@ -21,7 +21,8 @@ class Choices:
     run: str = "runs/tiny"
     out: str = "checkpoints/tiny-chat"
     clips: int = 10_000
-    align_steps: int = 1500
+    video_steps: int = 1500
+    audio_steps: int = 1500
     language_steps: int = 500
     adapt_steps: int = 250
     instruct_steps: int = 2000
@@ -34,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     c = parse(Choices, argv, prog="unifusion train tiny")
     r, seed = c.run, ["--seed", str(c.seed)]
     run("tokenizer", ["--out", f"{r}/tokenizer", *seed])
-    run("align", ["--out", f"{r}/align", "--tokenizer", f"{r}/tokenizer", "--clips", str(c.clips), "--steps", str(c.align_steps), *seed])
+    for stream, steps in (("video", c.video_steps), ("audio", c.audio_steps)):
+        align = ["--stream", stream, "--steps", str(steps), "--clips", str(c.clips)]
+        run("align", ["--out", f"{r}/align", "--tokenizer", f"{r}/tokenizer", *align, *seed])
     clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
     run("language", ["--out", f"{r}/language", "--tokenizer", f"{r}/tokenizer", "--steps", str(c.language_steps), *clips])
     shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]

@@ -180,9 +180,11 @@ class StoredOpener:
 
         streams: dict[str, StreamItem] = {}
         reports: dict[str, StreamReport] = {}
+        duration_s, notes = 0.0, ()
         for name, spec in self.specs.items():
             tokens, record = self.stores[name].get(self.key(media, name))
             report = StreamReport(**record["report"])
+            duration_s, notes = record["duration_s"], tuple(record["notes"])
             if spec.modality in media.mute:
                 reports[name] = StreamReport(modality=spec.modality, present=False, reason="muted on request")
                 continue
@@ -196,7 +198,7 @@ class StoredOpener:
                 times_S=times, mask_S=mask, token_times_Q=placed, tokens_SD=tokens, windowed=spec.adapter_class.windowed
             )
             reports[name] = replace(report, tokens=len(placed))
-        return OpenedMedia(media=media, streams=streams, reports=reports, duration_s=0.0)
+        return OpenedMedia(media=media, streams=streams, reports=reports, duration_s=duration_s, notes=notes)
 
 
 def stored_opener(processor: UniFusionProcessor, model: Any, folder: str | Path) -> StoredOpener:
@@ -237,13 +239,13 @@ def encode_all(
 
 def _put(store: FeatureStore, key: str, clip: OpenedMedia, stream: str, tokens: Iterator[torch.Tensor]) -> None:
     """Store one stream of one clip; an absent stream is stored as absent."""
-    report = asdict(clip.reports[stream])
+    told = {"report": asdict(clip.reports[stream]), "duration_s": clip.duration_s, "notes": list(clip.notes)}
     if stream not in clip.streams:
-        store.put(key, torch.zeros(0, 1), {"report": report, "times": [], "mask": [], "repeat": 1})
+        store.put(key, torch.zeros(0, 1), {**told, "times": [], "mask": [], "repeat": 1})
         return
     item = clip.streams[stream]
     repeat = _repeat(item.times_S, item.mask_S)
-    record = {"report": report, "times": item.times_S[::repeat].tolist(), "mask": item.mask_S[::repeat].tolist(), "repeat": repeat}
+    record = {**told, "times": item.times_S[::repeat].tolist(), "mask": item.mask_S[::repeat].tolist(), "repeat": repeat}
     store.put(key, next(tokens)[: len(item.times_S)], record)
 
 

@@ -121,3 +121,17 @@ def test_several_streams_of_one_modality():
     fast = StreamSpec(**{**vars(both["video"]), "encoder_config": {**both["video"].encoder_config, "rate_hz": 8.0}})
     opened = MediaOpener({"slow": both["video"], "fast": fast}).open(video(seconds=2.0))
     assert opened.reports["slow"].frames == 8 and opened.reports["fast"].frames == 16
+
+
+def test_a_large_picture_is_scaled_to_fit_in_memory_and_the_report_says_so(tmp_path):
+    from unifusion.cli.checks.codecs import make_clip
+    from unifusion.media import probe
+
+    make_clip(tmp_path / "clip.mp4", "libx264", "aac")
+    media = Media(kind="video", source=tmp_path / "clip.mp4")
+    info = probe(media.source)
+    plain = MediaOpener(streams()).open(media)
+    frame_bytes = info.width * info.height * 3
+    small = MediaOpener(streams(), limits=Limits(decode_memory_bytes=4 * frame_bytes)).open(media)
+    assert not plain.notes and "scaled to" in small.notes[0]
+    assert small.reports["video"].frames == plain.reports["video"].frames

@@ -10,7 +10,7 @@ __all__ = ["grounded_sigmoid_loss"]
 
 
 def grounded_sigmoid_loss(
-    tokens_KLD: Tensor, phrases_PD: Tensor, truth_KP: Tensor, *, scale: Tensor, bias_P: Tensor, sharpness: float = 8.0
+    tokens_KLD: Tensor, phrases_PD: Tensor, truth_KP: Tensor, *, scale: Tensor, bias_P: Tensor, sharpness: float = 20.0
 ) -> Tensor:
     """Return the mean binary cross-entropy over known (window, phrase) pairs, balanced between true and false ones.
 
@@ -34,7 +34,7 @@ def grounded_sigmoid_loss(
     return positive.sum() / max(positive.numel(), 1) + negative.sum() / max(positive.numel(), 1)
 
 
-def grounded_logits(tokens_KLD: Tensor, phrases_PD: Tensor, *, scale: Tensor, bias_P: Tensor, sharpness: float = 8.0) -> Tensor:
+def grounded_logits(tokens_KLD: Tensor, phrases_PD: Tensor, *, scale: Tensor, bias_P: Tensor, sharpness: float = 20.0) -> Tensor:
     """Return the logits (K, P) that the loss above compares with the truth."""
     similarity_KLP = tokens_KLD @ phrases_PD.T
     weights_KLP = torch.softmax(sharpness * similarity_KLP, dim=1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +15,9 @@ from unifusion.conversation import Clip, Media
 from unifusion.errors import LimitError, MediaError
 from unifusion.limits import Limits
 from unifusion.processor.streams import StreamSpec
+
+if TYPE_CHECKING:
+    from unifusion.media import MediaInfo
 
 __all__ = ["MediaOpener", "OpenedMedia", "StreamItem", "decode"]
 
@@ -204,17 +208,27 @@ def decode(
         raise LimitError(
             f"{media.name}: a span of {shown_s:.0f} s is above the limit of {limits.max_span_seconds:.0f} s;", remedy="give a shorter span."
         )
+    side_px = fitting_side(info, shown_s, rate_hz, limits) if rate_hz else None
     whole = media.start_s is None and media.end_s is None and length_s <= max_seconds
     clip = read_clip(
         media.source,
         start_s=None if whole else start_s,
         end_s=None if whole else start_s + shown_s,
-        video=Sampling(rate_hz=rate_hz, max_frames=limits.max_decoded_frames) if rate_hz else None,
+        video=Sampling(rate_hz=rate_hz, max_frames=limits.max_decoded_frames, max_side_px=side_px) if rate_hz else None,
         audio=audio, limits=limits, strict=strict, isolate=isolate,
     )  # fmt: skip
+    if side_px is not None:
+        clip = replace(clip, notes=(*clip.notes, f"the picture was scaled to {side_px} px while decoding, to fit in memory"))
     if media.end_s is not None and info.duration_s:
         length_s = min(length_s, max(info.duration_s - start_s, 0.0))
     return clip, max(length_s - shown_s, 0.0)
+
+
+def fitting_side(info: MediaInfo, seconds: float, rate_hz: float, limits: Limits) -> int | None:
+    """The longer side at which a span's frames take at most half of the memory allowed; None where they do as they are."""
+    frames = min(seconds * rate_hz + 1.0, limits.max_decoded_frames)
+    n_bytes, most = frames * info.width * info.height * 3, limits.decode_memory_bytes // 2
+    return None if n_bytes <= most else int(max(info.width, info.height) * math.sqrt(most / n_bytes))
 
 
 def _rendered(reference: str, rate_hz: float | None) -> Clip:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class GroundingData(Dataset[dict[str, Any]]):
     Args:
         cache: rendered clips.
         specs: streams to align.
-        window_s: length of a window; must hold a whole number of each encoder's tokens.
+        window_s: length of a window for streams whose adapter has none of its own; must hold a whole number of the encoder's tokens.
         augment: change light, noise and level, seeded by the clip and how often it was read.
         seed: of the augmentation.
     """
@@ -50,8 +51,8 @@ class GroundingData(Dataset[dict[str, Any]]):
     def __init__(
         self, cache: ClipCache, specs: Mapping[str, StreamSpec], *, window_s: float = 1.0, augment: bool = True, seed: int = 0
     ) -> None:
-        self.cache, self.specs, self.window_s, self.augment, self.seed = cache, dict(specs), window_s, augment, seed
-        self.windows = round(cache.choices.duration_s / window_s)
+        self.cache, self.specs, self.augment, self.seed = cache, dict(specs), augment, seed
+        self.window_s = {n: float(getattr(s.adapter_choices, "window_s", window_s)) for n, s in self.specs.items()}
         bank = phrase_bank()
         self.index = {stream: {p: i for i, p in enumerate(bank[stream])} for stream in self.specs}
         self._reads: dict[int, int] = {}
@@ -64,6 +65,10 @@ class GroundingData(Dataset[dict[str, Any]]):
         """One clip: stream -> (EncoderInput, truth (K, P) int8 with 1 true, 0 false, -1 unknown)."""
         script = self.cache.script(index)
         clip = self.cache.clip(index, script)
+        if "audio" not in self.specs:
+            clip = replace(clip, waveform_N=None)
+        if "video" not in self.specs:
+            clip = replace(clip, frames_THWC=None)
         if self.augment:
             turn = self._reads[index] = self._reads.get(index, -1) + 1
             clip = augment_clip(clip, seed=(self.seed, index, turn))
@@ -76,10 +81,11 @@ class GroundingData(Dataset[dict[str, Any]]):
 
     def truth(self, script: Script, stream: str) -> torch.Tensor:
         """Truth (K, P) of all windows of one clip."""
-        index = self.index[stream]
-        truth_KP = torch.zeros(self.windows, len(index), dtype=torch.int8)
-        for k in range(self.windows):
-            for phrase, value in window_truth(script, stream, k * self.window_s, (k + 1) * self.window_s).items():
+        index, window_s = self.index[stream], self.window_s[stream]
+        windows = round(self.cache.choices.duration_s / window_s)
+        truth_KP = torch.zeros(windows, len(index), dtype=torch.int8)
+        for k in range(windows):
+            for phrase, value in window_truth(script, stream, k * window_s, (k + 1) * window_s).items():
                 if phrase in index and value is not False:
                     truth_KP[k, index[phrase]] = -1 if value is None else 1
         return truth_KP
@@ -107,38 +113,30 @@ def collate_grounding(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def train_alignment(
-    specs: Mapping[str, StreamSpec], tokenizer_folder: str | Path, train: ClipCache, val: ClipCache, out: str | Path, *,
+    stream: str, spec: StreamSpec, tokenizer_folder: str | Path, train: ClipCache, val: ClipCache, out: str | Path, *,
     choices: FitChoices, grounding: GroundingConfig,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train encoders and adapters, save each as a folder `out/<stream>` that `source` can name, and measure them on `val`.
+    """Train one stream's encoder and adapter, save them in `out` with `spec.json`, and measure them on `val`.
 
     Returns:
         the figures, also written to `out/metrics.json`.
     """
     torch.manual_seed(choices.seed)
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    bank = phrase_bank()
-    ids = {s: pad_phrases([tokenizer.encode(p, add_special_tokens=False) for p in bank[s]]) for s in specs}
-    encoders = {s: spec.encoder_class.build(spec.encoder_choices, load_weights=False) for s, spec in specs.items()}
-    adapters = {s: spec.adapter_class(encoders[s].width, grounding.width, spec.adapter_choices) for s, spec in specs.items()}
-    model = GroundingModel(encoders, adapters, ids, len(tokenizer), grounding, letters=len(ALPHABET) + 1)
-    data = GroundingData(train, specs, seed=choices.seed)
-    whole = next(row for row in (data[i] for i in range(len(data))) if len(row) == len(specs))
-    model.prepare(collate_grounding([whole]))
+    ids = pad_phrases([tokenizer.encode(p, add_special_tokens=False) for p in phrase_bank()[stream]])
+    encoder = spec.encoder_class.build(spec.encoder_choices, load_weights=False)
+    adapter = spec.adapter_class(encoder.width, grounding.width, spec.adapter_choices)
+    model = GroundingModel({stream: encoder}, {stream: adapter}, {stream: ids}, len(tokenizer), grounding, letters=len(ALPHABET) + 1)
+    data = GroundingData(train, {stream: spec}, seed=choices.seed)
+    model.prepare(collate_grounding([next(row for row in (data[i] for i in range(len(data))) if row)]))
     work = Path(out).with_name(Path(out).name + ".fit")
     result = fit(model, data, choices, work, collate=collate_grounding)
-    figures = {**result, **measure(model.eval(), GroundingData(val, specs, augment=False))}
+    figures = {**result, **measure(model.eval(), GroundingData(val, {stream: spec}, augment=False))}
     with atomic_folder(Path(out)) as folder:
-        for stream, encoder in encoders.items():
-            (folder / stream).mkdir()
-            encoder.backbone.config.save_pretrained(folder / stream)
-            state = {k: v.detach().contiguous().clone() for k, v in encoder.state_dict().items()}
-            save_file(state, folder / stream / "encoder.safetensors")
-            save_file(
-                {k: v.detach().contiguous().clone() for k, v in adapters[stream].state_dict().items()},
-                folder / stream / "adapter.safetensors",
-            )
-        (folder / "specs.json").write_text(json.dumps({n: s.to_dict() for n, s in specs.items()}, indent=1), encoding="utf-8")
+        encoder.backbone.config.save_pretrained(folder)
+        for name, part in (("encoder", encoder), ("adapter", adapter)):
+            save_file({k: v.detach().contiguous().clone() for k, v in part.state_dict().items()}, folder / f"{name}.safetensors")
+        (folder / "spec.json").write_text(json.dumps(spec.to_dict(), indent=1), encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
         for name in ("log.jsonl", "loss.csv", "loss.png"):
             if (work / name).is_file():

@@ -31,6 +31,8 @@ from unifusion.world.render import reference
 __all__ = ["TinyLlama", "aligned_specs", "assemble", "load_adapters", "load_encoders", "other_adapters", "train_chat", "train_language"]
 
 log = logging.getLogger(__name__)
+STREAMS = ("video", "audio")
+"""Streams that stage align trains, in the order they are shown to the language model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +92,13 @@ def aligned_specs(encoders: str | Path, adapters: Mapping[str, StreamSpec] | Non
         encoders: folder of the stage; `specs.json` in it says what was aligned.
         adapters: stream -> spec whose adapter is taken instead of the aligned one; it starts from nothing.
     """
-    path = Path(encoders) / "specs.json"
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing;", remedy="train the stage align first.")
-    found = {name: StreamSpec.from_dict(raw) for name, raw in json.loads(path.read_text(encoding="utf-8")).items()}
+    found = {}
+    for name in STREAMS:
+        path = Path(encoders) / name / "spec.json"
+        if path.is_file():
+            found[name] = StreamSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    if not found:
+        raise ConfigError(f"{encoders} holds no aligned stream;", remedy="train the stage align first.")
     for name, spec in (adapters or {}).items():
         found[name] = replace(found[name], adapter=spec.adapter, adapter_config=spec.adapter_config)
     return found

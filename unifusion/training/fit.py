@@ -93,6 +93,16 @@ class _Fit(Trainer):
             )
         return loss
 
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Clip; refused when a gradient is not finite (a loss can be while its gradient is not)."""
+        norm: Any = super()._clip_grad_norm(model)
+        if not math.isfinite(float(norm)):
+            raise UniFusionError(
+                f"the gradient at step {self.state.global_step} is {float(norm)} although the loss is finite; no weight was changed;",
+                remedy="lower the learning rate; run again to resume from the last checkpoint.",
+            )
+        return norm
+
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Trainable parameters, and buffers that live beside them (BatchNorm's statistics), each tied weight once."""
