@@ -58,7 +58,7 @@ def chain(tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
     paths = {
         "tokenizer": [],
-        "align": ["--tokenizer", f"{run}/tokenizer"],
+        "align": ["--tokenizer", f"{run}/tokenizer", "--cache", f"{run}/align"],
         "language": ["--tokenizer", f"{run}/tokenizer", "--clips", f"{run}/align.clips"],
         "adapt": ["--language", f"{run}/language", "--encoders", f"{run}/align", "--clips", f"{run}/align.clips"],
         "instruct": [
@@ -73,8 +73,15 @@ def chain(tmp_path_factory):
         ],
     }
     for name, flags in paths.items():
-        for stream in (["--stream", "video"], ["--stream", "audio"]) if name == "align" else ([],):
-            recipe(name)["main"](["--out", f"{run}/{name}", *flags, *TOY[name], *stream])
+        if name == "align":
+            rounds = {
+                "align-1": ["--stream", "audio"],
+                "align": ["--stream", "audio", "--start", f"{run}/align-1/audio", "--words-weight", "1"],
+            }
+            for folder, choices in [*rounds.items(), ("align", ["--stream", "video"])]:
+                recipe(name)["main"](["--out", f"{run}/{folder}", *flags, *TOY[name], *choices])
+        else:
+            recipe(name)["main"](["--out", f"{run}/{name}", *flags, *TOY[name]])
     return run, paths
 
 

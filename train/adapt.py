@@ -27,6 +27,7 @@ class Choices:
     batch_size: int = 12
     learning_rate: float = 1.5e-3
     save_every: int = 200
+    workers: int = 1
     seed: int = 0
 
 
@@ -37,7 +38,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         if todo:
             specs = aligned_specs(c.encoders, other_adapters(c.adapters))
             fitting = FitChoices(
-                steps=c.steps, batch_size=c.batch_size, learning_rate=c.learning_rate, save_every=c.save_every, seed=c.seed
+                steps=c.steps,
+                batch_size=c.batch_size,
+                learning_rate=c.learning_rate,
+                save_every=c.save_every,
+                workers=c.workers,
+                seed=c.seed,
             )
             train_chat(
                 c.language,

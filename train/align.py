@@ -26,7 +26,13 @@ class Choices:
     """The stream's own folder is made in it."""
     stream: str = "video"
     """video or audio."""
+    start: str | None = None
+    """Folder of an earlier round, such as runs/tiny/align-1/audio, that this one goes on with."""
+    words_weight: float = 0.0
+    """Of naming the word that each token of sound lies in."""
     tokenizer: str = "runs/tiny/tokenizer"
+    cache: str = "runs/tiny/align"
+    """`.clips` and `.val` are added: where the rendered clips lie."""
     clips: int = 10_000
     val_clips: int = 256
     size_px: int = 112
@@ -121,12 +127,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     with stage(f"{c.out}/{c.stream}", c) as todo:
         if todo:
             train = render_cache(
-                f"{c.out}.clips",
+                f"{c.cache}.clips",
                 ClipCacheChoices(seed=c.seed, count=c.clips, size_px=c.size_px, rate_hz=c.frames_hz),
                 workers=c.render_workers,
             )
             val = render_cache(
-                f"{c.out}.val",
+                f"{c.cache}.val",
                 ClipCacheChoices(seed=c.seed, split="val", count=c.val_clips, size_px=c.size_px, rate_hz=c.frames_hz),
                 workers=1,
             )
@@ -139,7 +145,15 @@ def main(argv: Sequence[str] | None = None) -> None:
                 seed=c.seed,
             )
             train_alignment(
-                c.stream, spec(c), c.tokenizer, train, val, f"{c.out}/{c.stream}", choices=fitting, grounding=GroundingConfig(patch=c.patch)
+                c.stream,
+                spec(c),
+                c.tokenizer,
+                train,
+                val,
+                f"{c.out}/{c.stream}",
+                choices=fitting,
+                grounding=GroundingConfig(patch=c.patch, words_weight=c.words_weight),
+                start=c.start,
             )
 
 

@@ -24,16 +24,17 @@ class Choices:
     n_clips: int = 10_000
     adapters: str | None = None
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
-    steps: int = 1800
-    batch_size: int = 12
+    steps: int = 2400
+    batch_size: int = 8
     per_clip: int = 24
     mute: float = 0.15
     template: float = 0.3
     chat: float = 0.15
-    long: float = 0.15
-    read: float = 0.05
-    learning_rate: float = 1e-3
+    long: float = 0.1
+    read: float = 0.2
+    learning_rate: float = 1.5e-3
     save_every: int = 200
+    workers: int = 1
     seed: int = 0
 
 
@@ -44,7 +45,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         if todo:
             specs = aligned_specs(c.encoders, other_adapters(c.adapters))
             fitting = FitChoices(
-                steps=c.steps, batch_size=c.batch_size, learning_rate=c.learning_rate, save_every=c.save_every, seed=c.seed
+                steps=c.steps,
+                batch_size=c.batch_size,
+                learning_rate=c.learning_rate,
+                save_every=c.save_every,
+                workers=c.workers,
+                seed=c.seed,
             )
             train_chat(
                 c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=fitting, mode="questions", start=c.start,

@@ -28,6 +28,7 @@ class Choices:
     per_clip: int = 20
     learning_rate: float = 2e-3
     save_every: int = 200
+    workers: int = 1
     seed: int = 0
 
 
@@ -38,7 +39,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         if todo:
             cache = ClipCache(c.clips, limit=c.n_clips)
             fitting = FitChoices(
-                steps=c.steps, batch_size=c.batch_size, learning_rate=c.learning_rate, save_every=c.save_every, seed=c.seed
+                steps=c.steps,
+                batch_size=c.batch_size,
+                learning_rate=c.learning_rate,
+                save_every=c.save_every,
+                workers=c.workers,
+                seed=c.seed,
             )
             train_language(
                 TinyLlama(width=c.width, layers=c.layers, heads=c.heads), c.tokenizer, cache, c.out, choices=fitting, per_clip=c.per_clip

@@ -23,6 +23,8 @@ class Choices:
     clips: int = 10_000
     video_steps: int = 1500
     audio_steps: int = 1500
+    words_steps: int = 800
+    """Second round of the sound: naming the word each token lies in."""
     language_steps: int = 500
     adapt_steps: int = 250
     instruct_steps: int = 2000
@@ -35,9 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     c = parse(Choices, argv, prog="unifusion train tiny")
     r, seed = c.run, ["--seed", str(c.seed)]
     run("tokenizer", ["--out", f"{r}/tokenizer", *seed])
-    for stream, steps in (("video", c.video_steps), ("audio", c.audio_steps)):
-        align = ["--stream", stream, "--steps", str(steps), "--clips", str(c.clips)]
-        run("align", ["--out", f"{r}/align", "--tokenizer", f"{r}/tokenizer", *align, *seed])
+    align = ["--tokenizer", f"{r}/tokenizer", "--cache", f"{r}/align", "--clips", str(c.clips), *seed]
+    audio = [*align, "--stream", "audio"]
+    run("align", ["--out", f"{r}/align", "--steps", str(c.video_steps), *align])
+    run("align", ["--out", f"{r}/align-1", "--steps", str(c.audio_steps), *audio])
+    words = ["--start", f"{r}/align-1/audio", "--words-weight", "1.0", "--learning-rate", "1e-3"]
+    run("align", ["--out", f"{r}/align", "--steps", str(c.words_steps), *audio, *words])
     clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
     run("language", ["--out", f"{r}/language", "--tokenizer", f"{r}/tokenizer", "--steps", str(c.language_steps), *clips])
     shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -9,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from unifusion.batch import StreamReport
 from unifusion.conversation import Conversation, Media, Message
 from unifusion.engine import Answer, Engine
+from unifusion.processor import OpenedMedia
 from unifusion.world.questions import Question, ask, check
 from unifusion.world.render import reference, with_words
 from unifusion.world.sample import sample_script
@@ -84,6 +87,25 @@ def _written(script: Any, folder: Path) -> Path:
     return path
 
 
+class _Kept:
+    """Opens and encodes each clip once, whatever is asked about it and whichever streams are muted."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.clips: dict[Media, OpenedMedia] = {}
+
+    def open(self, media: Media) -> OpenedMedia:
+        """The clip with its features, without the muted streams."""
+        whole = replace(media, mute=())
+        if whole not in self.clips:
+            self.clips[whole] = self.engine.open(whole)[0]
+        opened = self.clips[whole]
+        muted = {n for n, r in opened.reports.items() if r.modality in media.mute}
+        absent = {n: StreamReport(modality=opened.reports[n].modality, present=False, reason="muted on request") for n in muted}
+        streams = {n: s for n, s in opened.streams.items() if n not in muted}
+        return replace(opened, media=media, streams=streams, reports={n: absent.get(n, r) for n, r in opened.reports.items()})
+
+
 def evaluate_world(
     engine: Engine, asked: Sequence[Asked], *, conditions: Sequence[str] = tuple(CONDITIONS), batch_size: int = 16
 ) -> dict[str, Any]:
@@ -93,6 +115,9 @@ def evaluate_world(
         `needs` and `families`: accuracy per condition, number of questions, and the accuracy of the family's most frequent answer;
         `predictions`: one record per question.
     """
+    kept = _Kept(engine)
+    engine = copy.copy(engine)
+    engine.processor = engine.processor.with_opener(kept)
     records: list[dict[str, Any]] = [
         {
             "id": a.id,

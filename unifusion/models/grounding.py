@@ -27,7 +27,8 @@ class GroundingConfig:
     `mask_share` of the input's patches (picture) or frames (sound) is hidden in `mask_rows` of the rows; the encoder sees the rest and
     its tokens must tell what was hidden (SimMIM, Xie et al. 2022; masked spectrograms after SpecAugment, Park et al. 2019).
     Adapters are contrasted with the same phrases through their queries (BLIP-2's first stage, Li et al. 2023), so that a language
-    model finds each fact in a direction of its own. Sound tokens spell the sentence by CTC (Graves et al. 2006).
+    model finds each fact in a direction of its own. Sound tokens spell the sentence by CTC (Graves et al. 2006), and where the times
+    of words are known each token names the word that is being said (cross-entropy, as hybrid recognisers are trained).
     """
 
     width: int = 128
@@ -36,6 +37,7 @@ class GroundingConfig:
     mask_rows: float = 0.5
     masked_weight: float = 0.3
     spelling_weight: float = 0.3
+    words_weight: float = 0.0
     patch: int = 16
     """Side of a hidden square, in pixels."""
     span: int = 16
@@ -52,11 +54,12 @@ class GroundingModel(nn.Module):
         vocabulary: size of the tokenizer.
         config: see GroundingConfig.
         letters: size of the alphabet that sound is spelt in; 0 leaves spelling out. Letter 0 is CTC's blank.
+        words: how many words sound can be named by, 0 for none among them; 0 leaves naming out.
     """
 
     def __init__(
         self, encoders: Mapping[str, Encoder], adapters: Mapping[str, Adapter], phrase_ids: Mapping[str, Tensor], vocabulary: int,
-        config: GroundingConfig, *, letters: int = 0,
+        config: GroundingConfig, *, letters: int = 0, words: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.choices = config
@@ -68,6 +71,7 @@ class GroundingModel(nn.Module):
         parts = [*encoders, *(f"{n}_queries" for n in adapters)]
         self.scales = nn.ParameterDict({n: nn.Parameter(torch.tensor(2.3)) for n in parts})
         self.biases = nn.ParameterDict({n: nn.Parameter(torch.full((len(phrase_ids[n.split("_")[0]]),), -4.0)) for n in parts})
+        self.naming = nn.ModuleDict({n: nn.Linear(e.width, words) for n, e in encoders.items() if words and e.modality == "audio"})
         self.spelling = nn.ModuleDict({n: nn.Linear(e.width, letters) for n, e in encoders.items() if letters and e.modality == "audio"})
         self.decoders = nn.ModuleDict()
         self.phrase_ids = {n: ids for n, ids in phrase_ids.items()}
@@ -106,7 +110,8 @@ class GroundingModel(nn.Module):
 
         Args:
             batch: stream -> dict with the encoder's inputs (C, ..), `chunks` (M,), `times`, `mask` (M, S) and `truth` (M, K, P): windows in
-                order, each of S / K tokens. `spelling` (M, L), where given, holds letters padded with -1; a row without any is left out.
+                order, each of S / K tokens. `spelling` (M, L), where given, holds letters padded with -1; a row without any is
+                left out. `words` (M, S), where given, names the word each token lies in, -1 where nobody knows.
 
         Returns:
             `loss`, and each stream's parts of it.
@@ -116,7 +121,7 @@ class GroundingModel(nn.Module):
             if name not in batch:
                 continue
             inputs = dict(batch[name])
-            truth_MKP, spelling_ML = inputs.pop("truth"), inputs.pop("spelling", None)
+            truth_MKP, spelling_ML, words_MS = inputs.pop("truth"), inputs.pop("spelling", None), inputs.pop("words", None)
             key = next(k for k, v in inputs.items() if k not in ("chunks", "times", "mask") and v.is_floating_point())
             clean = inputs[key]
             inputs[key], hidden = self._hide(clean)
@@ -133,7 +138,12 @@ class GroundingModel(nn.Module):
             out[f"{name}_masked"] = self._masked(name, features.tokens_BSD, clean, hidden, inputs["chunks"])
             if name in self.spelling and spelling_ML is not None:
                 out[f"{name}_spelling"] = self._spelling(name, features, spelling_ML)
-        weights = {"contrast": 1.0, "masked": self.choices.masked_weight, "spelling": self.choices.spelling_weight}
+            if name in self.naming and words_MS is not None and bool((words_MS >= 0).any()):
+                out[f"{name}_words"] = functional.cross_entropy(
+                    self.naming[name](features.tokens_BSD).flatten(0, 1), words_MS.flatten(), ignore_index=-1
+                )
+        c = self.choices
+        weights = {"contrast": 1.0, "masked": c.masked_weight, "spelling": c.spelling_weight, "words": c.words_weight}
         out["loss"] = torch.stack([weights[k.rpartition("_")[2]] * v for k, v in out.items()]).sum()
         return out
 
@@ -187,7 +197,9 @@ class GroundingModel(nn.Module):
         """Make the masked-modelling heads, whose size follows from a batch; call once before training."""
         for name, encoder in self.encoders.items():
             key = next(
-                k for k, v in batch[name].items() if k not in ("chunks", "times", "mask", "truth", "spelling") and v.is_floating_point()
+                k
+                for k, v in batch[name].items()
+                if k not in ("chunks", "times", "mask", "truth", "spelling", "words") and v.is_floating_point()
             )
             per_chunk = batch[name]["times"].shape[1] // int(batch[name]["chunks"].max())
             width: Any = encoder.width

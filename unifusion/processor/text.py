@@ -9,6 +9,9 @@ from unifusion.errors import ConfigError
 
 __all__ = ["TextEncoder"]
 
+_SHORT, _MOST_KNOWN = 200, 20_000
+"""Characters of a text whose ids are remembered, and how many are."""
+
 
 class TextEncoder:
     """Turns segments of text into ids.
@@ -33,10 +36,11 @@ class TextEncoder:
         typed.update({name: int(tokenizer.convert_tokens_to_ids(name)) for name in reserved})
         self._literals = sorted({*typed, *special, tokenizer.unk_token or ""} - {""}, key=len, reverse=True)
         self.reserved_ids = frozenset({*typed.values(), *special.values()})
+        self._known: dict[tuple[str, bool], list[int]] = {}
 
     def control(self, text: str) -> list[int]:
         """Ids of a control string; special tokens in it become their ids."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False)) if text else []
+        return self._remembered(text, True) if text else []
 
     def user(self, text: str) -> list[int]:
         """Ids of text from outside; none of them is reserved.
@@ -44,6 +48,22 @@ class TextEncoder:
         Raises:
             ConfigError: a single character is itself a control token of this tokenizer.
         """
+        return self._remembered(text, False)
+
+    def _remembered(self, text: str, control: bool) -> list[int]:
+        """Ids of a short text, made once: training asks the same questions over and over, and a call to the tokenizer takes 0.3 ms."""
+        key = (text, control)
+        if key in self._known:
+            return list(self._known[key])
+        ids = list(self.tokenizer.encode(text, add_special_tokens=False)) if control else self._user(text)
+        if len(text) <= _SHORT:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = ids
+        return list(ids)
+
+    def _user(self, text: str) -> list[int]:
+        """Ids of text from outside."""
         ids: list[int] = []
         # Broken at the literals; then, for tokenizers that fold case or accents before they look for tokens, at every character.
         for pieces in ([text], self._broken(text), list(text)):

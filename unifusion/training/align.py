@@ -6,12 +6,13 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 from transformers import AutoTokenizer
 
@@ -24,12 +25,27 @@ from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices, fit
 from unifusion.world.phrases import phrase_bank, window_truth
 from unifusion.world.script import Script
+from unifusion.world.world_file import ranges
 
 __all__ = ["GroundingData", "collate_grounding", "measure", "train_alignment"]
 
 log = logging.getLogger(__name__)
 ALPHABET = " 'abcdefghijklmnopqrstuvwxyzàáâäçèéêëíîïñóôöùúûüß"
 """Letters that sentences are spelt in, from 1 on; 0 is CTC's blank."""
+
+
+@lru_cache(maxsize=1)
+def spoken_words() -> dict[str, int]:
+    """Every word of the sentences that training speaks, with its number from 1 on; 0 is no word."""
+    world = ranges()
+    parts = [text for meanings in world["sentences"].values() for part in meanings.values() for text in part["train"]]
+    found = {w for text in parts for w in plain(text).split() if w != "{w}"} | set(world["words"])
+    return {w: i for i, w in enumerate(sorted(found), 1)}
+
+
+def plain(text: str) -> str:
+    """Lower case, without punctuation at the ends of words."""
+    return " ".join(w.strip(".,!?;:") for w in text.lower().split())
 
 
 def spell(text: str) -> list[int]:
@@ -76,7 +92,8 @@ class GroundingData(Dataset[dict[str, Any]]):
         for stream, spec in self.specs.items():
             if (clip.frames_THWC if stream == "video" else clip.waveform_N) is None:
                 continue
-            out[stream] = (spec.encoder_class.preprocess(spec.encoder_choices, clip), self.truth(script, stream), self.spelling(script))
+            given = spec.encoder_class.preprocess(spec.encoder_choices, clip)
+            out[stream] = (given, self.truth(script, stream), self.spelling(script), self.words(script, given.times_S))
         return out
 
     def truth(self, script: Script, stream: str) -> torch.Tensor:
@@ -95,28 +112,49 @@ class GroundingData(Dataset[dict[str, Any]]):
         said = script.utterance if script.profile.get("scene") != "louder" else None
         return torch.tensor(spell(said.text) if said else [], dtype=torch.long)
 
+    def words(self, script: Script, times_S: torch.Tensor) -> torch.Tensor:
+        """The word each token lies in (S,): 0 where none is said, -1 where a noise is meant to cover it or the word is no listed one."""
+        named = torch.zeros(len(times_S), dtype=torch.long)
+        said = script.utterance
+        for word in said.words if said is not None else ():
+            number = spoken_words().get(plain(word.text), -1) if script.profile.get("scene") != "louder" else -1
+            named[(times_S >= word.start_s) & (times_S < word.end_s)] = number
+        return named
+
 
 def collate_grounding(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Rows of GroundingData -> stream -> tensors, as GroundingModel takes them."""
     batch: dict[str, Any] = {}
     for stream in {s for row in rows for s in row}:
-        items: list[tuple[EncoderInput, torch.Tensor, torch.Tensor]] = [row[stream] for row in rows if stream in row]
-        inputs = [i for i, _, _ in items]
+        items: list[tuple[EncoderInput, torch.Tensor, torch.Tensor, torch.Tensor]] = [row[stream] for row in rows if stream in row]
+        inputs = [i[0] for i in items]
         batch[stream] = {
             **{key: torch.cat([i.tensors[key] for i in inputs]) for key in inputs[0].tensors},
             "chunks": torch.tensor([len(next(iter(i.tensors.values()))) for i in inputs]),
             "times": torch.stack([i.times_S for i in inputs]), "mask": torch.stack([i.mask_S for i in inputs]),
-            "truth": torch.stack([t for _, t, _ in items]),
-            "spelling": torch.nn.utils.rnn.pad_sequence([s for _, _, s in items], batch_first=True, padding_value=-1),
+            "truth": torch.stack([i[1] for i in items]),
+            "spelling": torch.nn.utils.rnn.pad_sequence([i[2] for i in items], batch_first=True, padding_value=-1),
+            "words": torch.stack([i[3] for i in items]),
         }  # fmt: skip
     return batch
 
 
 def train_alignment(
     stream: str, spec: StreamSpec, tokenizer_folder: str | Path, train: ClipCache, val: ClipCache, out: str | Path, *,
-    choices: FitChoices, grounding: GroundingConfig,
+    choices: FitChoices, grounding: GroundingConfig, start: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train one stream's encoder and adapter, save them in `out` with `spec.json`, and measure them on `val`.
+
+    Args:
+        stream: its name; with `spec`, its encoder and adapter.
+        spec: see `stream`.
+        tokenizer_folder: splits the phrases.
+        train: clips to learn from.
+        val: clips to measure on.
+        out: folder of the result.
+        choices: how long and how fast.
+        grounding: weights of the losses.
+        start: folder of an earlier round, whose encoder and adapter this one goes on with.
 
     Returns:
         the figures, also written to `out/metrics.json`.
@@ -126,7 +164,18 @@ def train_alignment(
     ids = pad_phrases([tokenizer.encode(p, add_special_tokens=False) for p in phrase_bank()[stream]])
     encoder = spec.encoder_class.build(spec.encoder_choices, load_weights=False)
     adapter = spec.adapter_class(encoder.width, grounding.width, spec.adapter_choices)
-    model = GroundingModel({stream: encoder}, {stream: adapter}, {stream: ids}, len(tokenizer), grounding, letters=len(ALPHABET) + 1)
+    model = GroundingModel(
+        {stream: encoder},
+        {stream: adapter},
+        {stream: ids},
+        len(tokenizer),
+        grounding,
+        letters=len(ALPHABET) + 1,
+        words=len(spoken_words()) + 1,
+    )
+    for name, part in (("encoder", encoder), ("adapter", adapter)):
+        if start is not None:
+            part.load_state_dict(load_file(Path(start) / f"{name}.safetensors"))
     data = GroundingData(train, {stream: spec}, seed=choices.seed)
     model.prepare(collate_grounding([next(row for row in (data[i] for i in range(len(data))) if row)]))
     work = Path(out).with_name(Path(out).name + ".fit")
@@ -153,7 +202,7 @@ def measure(model: GroundingModel, data: GroundingData, *, batch_size: int = 16,
         batch = collate_grounding([data[i] for i in range(start, min(start + batch_size, limit, len(data)))])
         for stream, inputs in batch.items():
             wanted = inputs.pop("truth")
-            inputs.pop("spelling")
+            del inputs["spelling"], inputs["words"]
             logits.setdefault(stream, []).append(model.score(stream, inputs, wanted.shape[1]).numpy())
             truth.setdefault(stream, []).append(wanted.reshape(-1, wanted.shape[-1]).numpy())
     out: dict[str, Any] = {}
