@@ -23,7 +23,7 @@ class Choices:
     n_clips: int = 10_000
     adapters: str | None = None
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
-    steps: int = 400
+    steps: int = 150
     batch_size: int = 12
     learning_rate: float = 1.5e-3
     save_every: int = 200

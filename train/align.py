@@ -30,6 +30,8 @@ class Choices:
     """Folder of an earlier round, such as runs/tiny/align-1/audio, that this one goes on with."""
     words_weight: float = 0.0
     """Of naming the word that each token of sound lies in."""
+    pack: float = 0.0
+    """Share of sounds made of sentences of many clips close together."""
     tokenizer: str = "runs/tiny/tokenizer"
     cache: str = "runs/tiny/align"
     """`.clips` and `.val` are added: where the rendered clips lie."""
@@ -154,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 choices=fitting,
                 grounding=GroundingConfig(patch=c.patch, words_weight=c.words_weight),
                 start=c.start,
+                pack=c.pack,
             )
 
 

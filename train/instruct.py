@@ -24,15 +24,16 @@ class Choices:
     n_clips: int = 10_000
     adapters: str | None = None
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
-    steps: int = 2400
+    steps: int = 2100
     batch_size: int = 8
-    per_clip: int = 24
+    per_clip: int = 20
     mute: float = 0.15
     template: float = 0.3
     chat: float = 0.15
-    long: float = 0.1
-    read: float = 0.2
-    learning_rate: float = 1.5e-3
+    long: float = 0.04
+    read: float = 0.0
+    moments: int = 3
+    learning_rate: float = 2e-3
     save_every: int = 200
     workers: int = 1
     seed: int = 0
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             train_chat(
                 c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=fitting, mode="questions", start=c.start,
                 parts={"adapters": True, "language_model": True},
-                talks={"per_clip": c.per_clip, "mute": c.mute, "template": c.template, "chat": c.chat, "long": c.long, "read": c.read},
+                talks={k: getattr(c, k) for k in ("per_clip", "mute", "template", "chat", "long", "read", "moments")},
             )  # fmt: skip
 
 

@@ -26,8 +26,8 @@ class Choices:
     words_steps: int = 800
     """Second round of the sound: naming the word each token lies in."""
     language_steps: int = 500
-    adapt_steps: int = 250
-    instruct_steps: int = 2000
+    adapt_steps: int = 150
+    instruct_steps: int = 2100
     questions: int = 1000
     seed: int = 0
 

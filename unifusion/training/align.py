@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -17,12 +18,14 @@ from torch.utils.data import Dataset
 from transformers import AutoTokenizer
 
 from unifusion.checkpoint import atomic_folder
+from unifusion.conversation import Clip
 from unifusion.encoders.encoder import EncoderInput
 from unifusion.models.grounding import GroundingConfig, GroundingModel, pad_phrases
 from unifusion.processor import StreamSpec
 from unifusion.training.augment import augment_clip
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices, fit
+from unifusion.training.packed import Sentences
 from unifusion.world.phrases import phrase_bank, window_truth
 from unifusion.world.script import Script
 from unifusion.world.world_file import ranges
@@ -61,16 +64,20 @@ class GroundingData(Dataset[dict[str, Any]]):
         specs: streams to align.
         window_s: length of a window for streams whose adapter has none of its own; must hold a whole number of the encoder's tokens.
         augment: change light, noise and level, seeded by the clip and how often it was read.
+        pack: share of rows, where only sound is trained, whose sound is sentences of many clips close together.
         seed: of the augmentation.
     """
 
     def __init__(
-        self, cache: ClipCache, specs: Mapping[str, StreamSpec], *, window_s: float = 1.0, augment: bool = True, seed: int = 0
-    ) -> None:
+        self, cache: ClipCache, specs: Mapping[str, StreamSpec], *, window_s: float = 1.0, augment: bool = True, pack: float = 0.0,
+        seed: int = 0,
+    ) -> None:  # fmt: skip
         self.cache, self.specs, self.augment, self.seed = cache, dict(specs), augment, seed
         self.window_s = {n: float(getattr(s.adapter_choices, "window_s", window_s)) for n, s in self.specs.items()}
         bank = phrase_bank()
         self.index = {stream: {p: i for i, p in enumerate(bank[stream])} for stream in self.specs}
+        self.pack = pack
+        self.sentences = Sentences(cache, seed=seed) if pack else None
         self._reads: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -78,47 +85,52 @@ class GroundingData(Dataset[dict[str, Any]]):
         return len(self.cache)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One clip: stream -> (EncoderInput, truth (K, P) int8 with 1 true, 0 false, -1 unknown)."""
-        script = self.cache.script(index)
-        clip = self.cache.clip(index, script)
+        """One clip: stream -> (EncoderInput, truth (K, P) int8 with 1 true, 0 false, -1 unknown, letters (L,), words (S,))."""
+        turn = self._reads[index] = self._reads.get(index, -1) + 1
+        scripts: tuple[Script, ...] = (self.cache.script(index),)
+        if self.sentences is not None and random.Random(f"{self.seed}/{index}/{turn}").random() < self.pack:
+            sound, scripts = self.sentences.pack(index, turn)
+            clip = Clip(waveform_N=sound, duration_s=self.cache.choices.duration_s)
+        else:
+            clip = self.cache.clip(index, scripts[0])
         if "audio" not in self.specs:
             clip = replace(clip, waveform_N=None)
         if "video" not in self.specs:
             clip = replace(clip, frames_THWC=None)
         if self.augment:
-            turn = self._reads[index] = self._reads.get(index, -1) + 1
             clip = augment_clip(clip, seed=(self.seed, index, turn))
         out: dict[str, Any] = {}
         for stream, spec in self.specs.items():
             if (clip.frames_THWC if stream == "video" else clip.waveform_N) is None:
                 continue
             given = spec.encoder_class.preprocess(spec.encoder_choices, clip)
-            out[stream] = (given, self.truth(script, stream), self.spelling(script), self.words(script, given.times_S))
+            out[stream] = (given, self.truth(scripts, stream), self.spelling(scripts), self.words(scripts, given.times_S))
         return out
 
-    def truth(self, script: Script, stream: str) -> torch.Tensor:
-        """Truth (K, P) of all windows of one clip."""
+    def truth(self, scripts: Sequence[Script], stream: str) -> torch.Tensor:
+        """Truth (K, P) of all windows of one clip; of several scripts that each know a part of it, what any of them says."""
         index, window_s = self.index[stream], self.window_s[stream]
         windows = round(self.cache.choices.duration_s / window_s)
         truth_KP = torch.zeros(windows, len(index), dtype=torch.int8)
         for k in range(windows):
-            for phrase, value in window_truth(script, stream, k * window_s, (k + 1) * window_s).items():
-                if phrase in index and value is not False:
-                    truth_KP[k, index[phrase]] = -1 if value is None else 1
+            for script in scripts:
+                for phrase, value in window_truth(script, stream, k * window_s, (k + 1) * window_s).items():
+                    if phrase in index and value is not False and truth_KP[k, index[phrase]] != 1:
+                        truth_KP[k, index[phrase]] = -1 if value is None else 1
         return truth_KP
 
-    def spelling(self, script: Script) -> torch.Tensor:
+    def spelling(self, scripts: Sequence[Script]) -> torch.Tensor:
         """Letters (L,) of what is said; none where a noise is meant to cover it."""
-        said = script.utterance if script.profile.get("scene") != "louder" else None
-        return torch.tensor(spell(said.text) if said else [], dtype=torch.long)
+        said = [s.utterance.text for s in scripts if s.utterance is not None and s.profile.get("scene") != "louder"]
+        return torch.tensor(spell(" ".join(said)), dtype=torch.long)
 
-    def words(self, script: Script, times_S: torch.Tensor) -> torch.Tensor:
+    def words(self, scripts: Sequence[Script], times_S: torch.Tensor) -> torch.Tensor:
         """The word each token lies in (S,): 0 where none is said, -1 where a noise is meant to cover it or the word is no listed one."""
         named = torch.zeros(len(times_S), dtype=torch.long)
-        said = script.utterance
-        for word in said.words if said is not None else ():
-            number = spoken_words().get(plain(word.text), -1) if script.profile.get("scene") != "louder" else -1
-            named[(times_S >= word.start_s) & (times_S < word.end_s)] = number
+        for script in scripts:
+            for word in script.utterance.words if script.utterance is not None else ():
+                number = spoken_words().get(plain(word.text), -1) if script.profile.get("scene") != "louder" else -1
+                named[(times_S >= word.start_s) & (times_S < word.end_s)] = number
         return named
 
 
@@ -141,7 +153,7 @@ def collate_grounding(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def train_alignment(
     stream: str, spec: StreamSpec, tokenizer_folder: str | Path, train: ClipCache, val: ClipCache, out: str | Path, *,
-    choices: FitChoices, grounding: GroundingConfig, start: str | Path | None = None,
+    choices: FitChoices, grounding: GroundingConfig, start: str | Path | None = None, pack: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """Train one stream's encoder and adapter, save them in `out` with `spec.json`, and measure them on `val`.
 
@@ -155,6 +167,7 @@ def train_alignment(
         choices: how long and how fast.
         grounding: weights of the losses.
         start: folder of an earlier round, whose encoder and adapter this one goes on with.
+        pack: see GroundingData.
 
     Returns:
         the figures, also written to `out/metrics.json`.
@@ -176,7 +189,7 @@ def train_alignment(
     for name, part in (("encoder", encoder), ("adapter", adapter)):
         if start is not None:
             part.load_state_dict(load_file(Path(start) / f"{name}.safetensors"))
-    data = GroundingData(train, {stream: spec}, seed=choices.seed)
+    data = GroundingData(train, {stream: spec}, pack=pack, seed=choices.seed)
     model.prepare(collate_grounding([next(row for row in (data[i] for i in range(len(data))) if row)]))
     work = Path(out).with_name(Path(out).name + ".fit")
     result = fit(model, data, choices, work, collate=collate_grounding)

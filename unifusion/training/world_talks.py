@@ -65,17 +65,29 @@ def without(script: Script, muted: Sequence[str]) -> Script:
     return script
 
 
+def moment(script: Script, start_s: float, end_s: float) -> str:
+    """What is true from `start_s` to `end_s`, in phrases: those of the picture, a semicolon, those of the sound."""
+    told = []
+    for stream, there in (("video", script.has_picture), ("audio", script.has_sound)):
+        truth = window_truth(script, stream, start_s, end_s) if there else {}
+        told.append(", ".join(p for p, v in truth.items() if v and p not in _OBVIOUS) or "nothing")
+    return "; ".join(told)
+
+
 def read_out(script: Script, *, window_s: float = 1.0, stamps: bool = True) -> str:
     """The clip in words, window by window: `t=0.0s happy face, red circle; bark` .., from the truth."""
     pieces = []
     for k in range(round(script.duration_s / window_s)):
-        told = []
-        for stream, there in (("video", script.has_picture), ("audio", script.has_sound)):
-            truth = window_truth(script, stream, k * window_s, (k + 1) * window_s) if there else {}
-            told.append(", ".join(p for p, v in truth.items() if v and p not in _OBVIOUS) or "nothing")
-        pieces.append((f"t={k * window_s:.1f}s " if stamps else "") + "; ".join(told))
+        pieces.append((f"t={k * window_s:.1f}s " if stamps else "") + moment(script, k * window_s, (k + 1) * window_s))
     absent = [f"no {name}. " for name, there in (("video", script.has_picture), ("audio", script.has_sound)) if not there]
     return "".join(absent) + " ".join(pieces)
+
+
+def _asked(script: Script, rng: random.Random, count: int) -> list[Turn]:
+    """Questions about some of the clip's seconds."""
+    seconds = rng.sample(range(round(script.duration_s)), min(count, round(script.duration_s)))
+    asked = ("What is there at {k} s?", "What do you see and hear at second {k}?", "Read out t={k}.0s.", "What happens at {k} seconds?")
+    return [(rng.choice(asked).format(k=k), moment(script, k, k + 1)) for k in seconds]
 
 
 class WorldTalks(Dataset[TurnsRow]):
@@ -93,6 +105,7 @@ class WorldTalks(Dataset[TurnsRow]):
         template: share of turns in the prompt manager's words.
         long: share of the questions with a free answer (captions, rationales) that are kept: one has the tokens of thirty others.
         read: share of rows of the other modes that are described and read out instead of asked about.
+        moments: turns that ask what is there in one second; every phrase of the answer must be read from that second's tokens.
         chat: share of rows whose turns follow each other as in a chat instead of standing apart.
         limit: most tokens of a row.
     """
@@ -102,9 +115,9 @@ class WorldTalks(Dataset[TurnsRow]):
         options: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.cache, self.processor, self.mode, self.epochs, self.per_clip, self.mute = cache, processor, mode, epochs, per_clip, mute
-        given = {"template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "limit": 640, "seed": 0, **(options or {})}
+        given = {"template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "moments": 0, "limit": 640, "seed": 0, **(options or {})}
         self.template, self.chat, self.long, self.read = (given[k] for k in ("template", "chat", "long", "read"))
-        self.limit, self.seed = given["limit"], given["seed"]
+        self.moments, self.limit, self.seed = given["moments"], given["limit"], given["seed"]
         self._tasks: dict[tuple[str, int], Any] = {}
 
     def __len__(self) -> int:
@@ -125,6 +138,8 @@ class WorldTalks(Dataset[TurnsRow]):
             found = [q for q in ask(known, seed=seed) if q.checker != "free" or rng.random() < self.long][: self.per_clip]
             rng.shuffle(found)
             turns = [self._turn(known, q, rng, seed) for q in found]
+            if known.has_picture or known.has_sound:
+                turns = [*_asked(known, rng, self.moments), *turns]
         apart = rng.random() >= self.chat
         if self.mode == "text":
             prefix = text_prefix(self.processor, read_out(known), f"clip {clip}")
