@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from unifusion.losses.grounded_sigmoid import grounded_sigmoid_loss
 
 
-def brute_force(tokens, phrases, truth, scale, bias, sharpness=8.0):
+def brute_force(tokens, phrases, truth, scale, bias, sharpness=20.0):
     """The definition, pair by pair."""
     total, positives = 0.0, max(int((truth == 1).sum()), 1)
     for k in range(len(tokens)):
