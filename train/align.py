@@ -40,7 +40,7 @@ class Choices:
     size_px: int = 112
     frames_hz: float = 4.0
     video: str = "resnet"
-    """resnet or videomae; measured side by side in docs/tiny.md."""
+    """resnet or videomae; docs/tiny.md has runs of both."""
     stack: int = 2
     """Frames a resnet sees at once, side by side on the channel axis."""
     video_width: int = 192

@@ -53,8 +53,9 @@ class TextEncoder:
     def _remembered(self, text: str, control: bool) -> list[int]:
         """Ids of a short text, made once: training asks the same questions over and over, and a call to the tokenizer takes 0.3 ms."""
         key = (text, control)
-        if key in self._known:
-            return list(self._known[key])
+        found = self._known.get(key)  # one look: another thread may clear the table
+        if found is not None:
+            return list(found)
         ids = list(self.tokenizer.encode(text, add_special_tokens=False)) if control else self._user(text)
         if len(text) <= _SHORT:
             if len(self._known) >= _MOST_KNOWN:
