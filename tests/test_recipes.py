@@ -74,12 +74,8 @@ def chain(tmp_path_factory):
     }
     for name, flags in paths.items():
         if name == "align":
-            rounds = {
-                "align-1": ["--stream", "audio"],
-                "align": ["--stream", "audio", "--start", f"{run}/align-1/audio", "--words-weight", "1"],
-            }
-            for folder, choices in [*rounds.items(), ("align", ["--stream", "video"])]:
-                recipe(name)["main"](["--out", f"{run}/{folder}", *flags, *TOY[name], *choices])
+            for stream in ("video", "audio"):
+                recipe(name)["main"](["--out", f"{run}/align", *flags, *TOY[name], "--stream", stream])
         else:
             recipe(name)["main"](["--out", f"{run}/{name}", *flags, *TOY[name]])
     return run, paths

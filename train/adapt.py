@@ -20,7 +20,7 @@ class Choices:
     language: str = "runs/tiny/language"
     encoders: str = "runs/tiny/align"
     clips: str = "runs/tiny/align.clips"
-    n_clips: int = 10_000
+    n_clips: int = 16_000
     adapters: str | None = None
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
     steps: int = 150

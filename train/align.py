@@ -1,4 +1,4 @@
-"""Stage 3: an encoder and its adapter from nothing, by contrast with phrases, masked modelling and spelling; once for each stream."""
+"""Stage 3: an encoder and its adapter from nothing, by contrast with phrases, masked modelling and naming words; once for each stream."""
 
 from __future__ import annotations
 
@@ -27,15 +27,13 @@ class Choices:
     stream: str = "video"
     """video or audio."""
     start: str | None = None
-    """Folder of an earlier round, such as runs/tiny/align-1/audio, that this one goes on with."""
-    words_weight: float = 0.0
-    """Of naming the word that each token of sound lies in."""
-    pack: float = 0.0
+    """Folder of an earlier round that this one goes on with."""
+    pack: float = 0.5
     """Share of sounds made of sentences of many clips close together."""
     tokenizer: str = "runs/tiny/tokenizer"
     cache: str = "runs/tiny/align"
     """`.clips` and `.val` are added: where the rendered clips lie."""
-    clips: int = 10_000
+    clips: int = 16_000
     val_clips: int = 256
     size_px: int = 112
     frames_hz: float = 4.0
@@ -45,22 +43,22 @@ class Choices:
     """Frames a resnet sees at once, side by side on the channel axis."""
     video_width: int = 192
     video_layers: int = 4
-    audio: str = "parakeet"
-    """parakeet or whisper, likewise."""
+    audio: str = "sound_resnet"
+    """sound_resnet, parakeet or whisper, likewise."""
     audio_width: int = 192
     audio_layers: int = 4
     adapter: str = "windowed_qformer"
     queries: int = 4
-    window_s: float | None = None
-    """Of the adapter; None: half a second of picture, a second of sound."""
+    window_s: float = 0.5
+    """Of the adapter."""
     adapter_width: int = 192
     adapter_layers: int = 2
     patch: int = 16
     steps: int = 1500
     batch_size: int = 16
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     save_every: int = 250
-    workers: int = 0
+    workers: int = 1
     render_workers: int = 2
     seed: int = 0
 
@@ -108,7 +106,9 @@ def spec(c: Choices) -> StreamSpec:
         "activation_dropout": 0.0,
         "attention_dropout": 0.0,
     }
+    sound_resnet = {"hidden_size": c.audio_width, "context_layers": c.audio_layers}
     encoders = {
+        "sound_resnet": {"backbone": sound_resnet, "chunk_s": 6.0},
         "videomae": {"backbone": videomae, "rate_hz": c.frames_hz},
         "resnet": {"backbone": resnet, "stack": c.stack, "image_size": c.size_px, "rate_hz": c.frames_hz},
         "whisper": {"backbone": whisper},
@@ -116,8 +116,7 @@ def spec(c: Choices) -> StreamSpec:
     }
     encoder = {"video": c.video, "audio": c.audio}[c.stream]
     known = {f.name for f in fields(catalog.load("adapters", c.adapter).Config)}
-    window_s = c.window_s or {"video": 0.5, "audio": 1.0}[c.stream]
-    shape = {"n_queries": c.queries, "n_latents": c.queries, "width": c.adapter_width, "n_layers": c.adapter_layers, "window_s": window_s}
+    shape = {"n_queries": c.queries, "n_latents": c.queries, "width": c.adapter_width, "n_layers": c.adapter_layers, "window_s": c.window_s}
     shape["n_heads"] = c.adapter_width // 32
     adapter = {k: v for k, v in shape.items() if k in known}
     return StreamSpec(encoder=encoder, encoder_config=encoders[encoder], adapter=c.adapter, adapter_config=adapter)
@@ -154,9 +153,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 val,
                 f"{c.out}/{c.stream}",
                 choices=fitting,
-                grounding=GroundingConfig(patch=c.patch, words_weight=c.words_weight),
+                grounding=GroundingConfig(patch=c.patch),
                 start=c.start,
-                pack=c.pack,
+                pack=c.pack if c.stream == "audio" else 0.0,
             )
 
 

@@ -21,7 +21,7 @@ class Choices:
     language: str = "runs/tiny/language"
     encoders: str = "runs/tiny/align"
     clips: str = "runs/tiny/align.clips"
-    n_clips: int = 10_000
+    n_clips: int = 16_000
     adapters: str | None = None
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
     steps: int = 2100
@@ -33,6 +33,7 @@ class Choices:
     long: float = 0.04
     read: float = 0.0
     moments: int = 3
+    again: int = 1
     learning_rate: float = 2e-3
     save_every: int = 200
     workers: int = 1
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             train_chat(
                 c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=fitting, mode="questions", start=c.start,
                 parts={"adapters": True, "language_model": True},
-                talks={k: getattr(c, k) for k in ("per_clip", "mute", "template", "chat", "long", "read", "moments")},
+                talks={k: getattr(c, k) for k in ("per_clip", "mute", "template", "chat", "long", "read", "moments", "again")},
             )  # fmt: skip
 
 

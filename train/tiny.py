@@ -20,11 +20,9 @@ class Choices:
 
     run: str = "runs/tiny"
     out: str = "checkpoints/tiny-chat"
-    clips: int = 10_000
-    video_steps: int = 1500
-    audio_steps: int = 1500
-    words_steps: int = 800
-    """Second round of the sound: naming the word each token lies in."""
+    clips: int = 16_000
+    video_steps: int = 2000
+    audio_steps: int = 3000
     language_steps: int = 500
     adapt_steps: int = 150
     instruct_steps: int = 2100
@@ -38,11 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     r, seed = c.run, ["--seed", str(c.seed)]
     run("tokenizer", ["--out", f"{r}/tokenizer", *seed])
     align = ["--tokenizer", f"{r}/tokenizer", "--cache", f"{r}/align", "--clips", str(c.clips), *seed]
-    audio = [*align, "--stream", "audio"]
-    run("align", ["--out", f"{r}/align", "--steps", str(c.video_steps), *align])
-    run("align", ["--out", f"{r}/align-1", "--steps", str(c.audio_steps), *audio])
-    words = ["--start", f"{r}/align-1/audio", "--words-weight", "1.0", "--learning-rate", "1e-3"]
-    run("align", ["--out", f"{r}/align", "--steps", str(c.words_steps), *audio, *words])
+    for stream, steps, queries in (("video", c.video_steps, 8), ("audio", c.audio_steps, 4)):
+        run("align", ["--out", f"{r}/align", "--stream", stream, "--steps", str(steps), "--queries", str(queries), *align])
     clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
     run("language", ["--out", f"{r}/language", "--tokenizer", f"{r}/tokenizer", "--steps", str(c.language_steps), *clips])
     shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]

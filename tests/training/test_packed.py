@@ -8,7 +8,7 @@ import torch
 
 from unifusion.encoders.parakeet import Parakeet
 from unifusion.processor import StreamSpec
-from unifusion.training.align import GroundingData, plain, spoken_words
+from unifusion.training.align import GroundingData, plain, spell, spoken_words
 from unifusion.training.clip_cache import ClipCacheChoices, render_cache
 from unifusion.training.packed import Sentences
 
@@ -41,7 +41,8 @@ def test_rows_know_what_each_sentence_says_and_when(cache):
     spec = StreamSpec(encoder="parakeet", encoder_config={**vars(Parakeet.tiny()), "chunk_s": 6.0})
     data = GroundingData(cache, {"audio": spec}, pack=1.0, augment=False)
     sound, scripts = data.sentences.pack(0, 0)
-    given, truth, letters, words = data[0]["audio"]
+    given, truth, names = data[0]["audio"]
+    words, letters = names["words"], names["letters"]
     phrases = list(data.index["audio"])
     for script in scripts:
         said = script.utterance
@@ -49,7 +50,11 @@ def test_rows_know_what_each_sentence_says_and_when(cache):
             middle = (word.start_s + word.end_s) / 2
             token = int((given.times_S - middle).abs().argmin())
             assert int(words[token]) in (spoken_words()[plain(word.text)], 0)
+            assert int(letters[token]) in (0, *spell(word.text))
+        inside = (given.times_S >= said.words[0].start_s) & (given.times_S < said.words[0].end_s)
+        order = [spell(said.words[0].text).index(int(n)) for n in letters[inside]]
+        assert order == sorted(order) or len(set(spell(said.words[0].text))) < len(spell(said.words[0].text))
         window = int((said.start_s + said.end_s) / 2)
         assert truth[window, phrases.index(f"{said.language} speech")] != 0
     assert 0.3 < float((words > 0).float().mean()) <= 1.0
-    assert len(letters) > 10 and torch.isfinite(given.tensors["input_features"]).all() and sound.any()
+    assert torch.equal(letters > 0, words > 0) and torch.isfinite(given.tensors["input_features"]).all() and sound.any()

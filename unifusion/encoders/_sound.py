@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,9 +11,14 @@ from torch import Tensor
 from unifusion.conversation import Clip
 from unifusion.errors import MediaError
 
-__all__ = ["SAMPLING_RATE_HZ", "mel_filters", "mono"]
+__all__ = ["HOP_SAMPLES", "SAMPLING_RATE_HZ", "log_mel", "mel_filters", "mono", "normalised"]
 
 SAMPLING_RATE_HZ = 16_000
+HOP_SAMPLES = 160
+FFT_SAMPLES = 512
+WINDOW_SAMPLES = 400
+PREEMPHASIS = 0.97
+ZERO_GUARD = 2.0**-24
 
 
 def mono(clip: Clip, *, least: int) -> Tensor:
@@ -44,3 +50,37 @@ def mel_filters(n_mels: int, fft_samples: int) -> Tensor:
         sampling_rate=SAMPLING_RATE_HZ, norm="slaney", mel_scale="slaney",
     )  # fmt: skip
     return torch.from_numpy(bank).float().T.contiguous()
+
+
+@lru_cache(maxsize=4)
+def _window() -> Tensor:
+    return torch.hann_window(WINDOW_SAMPLES, periodic=False)
+
+
+def log_mel(waveform_CN: Tensor, samples_C: Tensor, n_mels: int) -> Tensor:
+    """Return natural logarithms of mel power (C, n_mels, N / 160) after pre-emphasis, as ParakeetFeatureExtractor gives them.
+
+    Args:
+        waveform_CN: at 16 kHz, padded with zeros.
+        samples_C: real samples of each row.
+        n_mels: mel bins.
+    """
+    sharp_CN = torch.cat([waveform_CN[:, :1], waveform_CN[:, 1:] - PREEMPHASIS * waveform_CN[:, :-1]], dim=1)
+    sharp_CN = sharp_CN.masked_fill(torch.arange(waveform_CN.shape[1]) >= samples_C[:, None], 0.0)
+    spectrum: Any = torch.stft(
+        sharp_CN, FFT_SAMPLES, HOP_SAMPLES, WINDOW_SAMPLES, window=_window(), return_complex=True, pad_mode="constant"
+    )
+    power = spectrum[..., :-1].abs().square().contiguous()
+    mels_CFT: Tensor = (mel_filters(n_mels, FFT_SAMPLES) @ power + ZERO_GUARD).log()
+    return mels_CFT
+
+
+def normalised(mels_CFT: Tensor, real_CT: Tensor, fixed: tuple[float, float] | None) -> Tensor:
+    """Scale log-mels by fixed numbers, or each bin by its own mean and deviation over the real frames; zero after the end."""
+    mask_C1T = real_CT[:, None]
+    if fixed is not None:
+        return ((mels_CFT - fixed[0]) / fixed[1]) * mask_C1T
+    count_C11 = mask_C1T.sum(-1, keepdim=True)
+    mean = (mels_CFT * mask_C1T).sum(-1, keepdim=True) / count_C11
+    variance = ((mels_CFT - mean).square() * mask_C1T).sum(-1, keepdim=True) / (count_C11 - 1).clamp(min=1)
+    return (mels_CFT - mean) / (variance.sqrt() + 1e-5) * mask_C1T

@@ -19,7 +19,7 @@ from unifusion.training.chat import assemble
 
 __all__ = ["release"]
 
-STAGES = ("tokenizer", "language", "align/video", "align-1/audio", "align/audio", "adapt", "instruct")
+STAGES = ("tokenizer", "language", "align/video", "align/audio", "adapt", "instruct")
 
 
 def release(run: str | Path, specs: Mapping[str, StreamSpec], out: str | Path, *, questions: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Encoders and adapters from nothing: phrases contrasted with windows of tokens, masked modelling, and spelling what is said."""
+"""Encoders and adapters from nothing: phrases contrasted with windows of tokens, masked modelling, and naming what is said."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class GroundingConfig:
     `mask_share` of the input's patches (picture) or frames (sound) is hidden in `mask_rows` of the rows; the encoder sees the rest and
     its tokens must tell what was hidden (SimMIM, Xie et al. 2022; masked spectrograms after SpecAugment, Park et al. 2019).
     Adapters are contrasted with the same phrases through their queries (BLIP-2's first stage, Li et al. 2023), so that a language
-    model finds each fact in a direction of its own. Sound tokens spell the sentence by CTC (Graves et al. 2006), and where the times
-    of words are known each token names the word that is being said (cross-entropy, as hybrid recognisers are trained).
+    model finds each fact in a direction of its own. Where the times of words are known, each sound token names the word that is being
+    said and its letter, as if all letters of a word were equally long (cross-entropy, the flat start of hybrid recognisers).
     """
 
     width: int = 128
@@ -36,8 +36,8 @@ class GroundingConfig:
     mask_share: float = 0.3
     mask_rows: float = 0.5
     masked_weight: float = 0.3
-    spelling_weight: float = 0.3
-    words_weight: float = 0.0
+    naming_weight: float = 1.0
+    """Of words and letters."""
     patch: int = 16
     """Side of a hidden square, in pixels."""
     span: int = 16
@@ -53,13 +53,12 @@ class GroundingModel(nn.Module):
         phrase_ids: stream name -> token ids (P, L) of its phrases, padded with -1.
         vocabulary: size of the tokenizer.
         config: see GroundingConfig.
-        letters: size of the alphabet that sound is spelt in; 0 leaves spelling out. Letter 0 is CTC's blank.
-        words: how many words sound can be named by, 0 for none among them; 0 leaves naming out.
+        names: kind of name -> how many there are, number 0 for none among them; what sound tokens are named by.
     """
 
     def __init__(
         self, encoders: Mapping[str, Encoder], adapters: Mapping[str, Adapter], phrase_ids: Mapping[str, Tensor], vocabulary: int,
-        config: GroundingConfig, *, letters: int = 0, words: int = 0,
+        config: GroundingConfig, *, names: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.choices = config
@@ -71,8 +70,10 @@ class GroundingModel(nn.Module):
         parts = [*encoders, *(f"{n}_queries" for n in adapters)]
         self.scales = nn.ParameterDict({n: nn.Parameter(torch.tensor(2.3)) for n in parts})
         self.biases = nn.ParameterDict({n: nn.Parameter(torch.full((len(phrase_ids[n.split("_")[0]]),), -4.0)) for n in parts})
-        self.naming = nn.ModuleDict({n: nn.Linear(e.width, words) for n, e in encoders.items() if words and e.modality == "audio"})
-        self.spelling = nn.ModuleDict({n: nn.Linear(e.width, letters) for n, e in encoders.items() if letters and e.modality == "audio"})
+        heard = [(n, e.width) for n, e in encoders.items() if e.modality == "audio"]
+        self.naming = nn.ModuleDict(
+            {n: nn.ModuleDict({kind: nn.Linear(width, count) for kind, count in (names or {}).items()}) for n, width in heard}
+        )
         self.decoders = nn.ModuleDict()
         self.phrase_ids = {n: ids for n, ids in phrase_ids.items()}
 
@@ -98,11 +99,15 @@ class GroundingModel(nn.Module):
         return tokens_MSD
 
     def _windows(self, part: str, tokens_MSD: Tensor, windows: int) -> Tensor:
-        """Unit-norm tokens (M x windows, L, D)."""
-        if tokens_MSD.shape[1] % windows:
-            raise ConfigError(
-                f"{tokens_MSD.shape[1]} tokens of {part!r} do not split into {windows} windows;", remedy="choose another window length."
-            )
+        """Unit-norm tokens (M x windows, L, D); where tokens of sound do not split evenly, neighbours share one."""
+        count = tokens_MSD.shape[1]
+        if count % windows:
+            if self.encoders[part.split("_")[0]].modality != "audio":
+                raise ConfigError(
+                    f"{count} tokens of {part!r} do not split into {windows} windows;", remedy="choose another window length."
+                )
+            first_K = torch.arange(windows) * count // windows
+            tokens_MSD = tokens_MSD[:, (first_K[:, None] + torch.arange(-(-count // windows))).flatten().clamp(max=count - 1)]
         return functional.normalize(tokens_MSD, dim=-1).reshape(len(tokens_MSD) * windows, -1, self.choices.width)
 
     def forward(self, **batch: Any) -> dict[str, Tensor]:
@@ -110,8 +115,8 @@ class GroundingModel(nn.Module):
 
         Args:
             batch: stream -> dict with the encoder's inputs (C, ..), `chunks` (M,), `times`, `mask` (M, S) and `truth` (M, K, P): windows in
-                order, each of S / K tokens. `spelling` (M, L), where given, holds letters padded with -1; a row without any is
-                left out. `words` (M, S), where given, names the word each token lies in, -1 where nobody knows.
+                order, each of S / K tokens. `names`, where given, maps a kind to the number of each token's name (M, S), -1 where
+                nobody knows it.
 
         Returns:
             `loss`, and each stream's parts of it.
@@ -121,7 +126,7 @@ class GroundingModel(nn.Module):
             if name not in batch:
                 continue
             inputs = dict(batch[name])
-            truth_MKP, spelling_ML, words_MS = inputs.pop("truth"), inputs.pop("spelling", None), inputs.pop("words", None)
+            truth_MKP, names = inputs.pop("truth"), inputs.pop("names", {})
             key = next(k for k, v in inputs.items() if k not in ("chunks", "times", "mask") and v.is_floating_point())
             clean = inputs[key]
             inputs[key], hidden = self._hide(clean)
@@ -136,29 +141,15 @@ class GroundingModel(nn.Module):
                     bias_P=self.biases[part],
                 )
             out[f"{name}_masked"] = self._masked(name, features.tokens_BSD, clean, hidden, inputs["chunks"])
-            if name in self.spelling and spelling_ML is not None:
-                out[f"{name}_spelling"] = self._spelling(name, features, spelling_ML)
-            if name in self.naming and words_MS is not None and bool((words_MS >= 0).any()):
-                out[f"{name}_words"] = functional.cross_entropy(
-                    self.naming[name](features.tokens_BSD).flatten(0, 1), words_MS.flatten(), ignore_index=-1
-                )
+            heads: Any = self.naming[name] if name in self.naming else {}
+            for kind, head in heads.items():
+                if kind in names and bool((names[kind] >= 0).any()):
+                    logits_NC = head(features.tokens_BSD).flatten(0, 1)
+                    out[f"{name}_{kind}_naming"] = functional.cross_entropy(logits_NC, names[kind].flatten(), ignore_index=-1)
         c = self.choices
-        weights = {"contrast": 1.0, "masked": c.masked_weight, "spelling": c.spelling_weight, "words": c.words_weight}
+        weights = {"contrast": 1.0, "masked": c.masked_weight, "naming": c.naming_weight}
         out["loss"] = torch.stack([weights[k.rpartition("_")[2]] * v for k, v in out.items()]).sum()
         return out
-
-    def _spelling(self, name: str, features: Features, spelling_ML: Tensor) -> Tensor:
-        """CTC loss of the rows that say something, per letter."""
-        lengths_M = (spelling_ML >= 0).sum(1)
-        rows = lengths_M > 0
-        logits_MSV: Tensor = self.spelling[name](features.tokens_BSD[rows])
-        if not bool(rows.any()):
-            return logits_MSV.sum() * 0.0
-        loss: Tensor = functional.ctc_loss(
-            logits_MSV.log_softmax(-1).transpose(0, 1), spelling_ML[rows].clamp(min=0), features.mask_BS[rows].sum(1), lengths_M[rows],
-            zero_infinity=True,
-        )  # fmt: skip
-        return loss
 
     def _hide(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Hide squares of pictures (C, T, 3, H, W) or (C, channels, H, W), or stretches of mels (C, F, N).
@@ -199,7 +190,7 @@ class GroundingModel(nn.Module):
             key = next(
                 k
                 for k, v in batch[name].items()
-                if k not in ("chunks", "times", "mask", "truth", "spelling", "words") and v.is_floating_point()
+                if k not in ("chunks", "times", "mask", "truth", "names") and v.is_floating_point()
             )
             per_chunk = batch[name]["times"].shape[1] // int(batch[name]["chunks"].max())
             width: Any = encoder.width

@@ -34,7 +34,7 @@ __all__ = ["GroundingData", "collate_grounding", "measure", "train_alignment"]
 
 log = logging.getLogger(__name__)
 ALPHABET = " 'abcdefghijklmnopqrstuvwxyzàáâäçèéêëíîïñóôöùúûüß"
-"""Letters that sentences are spelt in, from 1 on; 0 is CTC's blank."""
+"""Letters that words are spelt in, from 1 on; 0 is none."""
 
 
 @lru_cache(maxsize=1)
@@ -85,7 +85,7 @@ class GroundingData(Dataset[dict[str, Any]]):
         return len(self.cache)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One clip: stream -> (EncoderInput, truth (K, P) int8 with 1 true, 0 false, -1 unknown, letters (L,), words (S,))."""
+        """One clip: stream -> (EncoderInput, truth (K, P) int8 with 1 true, 0 false, -1 unknown, kind -> names (S,))."""
         turn = self._reads[index] = self._reads.get(index, -1) + 1
         scripts: tuple[Script, ...] = (self.cache.script(index),)
         if self.sentences is not None and random.Random(f"{self.seed}/{index}/{turn}").random() < self.pack:
@@ -104,7 +104,7 @@ class GroundingData(Dataset[dict[str, Any]]):
             if (clip.frames_THWC if stream == "video" else clip.waveform_N) is None:
                 continue
             given = spec.encoder_class.preprocess(spec.encoder_choices, clip)
-            out[stream] = (given, self.truth(scripts, stream), self.spelling(scripts), self.words(scripts, given.times_S))
+            out[stream] = (given, self.truth(scripts, stream), spoken_names(scripts, given.times_S))
         return out
 
     def truth(self, scripts: Sequence[Script], stream: str) -> torch.Tensor:
@@ -119,34 +119,33 @@ class GroundingData(Dataset[dict[str, Any]]):
                         truth_KP[k, index[phrase]] = -1 if value is None else 1
         return truth_KP
 
-    def spelling(self, scripts: Sequence[Script]) -> torch.Tensor:
-        """Letters (L,) of what is said; none where a noise is meant to cover it."""
-        said = [s.utterance.text for s in scripts if s.utterance is not None and s.profile.get("scene") != "louder"]
-        return torch.tensor(spell(" ".join(said)), dtype=torch.long)
 
-    def words(self, scripts: Sequence[Script], times_S: torch.Tensor) -> torch.Tensor:
-        """The word each token lies in (S,): 0 where none is said, -1 where a noise is meant to cover it or the word is no listed one."""
-        named = torch.zeros(len(times_S), dtype=torch.long)
-        for script in scripts:
-            for word in script.utterance.words if script.utterance is not None else ():
-                number = spoken_words().get(plain(word.text), -1) if script.profile.get("scene") != "louder" else -1
-                named[(times_S >= word.start_s) & (times_S < word.end_s)] = number
-        return named
+def spoken_names(scripts: Sequence[Script], times_S: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The word and the letter each token lies in (S,): 0 where none is said, -1 where a noise covers it or the word is no listed one."""
+    named = {kind: torch.zeros(len(times_S), dtype=torch.long) for kind in ("words", "letters")}
+    for script in scripts:
+        covered = script.profile.get("scene") == "louder"
+        for word in script.utterance.words if script.utterance is not None else ():
+            inside_S = (times_S >= word.start_s) & (times_S < word.end_s)
+            letters = torch.tensor(spell(word.text) or [-1])
+            place = (times_S[inside_S] - word.start_s) / (word.end_s - word.start_s) * len(letters)
+            named["words"][inside_S] = -1 if covered else spoken_words().get(plain(word.text), -1)
+            named["letters"][inside_S] = -1 if covered else letters[place.long().clamp(max=len(letters) - 1)]
+    return named
 
 
 def collate_grounding(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Rows of GroundingData -> stream -> tensors, as GroundingModel takes them."""
     batch: dict[str, Any] = {}
     for stream in {s for row in rows for s in row}:
-        items: list[tuple[EncoderInput, torch.Tensor, torch.Tensor, torch.Tensor]] = [row[stream] for row in rows if stream in row]
+        items: list[tuple[EncoderInput, torch.Tensor, dict[str, torch.Tensor]]] = [row[stream] for row in rows if stream in row]
         inputs = [i[0] for i in items]
         batch[stream] = {
             **{key: torch.cat([i.tensors[key] for i in inputs]) for key in inputs[0].tensors},
             "chunks": torch.tensor([len(next(iter(i.tensors.values()))) for i in inputs]),
             "times": torch.stack([i.times_S for i in inputs]), "mask": torch.stack([i.mask_S for i in inputs]),
             "truth": torch.stack([i[1] for i in items]),
-            "spelling": torch.nn.utils.rnn.pad_sequence([i[2] for i in items], batch_first=True, padding_value=-1),
-            "words": torch.stack([i[3] for i in items]),
+            "names": {kind: torch.stack([i[2][kind] for i in items]) for kind in items[0][2]},
         }  # fmt: skip
     return batch
 
@@ -183,8 +182,7 @@ def train_alignment(
         {stream: ids},
         len(tokenizer),
         grounding,
-        letters=len(ALPHABET) + 1,
-        words=len(spoken_words()) + 1,
+        names={"words": len(spoken_words()) + 1, "letters": len(ALPHABET) + 1},
     )
     for name, part in (("encoder", encoder), ("adapter", adapter)):
         if start is not None:
@@ -215,7 +213,7 @@ def measure(model: GroundingModel, data: GroundingData, *, batch_size: int = 16,
         batch = collate_grounding([data[i] for i in range(start, min(start + batch_size, limit, len(data)))])
         for stream, inputs in batch.items():
             wanted = inputs.pop("truth")
-            del inputs["spelling"], inputs["words"]
+            del inputs["names"]
             logits.setdefault(stream, []).append(model.score(stream, inputs, wanted.shape[1]).numpy())
             truth.setdefault(stream, []).append(wanted.reshape(-1, wanted.shape[-1]).numpy())
     out: dict[str, Any] = {}

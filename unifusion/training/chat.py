@@ -22,6 +22,7 @@ from unifusion.errors import ConfigError
 from unifusion.features import StoredOpener, encode_all, stored_opener
 from unifusion.models.build import build_chat_model, describe_trainable, set_trainable
 from unifusion.processor import StreamSpec, UniFusionProcessor
+from unifusion.training.blocks import collate_blocks, in_blocks, takes_blocks
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices, fit, trained_state
 from unifusion.training.talks import collate_turns
@@ -69,12 +70,20 @@ def train_language(
     options = {"seed": choices.seed, "read": 0.1}
     data = WorldTalks(cache, processor, mode="text", epochs=epochs, per_clip=per_clip, mute=0.1, options=options)
     work = Path(out).with_name(Path(out).name + ".fit")
-    result = fit(model, data, choices, work, collate=partial(collate_turns, processor))
+    result = fit_turns(model, processor, data, choices, work)
     with atomic_folder(Path(out)) as folder:
         model.language_model.save_pretrained(folder)
         processor.tokenizer.save_pretrained(folder)
         _keep(work, folder, result)
     return result
+
+
+def fit_turns(model: Any, processor: UniFusionProcessor, data: WorldTalks, choices: FitChoices, work: Path) -> dict[str, Any]:
+    """Train on rows of turns, in blocks where the language model lets its attention be replaced."""
+    if not takes_blocks(model.language_model):
+        return fit(model, data, choices, work, collate=partial(collate_turns, processor))
+    with in_blocks(model.language_model):
+        return fit(model, data, choices, work, collate=partial(collate_blocks, processor))
 
 
 def _keep(work: Path, folder: Path, figures: Mapping[str, Any]) -> None:
@@ -196,7 +205,7 @@ def train_chat(
     per_clip, mute = options.pop("per_clip", 6), options.pop("mute", 0.0)
     data = WorldTalks(cache, training, mode=mode, epochs=epochs, per_clip=per_clip, mute=mute, options={"seed": choices.seed, **options})
     work = Path(out).with_name(Path(out).name + ".fit")
-    result = fit(model, data, choices, work, collate=partial(collate_turns, processor))
+    result = fit_turns(model, processor, data, choices, work)
     set_trainable(model, {"adapters": True, "language_model": True})
     with atomic_folder(Path(out)) as folder:
         from safetensors.torch import save_file

@@ -32,6 +32,12 @@ TASK_OF = {
 }  # fmt: skip
 """Question family -> task whose prompt template asks the same; every other family is open_qa."""
 
+RELATIONS = (
+    "object_colour", "object_size", "object_direction", "object_seen", "action_unit_seen", "sound_seen", "word_seen", "on_screen_at",
+    "appears_after", "louder_while", "object_appears", "match", "which_of", "sound_start", "word_time", "count_strokes", "chord",
+)  # fmt: skip
+"""Families whose answer is one thing among several of a clip, or a relation between two."""
+
 _OBVIOUS = (
     "a face",
     "a voice",
@@ -106,6 +112,7 @@ class WorldTalks(Dataset[TurnsRow]):
         long: share of the questions with a free answer (captions, rationales) that are kept: one has the tokens of thirty others.
         read: share of rows of the other modes that are described and read out instead of asked about.
         moments: turns that ask what is there in one second; every phrase of the answer must be read from that second's tokens.
+        again: how many more times a clip is asked what needs one thing to be found among several (RELATIONS), each time about others.
         chat: share of rows whose turns follow each other as in a chat instead of standing apart.
         limit: most tokens of a row.
     """
@@ -115,9 +122,10 @@ class WorldTalks(Dataset[TurnsRow]):
         options: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.cache, self.processor, self.mode, self.epochs, self.per_clip, self.mute = cache, processor, mode, epochs, per_clip, mute
-        given = {"template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "moments": 0, "limit": 640, "seed": 0, **(options or {})}
+        given: dict[str, Any] = {"template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "moments": 0, "again": 0, "limit": 640, "seed": 0}
+        given |= options or {}
         self.template, self.chat, self.long, self.read = (given[k] for k in ("template", "chat", "long", "read"))
-        self.moments, self.limit, self.seed = given["moments"], given["limit"], given["seed"]
+        self.moments, self.again, self.limit, self.seed = (given[k] for k in ("moments", "again", "limit", "seed"))
         self._tasks: dict[tuple[str, int], Any] = {}
 
     def __len__(self) -> int:
@@ -136,6 +144,9 @@ class WorldTalks(Dataset[TurnsRow]):
             turns = self._captions(known, rng)
         else:
             found = [q for q in ask(known, seed=seed) if q.checker != "free" or rng.random() < self.long][: self.per_clip]
+            for other in range(1, self.again + 1):
+                asked = {q.text for q in found}
+                found += [q for q in ask(known, families=RELATIONS, seed=seed + 10_000 * other) if q.text not in asked]
             rng.shuffle(found)
             turns = [self._turn(known, q, rng, seed) for q in found]
             if known.has_picture or known.has_sound:

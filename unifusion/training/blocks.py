@@ -1,0 +1,137 @@
+"""Attention of turns that stand apart, without computing what they may not see.
+
+In a row of `collate_turns` seventeen questions share one clip, and three quarters of its attention is masked away. Here the batch is one
+flat sequence: all prefixes, then all turns in groups of about equal length; a prefix attends to itself, a turn to its prefix and itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from unifusion.processor import UniFusionProcessor
+from unifusion.processor.processor import IGNORED, collate_media
+from unifusion.training.talks import TurnsRow
+
+__all__ = ["Blocks", "collate_blocks", "in_blocks", "takes_blocks"]
+
+NAME = "unifusion_turns"
+_WASTE = 0.8
+"""A group's shortest turn over its longest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """Where prefixes and turns lie in the flat sequence: B prefixes of P tokens, then each group's N turns of L tokens.
+
+    Attributes:
+        real_BP: False on the prefixes' padding.
+        rows: per group, the prefix (N,) of each turn.
+        lengths: per group, L.
+    """
+
+    real_BP: Tensor
+    rows: tuple[Tensor, ...]
+    lengths: tuple[int, ...]
+
+    def masks(self) -> list[Tensor]:
+        """Per group, what a turn may look at: (N, 1, L, P + L)."""
+        out = []
+        for row_N, length in zip(self.rows, self.lengths, strict=True):
+            own = torch.ones(length, length, dtype=torch.bool, device=self.real_BP.device).tril()
+            prefix = self.real_BP[row_N][:, None, None].expand(-1, 1, length, -1)
+            out.append(torch.cat([prefix, own.expand(len(row_N), 1, -1, -1)], dim=-1))
+        return out
+
+
+def collate_blocks(processor: UniFusionProcessor, rows: Sequence[TurnsRow]) -> dict[str, Any]:
+    """One flat sequence (1, T) of all rows, with `blocks`. A row that is a chat is one long turn."""
+    pieces: list[tuple[int, int, int]] = []  # row, start, end
+    starts = []
+    for number, row in enumerate(rows):
+        turns = row.turns if row.apart else [min(t, 1) for t in row.turns]
+        edges = [i for i in range(len(turns)) if i == 0 or turns[i] != turns[i - 1]]
+        starts.append(edges[1] if len(edges) > 1 else len(turns))
+        pieces += [(number, a, b) for a, b in zip(edges[1:], [*edges[2:], len(turns)], strict=True)]
+    prefix = max(starts)
+    groups: list[list[tuple[int, int, int]]] = []
+    for piece in sorted(pieces, key=lambda p: p[1] - p[2]):
+        longest = groups[-1][0][2] - groups[-1][0][1] if groups else 0
+        if piece[2] - piece[1] >= _WASTE * longest > 0:
+            groups[-1].append(piece)
+        else:
+            groups.append([piece])
+    laid = [[(number, 0, end) for number, end in enumerate(starts)], *groups]
+    lengths = [prefix, *(g[0][2] - g[0][1] for g in groups)]
+    total = sum(len(g) * n for g, n in zip(laid, lengths, strict=True))
+    ids = torch.full((1, total), processor.tokenizer.pad_token_id, dtype=torch.long)
+    labels = torch.full((1, total), IGNORED, dtype=torch.long)
+    positions = torch.zeros(1, total, dtype=torch.long)
+    at = 0
+    for group, length in zip(laid, lengths, strict=True):
+        for number, a, b in group:
+            row, end = rows[number], at + b - a
+            ids[0, at:end] = torch.tensor(row.row.ids[a:b])
+            labels[0, at:end] = torch.tensor(row.row.labels[a:b])
+            positions[0, at:end] = torch.tensor(row.positions[a:b])
+            at += length
+    blocks = Blocks(
+        real_BP=torch.arange(prefix) < torch.tensor(starts)[:, None],
+        rows=tuple(torch.tensor([p[0] for p in g]) for g in groups),
+        lengths=tuple(lengths[1:]),
+    )
+    return {
+        "input_ids": ids, "labels": labels, "position_ids": positions, "blocks": blocks,
+        "media": collate_media([r.row for r in rows], list(processor.specs)),
+    }  # fmt: skip
+
+
+def attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
+    dropout: float = 0.0, blocks: Blocks | None = None, **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """Transformers' attention function over a flat sequence; q (1, H, T, d), k and v (1, H_kv, T, d) to (1, T, H, d)."""
+    if blocks is None:  # not one of our batches
+        plain: Any = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+        return plain[0], plain[1]
+    options: dict[str, Any] = {"dropout_p": dropout, "scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
+    count, prefix = blocks.real_BP.shape
+    flat = [x[0].transpose(0, 1) for x in (query, key, value)]  # (T, H, d)
+    first = [x[: count * prefix].unflatten(0, (count, prefix)).transpose(1, 2) for x in flat]  # (B, H, P, d)
+    out = [scaled_dot_product_attention(first[0], first[1], first[2], is_causal=True, **options).transpose(1, 2).flatten(0, 1)]
+    at = count * prefix
+    for row_N, length, mask in zip(blocks.rows, blocks.lengths, blocks.masks(), strict=True):
+        end = at + len(row_N) * length
+        q, k, v = (x[at:end].unflatten(0, (len(row_N), length)).transpose(1, 2) for x in flat)
+        k, v = (torch.cat([p.index_select(0, row_N), own], dim=2) for p, own in ((first[1], k), (first[2], v)))
+        out.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, **options).transpose(1, 2).flatten(0, 1))
+        at = end
+    return torch.cat(out)[None], None
+
+
+AttentionInterface.register(NAME, attend)
+
+
+def takes_blocks(language_model: Any) -> bool:
+    """Whether a language model lets its attention be replaced, and attends to everything before a token."""
+    config = language_model.config
+    return bool(getattr(language_model, "_supports_attention_backend", False)) and not getattr(config, "sliding_window", None)
+
+
+@contextmanager
+def in_blocks(language_model: Any) -> Iterator[None]:
+    """Let a language model attend by `blocks` for a while."""
+    before = language_model.config._attn_implementation
+    language_model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        language_model.set_attn_implementation(before)
