@@ -228,6 +228,22 @@ def test_encoding_goes_on_where_it_stopped(toy, tmp_path, monkeypatch):
     assert encode_all(model, processor, media, again) == 0
 
 
+def test_another_encoder_of_one_stream_leaves_the_others_alone(toy, tmp_path, monkeypatch):
+    model, processor = toy
+    media = [video(seed=i) for i in range(3)]
+    encode_all(model, processor, media, stored_opener(processor, model, tmp_path), batch_size=2)
+    parameter, *_ = model.encoders["audio"].parameters()
+    run, before = [], parameter.detach().clone()
+    monkeypatch.setattr(model, "features", lambda name, batch, own=model.features: run.append(name) or own(name, batch))
+    try:
+        with torch.no_grad():
+            parameter.add_(0.1)
+        assert encode_all(model, processor, media, stored_opener(processor, model, tmp_path), batch_size=2) == 3
+    finally:
+        parameter.data.copy_(before)
+    assert set(run) == {"audio"}
+
+
 def test_a_bad_clip_keeps_what_came_before(toy, tmp_path):
     model, processor = toy
     media = [video(seed=1), video(seed=2), video(picture=False, sound=False)]

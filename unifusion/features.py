@@ -213,7 +213,7 @@ def encode_all(
     model: Any, processor: UniFusionProcessor, media: Sequence[Media], opener: StoredOpener, *, batch_size: int = 8,
     progress: Callable[[Iterator[int]], Iterator[int]] = lambda steps: steps,
 ) -> int:  # fmt: skip
-    """Encode what is not stored yet; returns how many clips were encoded. Safe to run again after a kill.
+    """Encode what is not stored yet, by the encoders that have not seen it; returns how many clips. Safe to run again after a kill.
 
     Args:
         model: frozen encoders, in eval mode.
@@ -228,6 +228,8 @@ def encode_all(
             clips = [processor.opener.open(replace(m, mute=())) for m in todo[start : start + batch_size]]
             batch = processor.collate([Row(media=[clip]) for clip in clips]).to(model.device)["media"]
             for name, store in opener.stores.items():
+                if all(opener.key(m, name) in store for m in todo[start : start + batch_size]):
+                    continue
                 tokens = iter(model.features(name, batch[name]).tokens_BSD) if name in batch else iter(())
                 for clip, item in zip(clips, todo[start : start + batch_size], strict=True):
                     _put(store, opener.key(item, name), clip, name, tokens)
