@@ -37,21 +37,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     with stage(c.out, c) as todo:
         if todo:
             specs = aligned_specs(c.encoders, other_adapters(c.adapters))
-            fitting = FitChoices(
-                steps=c.steps,
-                batch_size=c.batch_size,
-                learning_rate=c.learning_rate,
-                save_every=c.save_every,
-                workers=c.workers,
-                seed=c.seed,
-            )
             train_chat(
                 c.language,
                 specs,
                 c.encoders,
                 ClipCache(c.clips, limit=c.n_clips),
                 c.out,
-                choices=fitting,
+                choices=FitChoices.of(c),
                 mode="captions",
                 parts={"adapters": True, "language_model": False},
             )

@@ -137,14 +137,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                 ClipCacheChoices(seed=c.seed, split="val", count=c.val_clips, size_px=c.size_px, rate_hz=c.frames_hz),
                 workers=1,
             )
-            fitting = FitChoices(
-                steps=c.steps,
-                batch_size=c.batch_size,
-                learning_rate=c.learning_rate,
-                save_every=c.save_every,
-                workers=c.workers,
-                seed=c.seed,
-            )
             train_alignment(
                 c.stream,
                 spec(c),
@@ -152,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 train,
                 val,
                 f"{c.out}/{c.stream}",
-                choices=fitting,
+                choices=FitChoices.of(c),
                 grounding=GroundingConfig(patch=c.patch),
                 start=c.start,
                 pack=c.pack if c.stream == "audio" else 0.0,

@@ -25,17 +25,18 @@ class Choices:
     adapters: str | None = None
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
     steps: int = 2100
-    batch_size: int = 8
+    batch_size: int = 4
     per_clip: int = 20
     mute: float = 0.15
     template: float = 0.3
     chat: float = 0.15
-    long: float = 0.04
+    long: float = 0.1
     read: float = 0.0
     moments: int = 3
     again: int = 1
-    learning_rate: float = 2e-3
-    save_every: int = 200
+    limit: int = 1100
+    learning_rate: float = 1.5e-3
+    save_every: int = 500
     workers: int = 1
     seed: int = 0
 
@@ -46,18 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with stage(c.out, c) as todo:
         if todo:
             specs = aligned_specs(c.encoders, other_adapters(c.adapters))
-            fitting = FitChoices(
-                steps=c.steps,
-                batch_size=c.batch_size,
-                learning_rate=c.learning_rate,
-                save_every=c.save_every,
-                workers=c.workers,
-                seed=c.seed,
-            )
             train_chat(
-                c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=fitting, mode="questions", start=c.start,
-                parts={"adapters": True, "language_model": True},
-                talks={k: getattr(c, k) for k in ("per_clip", "mute", "template", "chat", "long", "read", "moments", "again")},
+                c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=FitChoices.of(c), mode="questions",
+                start=c.start, parts={"adapters": True, "language_model": True},
+                talks={k: getattr(c, k) for k in ("per_clip", "mute", "template", "chat", "long", "read", "moments", "again", "limit")},
             )  # fmt: skip
 
 

@@ -38,16 +38,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     with stage(c.out, c) as todo:
         if todo:
             cache = ClipCache(c.clips, limit=c.n_clips)
-            fitting = FitChoices(
-                steps=c.steps,
-                batch_size=c.batch_size,
-                learning_rate=c.learning_rate,
-                save_every=c.save_every,
-                workers=c.workers,
-                seed=c.seed,
-            )
             train_language(
-                TinyLlama(width=c.width, layers=c.layers, heads=c.heads), c.tokenizer, cache, c.out, choices=fitting, per_clip=c.per_clip
+                TinyLlama(width=c.width, layers=c.layers, heads=c.heads),
+                c.tokenizer,
+                cache,
+                c.out,
+                choices=FitChoices.of(c),
+                per_clip=c.per_clip,
             )
 
 

@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,11 @@ class FitChoices:
     compile: bool = False
     precision: str = "auto"
     """float32, bfloat16 (autocast; weights stay float32), or auto: bfloat16 where the processor multiplies it natively."""
+
+    @classmethod
+    def of(cls, choices: Any) -> FitChoices:
+        """Those of a recipe's choices that are about fitting, by their names."""
+        return cls(**{f.name: getattr(choices, f.name) for f in fields(cls) if hasattr(choices, f.name)})
 
 
 class _Quiet(TrainerCallback):

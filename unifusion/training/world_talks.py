@@ -32,6 +32,7 @@ TASK_OF = {
 }  # fmt: skip
 """Question family -> task whose prompt template asks the same; every other family is open_qa."""
 
+_CHAT_TOKENS = 640
 RELATIONS = (
     "object_colour", "object_size", "object_direction", "object_seen", "action_unit_seen", "sound_seen", "word_seen", "on_screen_at",
     "appears_after", "louder_while", "object_appears", "match", "which_of", "sound_start", "word_time", "count_strokes", "chord",
@@ -114,7 +115,7 @@ class WorldTalks(Dataset[TurnsRow]):
         moments: turns that ask what is there in one second; every phrase of the answer must be read from that second's tokens.
         again: how many more times a clip is asked what needs one thing to be found among several (RELATIONS), each time about others.
         chat: share of rows whose turns follow each other as in a chat instead of standing apart.
-        limit: most tokens of a row.
+        limit: most tokens of a row; a chat's are fewer, since each of its turns stands further on.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class WorldTalks(Dataset[TurnsRow]):
             prefix = media_prefix(self.processor, [self.processor.opener.open(media)], f"clip {clip}")
         if not turns:
             turns = [("What happens in the clip?", caption(known))]
-        return turns_row(self.processor, prefix, turns, apart=apart, limit=self.limit)
+        return turns_row(self.processor, prefix, turns, apart=apart, limit=self.limit if apart else min(self.limit, _CHAT_TOKENS))
 
     def _muted(self, rng: random.Random) -> tuple[str, ...]:
         """Streams left out of this row."""
