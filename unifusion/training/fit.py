@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -195,7 +196,10 @@ def fit(
         out: folder for checkpoints, `log.jsonl`, `loss.csv` and `loss.png`.
 
     Returns:
-        last loss and seconds.
+        last loss, steps and seconds.
+
+    Raises:
+        ConfigError: the launcher asked for DeepSpeed or FSDP and the trainer does not use it.
     """
     keep_freed_memory()
     folder = Path(out)
@@ -231,12 +235,28 @@ def fit(
         optimizers=(optimizer, LambdaLR(optimizer, _factor(choices))),
         callbacks=[_Quiet(folder / "log.jsonl"), *(callbacks or [])],
     )
+    _as_launched(trainer)
     last = _last_checkpoint(folder)
     if last is not None:
         log.info("resuming from %s", last)
     result = trainer.train(resume_from_checkpoint=str(last) if last else None)
-    _plot(folder)
+    if trainer.is_world_process_zero():
+        _plot(folder)
     return {"loss": result.training_loss, "steps": result.global_step, "seconds": result.metrics.get("train_runtime", 0.0)}
+
+
+def _as_launched(trainer: Trainer) -> None:
+    """Say what takes part, and refuse what a launcher promised and does not hold: accelerate leaves both out on CPUs without a word."""
+    engines = {"DEEPSPEED": trainer.is_deepspeed_enabled, "FSDP": trainer.is_fsdp_enabled}
+    for name, used in engines.items():
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true", "yes") and not used:
+            raise ConfigError(
+                f"the launcher asked for {name}, the trainer does not use it;", remedy="start with torchrun, or leave the plugin out."
+            )
+    processes = trainer.args.world_size
+    if processes == 1 and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
+        log.warning("one process, whatever --num_processes said: accelerate launch starts no more on a CPU; use torchrun")
+    log.info("%d process%s on %s%s", processes, "es" * (processes > 1), trainer.args.device, " in bfloat16" * bool(trainer.args.bf16))
 
 
 def _bfloat16(precision: str) -> bool:
