@@ -44,6 +44,19 @@ def test_encoders_carry_the_weights_of_their_source(hub):
     assert torch.equal(model.encoders["audio"].backbone.conv1.weight, conv)
 
 
+@pytest.mark.parametrize("llm", ["plain", "untied"])
+def test_a_named_language_model_is_loaded_once_and_never_made_at_random(hub, monkeypatch, llm):
+    monkeypatch.setattr("unifusion.models.chat.AutoModelForCausalLM.from_config", lambda *a, **k: pytest.fail("made at random first"))
+    model, _ = sourced_model(hub, hub / llm)
+    published = load_file(hub / llm / "model.safetensors")
+    own = model.language_model.state_dict()
+    for name, tensor in published.items():
+        assert torch.equal(own[name][: len(tensor)], tensor), name
+    monkeypatch.undo()
+    tied = own["lm_head.weight"].data_ptr() == own["model.embed_tokens.weight"].data_ptr()
+    assert tied == (llm == "plain")
+
+
 def test_frozen_encoders_are_referenced_and_come_back(hub, tmp_path):
     model, processor = sourced_model(hub)
     freeze(model)

@@ -57,23 +57,27 @@ def build_chat_model(
         text_config=text_config, text_source=None if inline else str(llm), text_revision=revision,
         streams=processor.streams, placeholder_ids=processor.placeholder_ids,
     )  # fmt: skip
-    model = UniFusionForConditionalGeneration(config)
+    network = None if isinstance(llm, Mapping) else _load_language_model(llm, revision)
+    model = UniFusionForConditionalGeneration(config, language_model=network)
     for name, spec in specs.items():
         if spec.encoder_choices.source is not None:
             model.encoders[name] = spec.encoder_class.build(spec.encoder_choices, load_weights=True)
-    if not inline:
-        try:
-            model.language_model = AutoModelForCausalLM.from_pretrained(llm, revision=revision, dtype=torch.float32, use_safetensors=True)
-        except OSError as error:
-            raise CheckpointError(
-                f"cannot load the language model {str(llm)!r}: {str(error).strip().splitlines()[0]};",
-                remedy="give a hub name or folder with model.safetensors (a pickle is converted by save_pretrained).",
-            ) from error
     grow_embeddings(model.language_model, len(tokenizer))
     model.config.text_config = model.language_model.config
     model.generation_config.eos_token_id = processor.end_ids
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), processor
+
+
+def _load_language_model(llm: str | Path, revision: str | None) -> Any:
+    """A causal language model of transformers with its weights, in float32 and from safetensors only."""
+    try:
+        return AutoModelForCausalLM.from_pretrained(llm, revision=revision, dtype=torch.float32, use_safetensors=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot load the language model {str(llm)!r}: {str(error).strip().splitlines()[0]};",
+            remedy="give a hub name or folder with model.safetensors (a pickle is converted by save_pretrained).",
+        ) from error
 
 
 def grow_embeddings(language_model: Any, size: int) -> None:

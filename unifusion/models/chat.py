@@ -71,10 +71,10 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _supports_attention_backend = True
     _can_compile_fullgraph = False
 
-    def __init__(self, config: UniFusionConfig) -> None:
+    def __init__(self, config: UniFusionConfig, *, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.specs = config.specs
-        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self.language_model = AutoModelForCausalLM.from_config(config.text_config) if language_model is None else language_model
         width = self.language_model.get_input_embeddings().embedding_dim
         encoders: dict[str, nn.Module] = {}
         adapters: dict[str, nn.Module] = {}
@@ -85,6 +85,8 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.encoders = nn.ModuleDict(encoders)
         self.adapters = nn.ModuleDict(adapters)
         self._plain_head: bool | None = None
+        for parameter in () if language_model is None else language_model.parameters():
+            parameter._is_hf_initialized = True  # type: ignore[attr-defined]
         self.post_init()
         # Parts that come from their source are no news to the report of what a file lacks.
         self._keys_to_ignore_on_load_missing |= {rf"^{re.escape(part)}\." for part in config.absent or ()}
