@@ -24,7 +24,7 @@ class Choices:
     n_clips: int = 16_000
     adapters: str | None = None
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
-    steps: int = 2100
+    steps: int = 3800
     batch_size: int = 4
     per_clip: int = 20
     mute: float = 0.15
@@ -36,7 +36,7 @@ class Choices:
     again: int = 1
     limit: int = 1100
     learning_rate: float = 1.5e-3
-    save_every: int = 500
+    save_every: int = 250
     workers: int = 1
     seed: int = 0
 

@@ -25,7 +25,7 @@ class Choices:
     audio_steps: int = 3000
     language_steps: int = 500
     adapt_steps: int = 150
-    instruct_steps: int = 2100
+    instruct_steps: int = 3800
     questions: int = 1000
     seed: int = 0
 
