@@ -24,6 +24,8 @@ class Choices:
     n_clips: int = 16_000
     adapters: str | None = None
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
+    fresh: str | None = None
+    """Streams, by commas, whose encoder was changed since `start`: their adapter goes on from stage align."""
     steps: int = 3800
     batch_size: int = 4
     per_clip: int = 20
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             specs = aligned_specs(c.encoders, other_adapters(c.adapters))
             train_chat(
                 c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=FitChoices.of(c), mode="questions",
-                start=c.start, parts={"adapters": True, "language_model": True},
+                start=c.start, fresh=c.fresh.split(",") if c.fresh else (), parts={"adapters": True, "language_model": True},
                 talks={k: getattr(c, k) for k in ("per_clip", "mute", "template", "chat", "long", "read", "moments", "again", "limit")},
             )  # fmt: skip
 

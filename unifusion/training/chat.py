@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -179,6 +179,7 @@ def train_chat(
     mode: str,
     parts: Mapping[str, bool],
     start: str | Path | None = None,
+    fresh: Sequence[str] = (),
     talks: Mapping[str, Any] | None = None,
 ) -> tuple[Any, UniFusionProcessor, dict[str, Any]]:
     """Train adapters (mode `captions`) or adapters and language model (mode `questions`) on stored features.
@@ -192,10 +193,11 @@ def train_chat(
         mode: see WorldTalks.
         parts: what is trained, see `set_trainable`.
         start: `out` of the stage before.
+        fresh: streams whose adapter is not taken from `start` but as stage `align` left it: their encoder was changed.
         talks: further options of WorldTalks (per_clip, mute, ..).
     """
     torch.manual_seed(choices.seed)
-    model, processor = assemble(language, specs, encoders, start)
+    model, processor = assemble(language, specs, encoders, start, fresh=fresh)
     set_trainable(model, {"encoders": False, **parts})
     log.info("what is trained:\n%s", describe_trainable(model))
     store = encode_cache(model, processor, cache, f"{encoders}.features")
@@ -221,9 +223,10 @@ def assemble(
     encoders: str | Path,
     start: str | Path | None = None,
     *,
+    fresh: Sequence[str] = (),
     max_seconds: float = 12.0,
 ) -> tuple[Any, UniFusionProcessor]:
-    """Put a chat model together from the folders of the stages; `start` is the last stage that trained adapters."""
+    """Put a chat model together from the folders of the stages; `start` is the last stage that trained adapters, see train_chat."""
     network = AutoModelForCausalLM.from_pretrained(language, dtype=torch.float32, use_safetensors=True)
     shape = {
         k: v for k, v in network.config.to_dict().items() if k not in ("architectures", "transformers_version", "dtype", "_name_or_path")
@@ -233,7 +236,7 @@ def assemble(
     load_encoders(model, encoders)
     load_adapters(model, encoders)
     if start is not None:
-        _load_weights(model, Path(start) / "weights.safetensors")
+        _load_weights(model, Path(start) / "weights.safetensors", fresh)
     return model, processor
 
 
@@ -246,13 +249,16 @@ def _adopt_language(model: Any, network: Any) -> None:
             parameter[: len(source)].copy_(source)
 
 
-def _load_weights(model: Any, path: Path) -> None:
-    """Read what the stage before trained, strictly."""
-    state = load_file(path)
-    own = {n: p for n, p in model.named_parameters() if not n.startswith("encoders.")}
-    if set(own) != set(state):
+def _load_weights(model: Any, path: Path, fresh: Sequence[str] = ()) -> None:
+    """Read what the stage before trained, strictly, but for the adapters of `fresh` streams."""
+    left_out = ("encoders.", *(f"adapters.{name}." for name in fresh))
+    state = {n: t for n, t in load_file(path).items() if not n.startswith(left_out)}
+    own = {n: p for n, p in model.named_parameters() if not n.startswith(left_out)}
+    differ = sorted(n for n in set(own) | set(state) if n not in own or n not in state or own[n].shape != state[n].shape)
+    if differ:
         raise ConfigError(
-            f"{path} does not fit the model (differ: {sorted(set(own) ^ set(state))[:5]});", remedy="use the choices of the stage before."
+            f"{path} does not fit the model (differ: {differ[:5]});",
+            remedy="use the choices of the stage before, or name the streams whose encoder was changed (--fresh audio).",
         )
     with torch.no_grad():
         for name, tensor in state.items():
