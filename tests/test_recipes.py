@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -167,9 +168,34 @@ def test_release_writes_a_checkpoint_that_loads_and_answers(chain, tmp_path):
     assert session.answer is not None and "total_s" in session.answer.timing
 
 
+def test_a_second_round_goes_on_from_the_checkpoint_with_another_encoder(chain, tmp_path):
+    run, _ = chain
+    from unifusion.evaluation.release import release
+    from unifusion.training.chat import aligned_specs
+
+    release(run, aligned_specs(run / "align"), tmp_path / "first", questions=4)
+    with (tmp_path / "first" / "training_log.csv").open("a") as file:
+        file.write("instruct,20,1.5\n")
+    on = tmp_path / "on"
+    for clips in ("align.clips", "align.val"):
+        (on / clips).parent.mkdir(exist_ok=True)
+        (on / clips).symlink_to(run / clips)
+    recipe("unpack")["main"](["--checkpoint", str(tmp_path / "first"), "--out", str(on)])
+    align = ["--out", f"{on}/align", "--tokenizer", f"{on}/language", "--cache", f"{on}/align", *TOY["align"]]
+    recipe("align")["main"]([*align, "--stream", "audio", "--queries", "3"])
+    shared = ["--language", f"{on}/language", "--encoders", f"{on}/align", "--clips", f"{on}/align.clips", "--start", f"{on}/adapt"]
+    recipe("instruct")["main"](["--out", f"{on}/instruct", *shared, "--fresh", "audio", *TOY["instruct"]])
+    provenance = release(on, aligned_specs(on / "align"), tmp_path / "second", questions=4)
+    assert set(provenance["stages"]) == {"align/audio", "instruct"} and set(provenance["before"]["stages"]) == set(STAGES)
+    assert "- round 2: align/audio" in (tmp_path / "second" / "README.md").read_text()
+    assert "\nbefore/instruct,20,1.5\n" in (tmp_path / "second" / "training_log.csv").read_text()
+    assert (tmp_path / "second" / "training_log.png").is_file()
+
+
 @pytest.mark.parametrize("name", sorted(p.stem for p in Path(share.folder("train")).glob("*.py")))
 def test_help_lists_every_choice(name, capsys):
     with pytest.raises(SystemExit) as ended:
         recipe(name)["main"](["--help"])
     assert ended.value.code == 0
-    assert "--seed" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert [f.name for f in fields(recipe(name)["Choices"]) if f"--{f.name.replace('_', '-')}" not in shown] == []

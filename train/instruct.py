@@ -26,7 +26,7 @@ class Choices:
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
     fresh: str | None = None
     """Streams, by commas, whose encoder was changed since `start`: their adapter goes on from stage align."""
-    steps: int = 3800
+    steps: int = 8400
     batch_size: int = 4
     per_clip: int = 20
     mute: float = 0.15

@@ -14,15 +14,15 @@ from unifusion.training.stage import stage
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """A Llama of about 5 million weights."""
+    """A Llama of about 3 million weights."""
 
     out: str = "runs/tiny/language"
     tokenizer: str = "runs/tiny/tokenizer"
     clips: str = "runs/tiny/align.clips"
     n_clips: int = 16_000
-    width: int = 256
+    width: int = 192
     layers: int = 6
-    heads: int = 8
+    heads: int = 6
     steps: int = 500
     batch_size: int = 12
     per_clip: int = 20

@@ -20,12 +20,16 @@ class Choices:
 
     run: str = "runs/tiny"
     out: str = "checkpoints/tiny-chat"
+    on: str | None = None
+    """A checkpoint to go on from, instead of nothing; then only `again` is aligned, and `instruct` goes on."""
+    again: str = "audio"
+    """Streams, by commas, that get a new encoder when a checkpoint is gone on with; may be empty."""
     clips: int = 16_000
-    video_steps: int = 2000
+    video_steps: int = 1500
     audio_steps: int = 3000
     language_steps: int = 500
     adapt_steps: int = 150
-    instruct_steps: int = 3800
+    instruct_steps: int = 8400
     questions: int = 1000
     seed: int = 0
 
@@ -34,15 +38,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train what is not trained yet, then measure and save."""
     c = parse(Choices, argv, prog="unifusion train tiny")
     r, seed = c.run, ["--seed", str(c.seed)]
-    run("tokenizer", ["--out", f"{r}/tokenizer", *seed])
-    align = ["--tokenizer", f"{r}/tokenizer", "--cache", f"{r}/align", "--clips", str(c.clips), *seed]
-    for stream, steps, queries in (("video", c.video_steps, 8), ("audio", c.audio_steps, 4)):
-        run("align", ["--out", f"{r}/align", "--stream", stream, "--steps", str(steps), "--queries", str(queries), *align])
+    again = [name for name in c.again.split(",") if name] if c.on else ["video", "audio"]
+    if c.on:
+        run("unpack", ["--checkpoint", c.on, "--out", r])
+    else:
+        run("tokenizer", ["--out", f"{r}/tokenizer", *seed])
+    words = f"{r}/language" if c.on else f"{r}/tokenizer"
+    align = ["--out", f"{r}/align", "--tokenizer", words, "--cache", f"{r}/align", "--clips", str(c.clips), *seed]
+    for stream in again:
+        run("align", [*align, "--stream", stream, "--steps", str({"video": c.video_steps, "audio": c.audio_steps}[stream])])
     clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
-    run("language", ["--out", f"{r}/language", "--tokenizer", f"{r}/tokenizer", "--steps", str(c.language_steps), *clips])
     shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]
-    run("adapt", ["--out", f"{r}/adapt", "--steps", str(c.adapt_steps), *shared])
-    run("instruct", ["--out", f"{r}/instruct", "--start", f"{r}/adapt", "--steps", str(c.instruct_steps), *shared])
+    if not c.on:
+        run("language", ["--out", f"{r}/language", "--tokenizer", words, "--steps", str(c.language_steps), *clips])
+        run("adapt", ["--out", f"{r}/adapt", "--steps", str(c.adapt_steps), *shared])
+    fresh = ["--fresh", ",".join(again)] if c.on and again else []
+    run("instruct", ["--out", f"{r}/instruct", "--start", f"{r}/adapt", "--steps", str(c.instruct_steps), *fresh, *shared])
     with stage(f"{r}/release", c) as todo:
         if todo:
             release(r, aligned_specs(f"{r}/align"), c.out, questions=c.questions)

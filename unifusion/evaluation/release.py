@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +36,28 @@ def release(run: str | Path, specs: Mapping[str, StreamSpec], out: str | Path, *
     asked = held_out_questions(count=questions)
     results = evaluate_world(Engine(model, processor), asked)
     write_results(results, folder / "evaluation")
-    stages = {s: _stage(folder / s) for s in STAGES}
-    provenance = {
+    stages = {s: _stage(folder / s) for s in STAGES if (folder / f"{s}.done.json").is_file()}
+    earlier = folder / "before" / "provenance.json"
+    before = json.loads(earlier.read_text(encoding="utf-8")) if earlier.is_file() else None
+    provenance: dict[str, Any] = {
         "recipe": "train/tiny.py",
         "stages": stages,
         "git_commit": _commit(),
         "torch": torch.__version__,
         "data": {"clip_world": _hash(folder / "align.clips" / "scripts.jsonl")},
         "metrics": {n: {k: round(v, 4) for k, v in row.items()} for n, row in results["needs"].items()},
+        **({"before": before} if before else {}),
     }
-    checkpoint.save(
-        model, processor, out, provenance=provenance, card=card(results, stages, model), self_contained=True, dtype=torch.float16
-    )
+    text = card(results, _rounds(provenance), model)
+    checkpoint.save(model, processor, out, provenance=provenance, card=text, self_contained=True, dtype=torch.float16)
     _logs(folder, Path(out))
     return provenance
+
+
+def _rounds(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The stages of each round of training, the first one first."""
+    earlier = _rounds(provenance["before"]) if provenance.get("before") else []
+    return [*earlier, provenance["stages"]]
 
 
 def _stage(path: Path) -> dict[str, Any]:
@@ -74,7 +82,10 @@ def _hash(path: Path) -> str:
 
 def _logs(run: Path, out: Path) -> None:
     """Training logs of all stages as one CSV, and a plot of each loss."""
+    before = run / "before" / "training_log.csv"
     lines = ["stage,step,loss"]
+    if before.is_file():
+        lines += [f"before/{line}" for line in before.read_text(encoding="utf-8").splitlines()[1:]]
     for name in STAGES:
         path = run / name / "loss.csv"
         if path.is_file():
@@ -86,8 +97,8 @@ def _logs(run: Path, out: Path) -> None:
     from matplotlib import pyplot
 
     names = [n for n in STAGES if (run / n / "loss.csv").is_file()]
-    figure, axes = pyplot.subplots(1, len(names), figsize=(3.2 * len(names), 2.8))
-    for axis, name in zip(axes, names, strict=True):
+    figure, axes = pyplot.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
         points = [line.split(",") for line in (run / name / "loss.csv").read_text(encoding="utf-8").splitlines()[1:]]
         axis.plot([int(s) for s, _ in points], [float(v) for _, v in points], linewidth=1)
         axis.set(title=name, xlabel="step")
@@ -96,12 +107,13 @@ def _logs(run: Path, out: Path) -> None:
     pyplot.close(figure)
 
 
-def card(results: Mapping[str, Any], stages: Mapping[str, Any], model: Any) -> str:
+def card(results: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]], model: Any) -> str:
     """The model card, from measured figures only."""
     size = sum(p.numel() for p in model.parameters())
     better = [n for n, row in results["needs"].items() if row["all"] > row["most frequent answer"]]
     verdict = f"It beats the most frequent answer on questions about: {', '.join(better) or 'nothing yet'}."
-    minutes = {s: v["seconds"] / 60 for s, v in stages.items()}
+    minutes = [", ".join(f"{s} {v['seconds'] / 60:.0f}" for s, v in stages.items()) for stages in rounds]
+    trained = "\n".join(f"- round {i}: {told}" for i, told in enumerate(minutes, 1)) if len(rounds) > 1 else minutes[0]
     return f"""---
 license: apache-2.0
 library_name: unifusion-x
@@ -110,8 +122,8 @@ pipeline_tag: any-to-any
 # tiny-chat
 
 A very small chat model ({size / 1e6:.1f} million weights in all) that sees and hears rendered clips of clip world. It
-shows that every stage of UniFusion-X works, offline and on two CPU cores. It was trained from nothing by `make tiny`;
-no pretrained weights and no recorded people are in it.
+shows that every stage of UniFusion-X works, offline and on a few CPU cores. It was trained from nothing by the recipes
+of `make tiny`; no pretrained weights and no recorded people are in it.
 
 ## What it can't do
 It has met only clip world: drawn faces, synthetic voices in four languages, thirteen synthetic sounds and coloured
@@ -130,8 +142,12 @@ By family:
 {table(dict(results), "families")}
 
 ## Training
-Stages, minutes: {", ".join(f"{s} {m:.0f}" for s, m in minutes.items())}. Choices of every stage are in `provenance.json`,
-losses in `training_log.csv` and `training_log.png`.
+Stages, minutes:
+
+{trained}
+
+A later round goes on from the checkpoint before (`unifusion train tiny --on`). Choices of every stage are in
+`provenance.json`, losses in `training_log.csv`, those of the last round in `training_log.png`.
 
 ## Data
 Clip world (this project, Apache-2.0), rendered from seeds: `provenance.json` holds the hash of all scripts.

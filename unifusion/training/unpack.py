@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ __all__ = ["unpack"]
 def unpack(folder: str | Path, out: str | Path) -> None:
     """Write `align/<stream>` (encoder, adapter, spec), `language` (model, tokenizer) and `adapt/weights.safetensors` below `out`.
 
+    What the checkpoint says of its own making goes to `before`.
+
     Args:
         folder: a checkpoint.
         out: like the folder of a run; weights are float32, as the stages leave them.
@@ -32,6 +35,10 @@ def unpack(folder: str | Path, out: str | Path) -> None:
             save_file(_whole(model.encoders[name]), part / "encoder.safetensors")
             save_file(_whole(model.adapters[name]), part / "adapter.safetensors")
             (part / "spec.json").write_text(json.dumps(spec.to_dict(), indent=1), encoding="utf-8")
+    with atomic_folder(base / "before") as part:
+        for name in ("provenance.json", "training_log.csv"):
+            if (Path(folder) / name).is_file():
+                shutil.copyfile(Path(folder) / name, part / name)
     with atomic_folder(base / "language") as part:
         model.language_model.float().save_pretrained(part)
         processor.tokenizer.save_pretrained(part)
