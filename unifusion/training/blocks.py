@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ _WASTE = 0.8
 """A group's shortest turn over its longest."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Blocks:
     """Where prefixes and turns lie in the flat sequence: B prefixes of P tokens, then each group's N turns of L tokens.
 
@@ -42,11 +43,12 @@ class Blocks:
     rows: tuple[Tensor, ...]
     lengths: tuple[int, ...]
 
+    @cached_property
     def masks(self) -> list[Tensor]:
-        """Per group, what a turn may look at: (N, 1, L, P + L)."""
+        """Per group, what a turn may look at: (N, 1, L, P + L). All on the CPU, as the rest."""
         out = []
         for row_N, length in zip(self.rows, self.lengths, strict=True):
-            own = torch.ones(length, length, dtype=torch.bool, device=self.real_BP.device).tril()
+            own = torch.ones(length, length, dtype=torch.bool).tril()
             prefix = self.real_BP[row_N][:, None, None].expand(-1, 1, length, -1)
             out.append(torch.cat([prefix, own.expand(len(row_N), 1, -1, -1)], dim=-1))
         return out
@@ -110,14 +112,14 @@ def attend(
     causal = torch.ones(prefix, prefix, dtype=torch.bool, device=q.device).tril()
     out = [_softmax(q, k, v, causal, scale, dropout).transpose(1, 2).flatten(0, 1)]
     at = count * prefix
-    for row_N, length, mask in zip(blocks.rows, blocks.lengths, blocks.masks(), strict=True):
+    for row_N, length, mask in zip(blocks.rows, blocks.lengths, blocks.masks, strict=True):
         end = at + len(row_N) * length
         mine = [x[at:end].unflatten(0, (len(row_N), length)).transpose(1, 2) for x in (q_THd, k_THd, v_THd)]
-        chosen_NB = one_hot(row_N, count).to(k.dtype)  # a product, whose gradient is one too; that of index_select adds row by row
+        chosen_NB = one_hot(row_N, count).to(k)  # a product, whose gradient is one too; that of index_select adds row by row
         keys, values = (
             torch.cat([(chosen_NB @ x.flatten(1)).view(len(row_N), *x.shape[1:]), own], 2) for x, own in ((k, mine[1]), (v, mine[2]))
         )
-        out.append(_softmax(mine[0], keys, values, mask, scale, dropout).transpose(1, 2).flatten(0, 1))
+        out.append(_softmax(mine[0], keys, values, mask.to(q.device), scale, dropout).transpose(1, 2).flatten(0, 1))
         at = end
     return torch.cat(out)[None], None
 
