@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,6 +61,7 @@ class Decoder:
         # error is reported where it is.
         self._context.thread_type = "FRAME"
         self._context.thread_count = min(4, os.cpu_count() or 1) if strict else 1
+        self._fed_s: deque[float] = deque(maxlen=self._context.thread_count)
         self._used = False
         self._errors = 0
 
@@ -154,6 +156,7 @@ class Decoder:
         """Decode from a packet on, to the end of the span, in order of presentation."""
         if self._used:
             self._context.flush_buffers()
+            self._fed_s.clear()
         self._used = True
         first, leading = self.index.kept[start], not self.index.counted
         for kept in self.index.kept[start:]:
@@ -165,7 +168,8 @@ class Decoder:
 
     def _feed(self, packet: Packet[VideoStream] | None, time_s: float) -> list[VideoFrame]:
         """Give the decoder one packet (None: no more) and take what comes out."""
-        at = f"at {time_s - self.index.start_s:.2f} s of the span"
+        self._fed_s.append(time_s)  # frame threads answer for the packet that was fed as many packets ago
+        at = f"at {self._fed_s[0] - self.index.start_s:.2f} s of the span"
         try:
             frames = self._context.decode(packet)
         except MemoryError:

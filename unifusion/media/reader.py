@@ -13,9 +13,11 @@ from unifusion.errors import LimitError, MediaError
 from unifusion.limits import Limits
 from unifusion.media.container import Opened, codec_options, open_container, typed_errors
 from unifusion.media.index import PictureIndex
+from unifusion.media.matroska import Elements
 from unifusion.media.remedies import LENIENT, SHORTER
 from unifusion.media.sound import Sound
 from unifusion.media.source import Source
+from unifusion.media.transport import Continuity
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -28,6 +30,7 @@ _PREROLL_S = 0.5
 _LATE_S = 10.0
 """How much further one stream is read than the span, waiting for the other to end."""
 _SEEK_FROM_S = 10.0
+Chain = Elements | Continuity
 _SEEKABLE = ("mov", "matroska")
 """Containers with an index; stamps found by seeking in MPEG-TS, MP3 and AVI cannot be trusted, so those are read through."""
 
@@ -66,16 +69,26 @@ def one_pass(source: Source, span: Span, limits: Limits, strict: bool, jump: boo
     """
     with open_container(source, limits, strict) as opened:
         _check_length(opened, span, limits)
+        chain = _chain(source, opened) if strict else None
         if jump and _jump(opened, span):
-            result = _read(opened, span, limits, strict, jumped=True)
+            result = _read(opened, span, limits, strict, chain, jumped=True)
             if _landed(result, span):
                 yield result
                 return
         else:
-            yield _read(opened, span, limits, strict, jumped=False)
+            yield _read(opened, span, limits, strict, chain, jumped=False)
             return
     with open_container(source, limits, strict) as opened:
-        yield _read(opened, span, limits, strict, jumped=False)
+        yield _read(opened, span, limits, strict, _chain(source, opened) if strict else None, jumped=False)
+
+
+def _chain(source: Source, opened: Opened) -> Chain | None:
+    """What can tell whether a demuxer skipped a part of the file."""
+    if opened.info.container == "matroska":
+        return Elements(source.handle)
+    if opened.info.container == "mpegts":
+        return Continuity(source.handle, [s.id for s in (opened.video, opened.audio) if s is not None])
+    return None
 
 
 def _check_length(opened: Opened, span: Span, limits: Limits) -> None:
@@ -110,7 +123,7 @@ def _landed(result: Pass, span: Span) -> bool:
     return sound is None or (sound.first_s is not None and sound.first_s <= span.start_s - 0.1)
 
 
-def _read(opened: Opened, span: Span, limits: Limits, strict: bool, jumped: bool) -> Pass:
+def _read(opened: Opened, span: Span, limits: Limits, strict: bool, chain: Chain | None, jumped: bool) -> Pass:
     """Demux to the end of the span."""
     info = opened.info
     video = opened.video if span.video else None
@@ -126,7 +139,7 @@ def _read(opened: Opened, span: Span, limits: Limits, strict: bool, jumped: bool
     streams = [s for s in (video, audio) if s is not None]
     waiting = {s.index for s in streams}
     with typed_errors(info.name, f"reading {span.start_s:g} to {span.end_s:g} s", LENIENT):
-        for packet in _packets(opened, streams, result, strict):
+        for packet in _packets(opened, streams, result, strict, chain):
             time_s = _time(packet, opened.zero_s)
             if time_s is not None:
                 result.end_s = max(result.end_s, min(span.end_s, time_s + float((packet.duration or 0) * packet.time_base)))
@@ -147,13 +160,17 @@ def _read(opened: Opened, span: Span, limits: Limits, strict: bool, jumped: bool
     return result
 
 
-def _packets(opened: Opened, streams: Sequence[Stream], result: Pass, strict: bool) -> Iterator[Packet[Any]]:
+def _packets(
+    opened: Opened, streams: Sequence[Stream], result: Pass, strict: bool, chain: Chain | None
+) -> Iterator[Packet[Any]]:
     """Packets of the chosen streams; a demuxer's error ends them in lenient mode."""
     source = opened.container.demux(*streams)
     while True:
         try:
             packet = next(source)
         except StopIteration:
+            if isinstance(chain, Continuity) and not chain.lead_to(opened.container.size):
+                raise MediaError(f"{opened.info.name}: damaged or cut-off data at {result.end_s:.2f} s;", remedy=LENIENT) from None
             return
         except (av.error.FFmpegError, ValueError, OSError) as error:
             if strict:
@@ -162,7 +179,8 @@ def _packets(opened: Opened, streams: Sequence[Stream], result: Pass, strict: bo
             return
         if packet.size == 0 and packet.pts is None and packet.dts is None:
             continue  # PyAV's sign that a stream has ended
-        if packet.is_corrupt:
+        skipped = chain is not None and packet.pos is not None and packet.pos >= 0 and not chain.lead_to(packet.pos)
+        if packet.is_corrupt or skipped:
             if strict:
                 raise MediaError(f"{opened.info.name}: damaged or cut-off data at {result.end_s:.2f} s;", remedy=LENIENT)
             result.bad_packets += 1
