@@ -50,7 +50,7 @@ def test_tokens_cover_the_sound_and_stand_in_its_middle(n):
     assert all(torch.isfinite(x).all() for x in found.tensors.values())
 
 
-def test_the_features_of_a_sound_do_not_depend_on_its_chunks_padding():
+def test_away_from_its_end_the_features_of_a_sound_do_not_depend_on_what_fills_the_chunk():
     torch.manual_seed(0)
     tiny = SoundResNet.tiny()
     short, long = (SoundResNet.build(SoundResNet.Config(backbone=tiny.backbone, chunk_s=s)).eval() for s in (1.0, 4.0))

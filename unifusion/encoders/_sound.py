@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from unifusion.conversation import Clip
-from unifusion.errors import MediaError
+from unifusion.errors import ConfigError, MediaError
 
-__all__ = ["HOP_SAMPLES", "SAMPLING_RATE_HZ", "log_mel", "mel_filters", "mono", "normalised"]
+__all__ = ["HOP_SAMPLES", "SAMPLING_RATE_HZ", "hold_whole_tokens", "log_mel", "mel_filters", "mono", "normalised"]
 
 SAMPLING_RATE_HZ = 16_000
 HOP_SAMPLES = 160
@@ -19,6 +19,20 @@ FFT_SAMPLES = 512
 WINDOW_SAMPLES = 400
 PREEMPHASIS = 0.97
 ZERO_GUARD = 2.0**-24
+
+
+def hold_whole_tokens(chunk_s: float, token_s: float) -> None:
+    """Refuse a chunk that does not hold a whole number of tokens.
+
+    Raises:
+        ConfigError: names the nearest length that does.
+    """
+    tokens = chunk_s / token_s
+    if tokens < 1 or abs(tokens - round(tokens)) > 1e-6:
+        raise ConfigError(
+            f"a chunk of {chunk_s} s does not hold whole tokens of {token_s} s;",
+            remedy=f"set chunk_s to {max(1, round(tokens)) * token_s:g}.",
+        )
 
 
 def mono(clip: Clip, *, least: int) -> Tensor:

@@ -15,7 +15,7 @@ from transformers import initialization as init
 
 from unifusion.conversation import Clip
 from unifusion.encoders._hub import backbone_config, build_backbone, load_pretrained, read_config, resolve_backbone
-from unifusion.encoders._sound import HOP_SAMPLES, SAMPLING_RATE_HZ, log_mel, mono, normalised
+from unifusion.encoders._sound import HOP_SAMPLES, SAMPLING_RATE_HZ, hold_whole_tokens, log_mel, mono, normalised
 from unifusion.encoders.encoder import Encoder, EncoderInput
 from unifusion.errors import ConfigError
 
@@ -85,13 +85,7 @@ class Parakeet(Encoder):
             whole = read_config(config.source, config.revision, ParakeetEncoderConfig)
             config = replace(config, backbone=whole.get("encoder_config", whole))
         resolved: Parakeet.Config = resolve_backbone(config, ParakeetEncoderConfig)
-        token_s = resolved.backbone["subsampling_factor"] * HOP_SAMPLES / SAMPLING_RATE_HZ
-        tokens = resolved.chunk_s / token_s
-        if tokens < 1 or abs(tokens - round(tokens)) > 1e-6:
-            raise ConfigError(
-                f"a chunk of {resolved.chunk_s} s does not hold whole tokens of {token_s} s;",
-                remedy=f"set chunk_s to {max(1, round(tokens)) * token_s:g}.",
-            )
+        hold_whole_tokens(resolved.chunk_s, resolved.backbone["subsampling_factor"] * HOP_SAMPLES / SAMPLING_RATE_HZ)
         return replace(resolved, normalise=tuple(resolved.normalise) if resolved.normalise else None)  # type: ignore[arg-type]
 
     @classmethod

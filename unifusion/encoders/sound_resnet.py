@@ -19,7 +19,7 @@ from transformers.models.resnet.modeling_resnet import ResNetBasicLayer, ResNetC
 
 from unifusion.conversation import Clip
 from unifusion.encoders._hub import backbone_config, build_backbone, load_pretrained, resolve_backbone
-from unifusion.encoders._sound import HOP_SAMPLES, SAMPLING_RATE_HZ, log_mel, mono, normalised
+from unifusion.encoders._sound import HOP_SAMPLES, SAMPLING_RATE_HZ, hold_whole_tokens, log_mel, mono, normalised
 from unifusion.encoders.encoder import Encoder, EncoderInput
 from unifusion.errors import ConfigError
 
@@ -117,7 +117,8 @@ class _Backbone(PreTrainedModel):
 class SoundResNet(Encoder):
     """25 tokens a second from log-mels (25 ms windows) and tones of equal temper (256 ms windows, half a semitone apart).
 
-    The sound is cut into chunks of `chunk_s`; silence follows its end, so what the network gives does not depend on the padding.
+    The sound is cut into chunks of `chunk_s`, the last one filled with zeros: a clip gives the same whatever it is batched with. Within
+    about a second of the sound's end the convolutions reach into those zeros.
     """
 
     @dataclass(kw_only=True)
@@ -152,12 +153,7 @@ class SoundResNet(Encoder):
             ConfigError: `chunk_s` does not hold a whole number of tokens.
         """
         resolved: SoundResNet.Config = resolve_backbone(config, _Config)
-        tokens = resolved.chunk_s * SAMPLING_RATE_HZ / TOKEN_SAMPLES
-        if tokens < 1 or abs(tokens - round(tokens)) > 1e-6:
-            fitting = max(1, round(tokens)) * TOKEN_SAMPLES / SAMPLING_RATE_HZ
-            raise ConfigError(
-                f"a chunk of {resolved.chunk_s} s does not hold whole tokens of 0.04 s;", remedy=f"set chunk_s to {fitting:g}."
-            )
+        hold_whole_tokens(resolved.chunk_s, TOKEN_SAMPLES / SAMPLING_RATE_HZ)
         return replace(resolved, mel_scale=tuple(resolved.mel_scale), tone_scale=tuple(resolved.tone_scale))  # type: ignore[arg-type]
 
     @classmethod

@@ -262,7 +262,8 @@ def _as_launched(trainer: Trainer) -> None:
 def _bfloat16(precision: str) -> bool:
     """Whether matrices are multiplied in bfloat16.
 
-    Without AVX512-BF16 or AMX a CPU only imitates it, three times slower than float32 (measured); with it, it is several times faster.
+    Without AVX512-BF16 or AMX a CPU only imitates it, three times slower than float32; with it, products alone are two to eight
+    times as fast, a step of stage instruct 1.15 times (measured).
     """
     if precision == "auto":
         if torch.cuda.is_available():
