@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from unifusion import catalog, share
+from unifusion.cli.app import app
 from unifusion.errors import ConfigError
 from unifusion.evaluation.release import STAGES
 
@@ -117,6 +121,23 @@ def test_features_are_encoded_once(chain, monkeypatch):
         chat.UniFusionForConditionalGeneration, "features", lambda self, s, b: original(self, s, b) if "tokens" in b else refuse()
     )
     recipe("instruct")["main"](["--out", f"{run}/again", *paths["instruct"], *TOY["instruct"]])
+
+
+def test_two_processes_share_the_clips_and_the_batch(chain, tmp_path):
+    run, paths = chain
+    for stream in ("video", "audio"):
+        shutil.copytree(run / "align" / stream, tmp_path / "align" / stream)
+    flags = [*paths["adapt"], "--encoders", str(tmp_path / "align"), *TOY["adapt"], "--out", str(tmp_path / "adapt")]
+    assert CliRunner().invoke(app, ["train", "adapt", "--processes", "2", *flags]).exit_code == 0
+    keys = [k for p in (tmp_path / "align.features").glob("audio-*/*.json") for k in json.loads(p.read_text())["keys"]]
+    assert len(keys) == len(set(keys)) == 16
+    steps = [json.loads(line)["step"] for line in (tmp_path / "adapt" / "log.jsonl").read_text().splitlines()]
+    assert len(steps) == len(set(steps)) > 0
+    alone, shared = (load_file(folder / "adapt" / "weights.safetensors") for folder in (run, tmp_path))
+    assert set(alone) == set(shared)
+    moved = [n for n in alone if n.startswith("adapters.") and not torch.equal(alone[n], shared[n])]
+    assert moved  # sums in another order; a first step of Adam moves every weight by the learning rate, 1.5e-3
+    assert max(float((alone[n] - shared[n]).abs().mean()) for n in moved) < 1e-4
 
 
 def test_frozen_parts_do_not_move(chain):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from unifusion.evaluation.release import release
 from unifusion.training.chat import aligned_specs
 from unifusion.training.choices import parse
+from unifusion.training.launch import as_many_as_fit, launch
 from unifusion.training.stage import stage
 
 
@@ -31,13 +31,15 @@ class Choices:
     adapt_steps: int = 150
     instruct_steps: int = 8400
     questions: int = 1000
+    processes: int | None = None
+    """That train together; as many as there are GPUs or cores, 4 at most, when it is not given."""
     seed: int = 0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what is not trained yet, then measure and save."""
     c = parse(Choices, argv, prog="unifusion train tiny")
-    r, seed = c.run, ["--seed", str(c.seed)]
+    r, seed, processes = c.run, ["--seed", str(c.seed)], c.processes or as_many_as_fit()
     again = [name for name in c.again.split(",") if name] if c.on else ["video", "audio"]
     if c.on:
         run("unpack", ["--checkpoint", c.on, "--out", r])
@@ -46,24 +48,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = f"{r}/language" if c.on else f"{r}/tokenizer"
     align = ["--out", f"{r}/align", "--tokenizer", words, "--cache", f"{r}/align", "--clips", str(c.clips), *seed]
     for stream in again:
-        run("align", [*align, "--stream", stream, "--steps", str({"video": c.video_steps, "audio": c.audio_steps}[stream])])
+        run("align", [*align, "--stream", stream, "--steps", str({"video": c.video_steps, "audio": c.audio_steps}[stream])], processes)
     clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
     shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]
     if not c.on:
-        run("language", ["--out", f"{r}/language", "--tokenizer", words, "--steps", str(c.language_steps), *clips])
-        run("adapt", ["--out", f"{r}/adapt", "--steps", str(c.adapt_steps), *shared])
+        run("language", ["--out", f"{r}/language", "--tokenizer", words, "--steps", str(c.language_steps), *clips], processes)
+        run("adapt", ["--out", f"{r}/adapt", "--steps", str(c.adapt_steps), *shared], processes)
     fresh = ["--fresh", ",".join(again)] if c.on and again else []
-    run("instruct", ["--out", f"{r}/instruct", "--start", f"{r}/adapt", "--steps", str(c.instruct_steps), *fresh, *shared])
-    with stage(f"{r}/release", c) as todo:
+    run("instruct", ["--out", f"{r}/instruct", "--start", f"{r}/adapt", "--steps", str(c.instruct_steps), *fresh, *shared], processes)
+    with stage(f"{r}/release", replace(c, processes=None)) as todo:
         if todo:
             release(r, aligned_specs(f"{r}/align"), c.out, questions=c.questions)
 
 
-def run(name: str, argv: Sequence[str]) -> Any:
-    """Run one recipe of this folder; returns its choices."""
-    recipe = runpy.run_path(str(Path(__file__).with_name(f"{name}.py")))
-    recipe["main"](argv)
-    return recipe["Choices"]()
+def run(name: str, argv: Sequence[str], processes: int = 1) -> None:
+    """Run one recipe of this folder."""
+    path = Path(__file__).with_name(f"{name}.py")
+    if processes == 1:
+        runpy.run_path(str(path))["main"](argv)
+    elif code := launch([str(path), *argv], processes):
+        raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import nn
 
 from unifusion.errors import ConfigError
 from unifusion.training.fit import FitChoices, fit
+from unifusion.training.launch import launch, rows_each, world_size
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +35,7 @@ class Line(nn.Module):
 def train(out):
     rows = [{"x": torch.tensor([float(i), 1.0]), "y": torch.tensor(float(-i))} for i in range(8)]
     model = Line()
-    choices = FitChoices(steps=2, batch_size=2, learning_rate=0.1, save_every=100, precision="float32")
+    choices = FitChoices(steps=2, batch_size=2 * world_size(), learning_rate=0.1, save_every=100, precision="float32")
     fit(model, rows, choices, out, collate=lambda batch: {k: torch.stack([r[k] for r in batch]) for k in batch[0]})
     return model
 
@@ -61,6 +62,31 @@ def test_an_engine_that_was_asked_for_and_is_not_there_is_refused(tmp_path, monk
     monkeypatch.setenv(f"ACCELERATE_USE_{engine}", "true")
     with pytest.raises((ConfigError, ImportError), match=rf"(?i){engine}"):
         train(tmp_path)
+
+
+def test_a_batch_is_shared_out_evenly_or_refused(monkeypatch):
+    assert rows_each(5) == 5
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert rows_each(6) == 3
+    for rows in (5, 1):
+        with pytest.raises(ConfigError, match=f"a batch of {rows} rows cannot be shared by 2 processes"):
+            rows_each(rows)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="2 processes for 1 GPUs"):
+        launch(["instruct"], 2)
+    with pytest.raises(ConfigError, match="0 processes cannot train"):
+        launch(["instruct"], 0)
+
+
+def test_the_command_line_tells_what_went_wrong_in_the_processes():
+    command = [sys.executable, "-m", "unifusion", "train", "--processes", "2", "instruct", "--stepz", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and 1 <= len(lines) <= 2  # both processes may have said it before the first to fail ends the other
+    assert all("unknown choice '--stepz'; did you mean '--steps'?" in line for line in lines)
 
 
 if __name__ == "__main__":

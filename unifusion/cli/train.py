@@ -19,16 +19,24 @@ __all__ = ["PASS_ON", "load_script", "run_script", "train"]
 PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Typer settings of a command that hands all further words, --help included, to a script."""
 
+Processes = Annotated[
+    int, typer.Option("--processes", help="Train in several processes (torchrun): one a GPU, or one a core. The batch is shared out.")
+]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A name of `unifusion list recipes`, or the path of a copy.")]
 
 
-def train(context: typer.Context, recipe: Recipe) -> int:
+def train(context: typer.Context, recipe: Recipe, processes: Processes = 1) -> int:
     """Run a recipe of training. Its own flags or --config file.yaml follow it; `unifusion train RECIPE --help` lists them."""
     if recipe in ("-h", "--help"):
         typer.echo(context.get_help())
         typer.echo("\nRecipes: " + ", ".join(catalog.names("recipes")))
         return 0
-    return run_script(recipe_path(recipe), context.args)
+    path = recipe_path(recipe)
+    if processes == 1:
+        return run_script(path, context.args)
+    from unifusion.training.launch import launch
+
+    return launch([str(path), *context.args], processes)
 
 
 def recipe_path(recipe: str) -> Path:

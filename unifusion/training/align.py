@@ -25,6 +25,7 @@ from unifusion.processor import StreamSpec
 from unifusion.training.augment import augment_clip
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices, fit
+from unifusion.training.launch import everyone_waits, is_first
 from unifusion.training.packed import Sentences
 from unifusion.world.phrases import phrase_bank, window_truth
 from unifusion.world.script import Script
@@ -191,8 +192,17 @@ def train_alignment(
     model.prepare(collate_grounding([next(row for row in (data[i] for i in range(len(data))) if row)]))
     work = Path(out).with_name(Path(out).name + ".fit")
     result = fit(model, data, choices, work, collate=collate_grounding)
-    figures = {**result, **measure(model.eval(), GroundingData(val, {stream: spec}, augment=False))}
-    with atomic_folder(Path(out)) as folder:
+    figures = dict(result)
+    if is_first():
+        figures |= measure(model.eval(), GroundingData(val, {stream: spec}, augment=False))
+        _save(Path(out), spec, encoder, adapter, work, figures)
+    everyone_waits()
+    return figures
+
+
+def _save(out: Path, spec: StreamSpec, encoder: Any, adapter: Any, work: Path, figures: Mapping[str, Any]) -> None:
+    """A stream's weights, what they are, how they came about and what they can do."""
+    with atomic_folder(out) as folder:
         encoder.backbone.config.save_pretrained(folder)
         for name, part in (("encoder", encoder), ("adapter", adapter)):
             save_file({k: v.detach().contiguous().clone() for k, v in part.state_dict().items()}, folder / f"{name}.safetensors")
@@ -201,7 +211,6 @@ def train_alignment(
         for name in ("log.jsonl", "loss.csv", "loss.png"):
             if (work / name).is_file():
                 (folder / name).write_bytes((work / name).read_bytes())
-    return figures
 
 
 @torch.no_grad()

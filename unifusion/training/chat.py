@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -25,6 +25,7 @@ from unifusion.processor import StreamSpec, UniFusionProcessor
 from unifusion.training.blocks import collate_blocks, in_blocks, takes_blocks
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices, fit, trained_state
+from unifusion.training.launch import everyone_waits, is_first, my_share, world_size
 from unifusion.training.talks import collate_turns
 from unifusion.training.world_talks import WorldTalks
 from unifusion.world.render import reference
@@ -71,10 +72,12 @@ def train_language(
     data = WorldTalks(cache, processor, mode="text", epochs=epochs, per_clip=per_clip, mute=0.1, options=options)
     work = Path(out).with_name(Path(out).name + ".fit")
     result = fit_turns(model, processor, data, choices, work)
-    with atomic_folder(Path(out)) as folder:
-        model.language_model.save_pretrained(folder)
-        processor.tokenizer.save_pretrained(folder)
-        _keep(work, folder, result)
+    if is_first():
+        with atomic_folder(Path(out)) as folder:
+            model.language_model.save_pretrained(folder)
+            processor.tokenizer.save_pretrained(folder)
+            _keep(work, folder, result)
+    everyone_waits()
     return result
 
 
@@ -209,11 +212,11 @@ def train_chat(
     work = Path(out).with_name(Path(out).name + ".fit")
     result = fit_turns(model, processor, data, choices, work)
     set_trainable(model, {"adapters": True, "language_model": True})
-    with atomic_folder(Path(out)) as folder:
-        from safetensors.torch import save_file
-
-        save_file({k: v for k, v in trained_state(model).items() if not k.startswith("encoders.")}, folder / "weights.safetensors")
-        _keep(work, folder, result)
+    if is_first():
+        with atomic_folder(Path(out)) as folder:
+            save_file({k: v for k, v in trained_state(model).items() if not k.startswith("encoders.")}, folder / "weights.safetensors")
+            _keep(work, folder, result)
+    everyone_waits()
     return model.eval(), processor, result
 
 
@@ -266,7 +269,10 @@ def _load_weights(model: Any, path: Path, fresh: Sequence[str] = ()) -> None:
 
 
 def encode_cache(model: Any, processor: UniFusionProcessor, cache: ClipCache, folder: str | Path) -> StoredOpener:
-    """Encode every clip of a cache that is not stored yet; the cached arrays are used, nothing is rendered again."""
+    """Encode every clip of a cache that is not stored yet; the cached arrays are used, nothing is rendered again.
+
+    Several processes share the clips.
+    """
     store = stored_opener(processor, model, folder)
     model.eval()
     references = {reference(cache.script(i)): i for i in range(len(cache))}
@@ -281,9 +287,12 @@ def encode_cache(model: Any, processor: UniFusionProcessor, cache: ClipCache, fo
 
     opener = processor.opener
     reader = processor.with_opener(_Cached())
-    media = [Media(kind="video", source=r) for r in references]
+    media = my_share([Media(kind="video", source=r) for r in references])
     done = encode_all(
         model, reader, media, store, batch_size=16, progress=lambda steps: iter(tqdm(list(steps), desc="encode", disable=None))
     )
     log.info("encoded %d clips, %d were stored", done, len(media) - done)
-    return store
+    if world_size() == 1:
+        return store
+    everyone_waits()
+    return stored_opener(processor, model, folder)

@@ -14,6 +14,7 @@ import numpy as np
 
 from unifusion.conversation import Clip
 from unifusion.errors import DatasetError
+from unifusion.training.launch import first_process_first
 from unifusion.training.memory import keep_freed_memory
 from unifusion.world.sample import sample_script
 from unifusion.world.script import Script
@@ -89,12 +90,17 @@ def _arrays(folder: Path, c: ClipCacheChoices, mode: Any) -> tuple[np.memmap, np
 
 
 def render_cache(folder: str | Path, choices: ClipCacheChoices, *, workers: int = 2) -> ClipCache:
-    """Render what is missing and return the cache; a killed run goes on at the block it was in.
+    """Render what is missing and return the cache; a killed run goes on at the block it was in. Of several processes the first renders.
 
     Raises:
         DatasetError: the folder holds clips of other choices.
     """
-    path = Path(folder)
+    with first_process_first():
+        return _rendered(Path(folder), choices, workers)
+
+
+def _rendered(path: Path, choices: ClipCacheChoices, workers: int) -> ClipCache:
+    """The cache in `path`, rendered where it is not."""
     path.mkdir(parents=True, exist_ok=True)
     meta = path / "choices.json"
     wanted = asdict(choices)

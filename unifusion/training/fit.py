@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from unifusion.errors import CheckpointError, ConfigError, UniFusionError
+from unifusion.training.launch import rows_each
 from unifusion.training.memory import keep_freed_memory
 
 __all__ = ["FitChoices", "fit"]
@@ -36,6 +37,7 @@ class FitChoices:
 
     steps: int = 1000
     batch_size: int = 16
+    """Rows of a step, over all processes."""
     accumulate: int = 1
     learning_rate: float = 1e-3
     rates: Mapping[str, float] | None = None
@@ -66,7 +68,9 @@ class _Quiet(TrainerCallback):
         self.path = path
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Append one line."""
+        """Append one line; one process of several does."""
+        if not state.is_world_process_zero:
+            return
         record = {"step": state.global_step, **{k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
@@ -199,7 +203,7 @@ def fit(
         last loss, steps and seconds.
 
     Raises:
-        ConfigError: the launcher asked for DeepSpeed or FSDP and the trainer does not use it.
+        ConfigError: the launcher asked for DeepSpeed or FSDP and the trainer does not use it, or the batch does not divide.
     """
     keep_freed_memory()
     folder = Path(out)
@@ -207,7 +211,7 @@ def fit(
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=choices.steps,
-        per_device_train_batch_size=choices.batch_size,
+        per_device_train_batch_size=rows_each(choices.batch_size),
         gradient_accumulation_steps=choices.accumulate,
         max_grad_norm=choices.max_grad_norm,
         seed=choices.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 from unifusion.errors import ConfigError
 from unifusion.training.choices import as_dict
+from unifusion.training.launch import is_first
 
 __all__ = ["stage"]
 
@@ -28,7 +30,8 @@ def stage(out: str | Path, choices: Any) -> Iterator[bool]:
     Raises:
         ConfigError: `out` was begun with other choices.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+    level = logging.INFO if is_first() else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "filelock", "matplotlib", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     target = Path(out)
@@ -47,9 +50,17 @@ def stage(out: str | Path, choices: Any) -> Iterator[bool]:
         log.info("%s is done already", target)
         yield False
         return
-    begun.write_text(json.dumps({"choices": wanted}, indent=1), encoding="utf-8")
+    _write(begun, {"choices": wanted})
     began = time.perf_counter()
     yield True
     seconds = round(time.perf_counter() - began, 1)
-    done.write_text(json.dumps({"choices": wanted, "seconds": seconds}, indent=1), encoding="utf-8")
+    _write(done, {"choices": wanted, "seconds": seconds})
     log.info("%s done in %.0f s", target, seconds)
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    """Write JSON whole or not at all; the first of several processes does."""
+    if is_first():
+        work = path.with_name(path.name + ".tmp")
+        work.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        os.replace(work, path)

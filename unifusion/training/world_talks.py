@@ -36,6 +36,7 @@ _CHAT_TOKENS = 640
 RELATIONS = (
     "object_colour", "object_size", "object_direction", "object_seen", "action_unit_seen", "sound_seen", "word_seen", "on_screen_at",
     "appears_after", "louder_while", "object_appears", "match", "which_of", "sound_start", "word_time", "count_strokes", "chord",
+    "agreement", "word_spoken",
 )  # fmt: skip
 """Families whose answer is one thing among several of a clip, or a relation between two."""
 
