@@ -19,9 +19,8 @@ __all__ = ["PASS_ON", "load_script", "run_script", "train"]
 PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Typer settings of a command that hands all further words, --help included, to a script."""
 
-Processes = Annotated[
-    int, typer.Option("--processes", help="Train in several processes (torchrun): one a GPU, or one a core. The batch is shared out.")
-]
+_PROCESSES = "Train in several processes of torchrun, one a GPU or one a core, that share the batch."
+Processes = Annotated[int, typer.Option("--processes", help=_PROCESSES)]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A name of `unifusion list recipes`, or the path of a copy.")]
 
 
@@ -32,6 +31,8 @@ def train(context: typer.Context, recipe: Recipe, processes: Processes = 1) -> i
         typer.echo("\nRecipes: " + ", ".join(catalog.names("recipes")))
         return 0
     path = recipe_path(recipe)
+    if not {"-h", "--help"}.isdisjoint(context.args):
+        typer.echo(f"Every recipe also takes --processes N: {_PROCESSES}\n")
     if processes == 1:
         return run_script(path, context.args)
     from unifusion.training.launch import launch
