@@ -32,7 +32,7 @@ def train(context: typer.Context, recipe: Recipe, processes: Processes = 1) -> i
         return 0
     path = recipe_path(recipe)
     if not {"-h", "--help"}.isdisjoint(context.args):
-        typer.echo(f"Every recipe also takes --processes N: {_PROCESSES}\n")
+        typer.echo(f"Every recipe also takes --processes N: {_PROCESSES}\n", err=True)
     if processes == 1:
         return run_script(path, context.args)
     from unifusion.training.launch import launch
