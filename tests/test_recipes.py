@@ -149,8 +149,22 @@ def test_frozen_parts_do_not_move(chain):
     first, _ = assemble(run / "language", specs, run / "align", run / "adapt")
     last, _ = assemble(run / "language", specs, run / "align", run / "instruct")
     assert weights_hash(first.encoders) == weights_hash(last.encoders)
-    assert weights_hash(first.adapters) != weights_hash(last.adapters)
     assert weights_hash(first.language_model) != weights_hash(last.language_model)
+    moved = {n for n, p in last.adapters.named_parameters() if not torch.equal(p, first.adapters.get_parameter(n))}
+    assert moved == {f"{stream}.projection.{part}" for stream in ("video", "audio") for part in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("keep", ["true", "false"])
+def test_aligned_adapters_keep_what_they_tell_and_others_are_trained_whole(chain, tmp_path, keep):
+    run, paths = chain
+    (tmp_path / "adapters.yaml").write_text("audio: {adapter: linear, adapter_config: {stride: 5}}\n")
+    flags = ["--adapters", str(tmp_path / "adapters.yaml"), "--keep-aligned", keep, *paths["adapt"], *TOY["adapt"]]
+    recipe("adapt")["main"](["--out", f"{tmp_path}/adapt", *flags])
+    trained = load_file(tmp_path / "adapt" / "weights.safetensors")
+    aligned = load_file(run / "align" / "video" / "adapter.safetensors")
+    video = {n for n, t in aligned.items() if not n.startswith("projection.") and not torch.equal(trained[f"adapters.video.{n}"], t)}
+    assert bool(video) == (keep == "false")
+    assert not torch.equal(trained["adapters.audio.norm.weight"], torch.ones_like(trained["adapters.audio.norm.weight"]))
 
 
 def test_another_adapter_starts_from_nothing_and_the_aligned_one_does_not(chain, tmp_path):

@@ -23,6 +23,8 @@ class Choices:
     n_clips: int = 16_000
     adapters: str | None = None
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
+    keep_aligned: bool = True
+    """Aligned adapters keep what they tell; only what maps them to the language model is trained."""
     steps: int = 150
     batch_size: int = 12
     learning_rate: float = 1.5e-3
@@ -46,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 choices=FitChoices.of(c),
                 mode="captions",
                 parts={"adapters": True, "language_model": False},
+                keep_aligned=c.keep_aligned,
             )
 
 

@@ -24,6 +24,8 @@ class Choices:
     n_clips: int = 16_000
     adapters: str | None = None
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
+    keep_aligned: bool = True
+    """Aligned adapters keep what they tell; only what maps them to the language model is trained."""
     fresh: str | None = None
     """Streams, by commas, whose encoder was changed since `start`: their adapter goes on from stage align."""
     steps: int = 8400
@@ -52,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             train_chat(
                 c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=FitChoices.of(c), mode="questions",
                 start=c.start, fresh=c.fresh.split(",") if c.fresh else (), parts={"adapters": True, "language_model": True},
+                keep_aligned=c.keep_aligned,
                 talks={k: getattr(c, k) for k in ("per_clip", "mute", "template", "chat", "long", "read", "moments", "again", "limit")},
             )  # fmt: skip
 

@@ -121,10 +121,9 @@ def load_adapters(model: Any, folder: str | Path) -> None:
 
     An adapter of another kind or shape than the aligned one stays as it is, and a log line says so.
     """
-    aligned = aligned_specs(folder)
+    aligned = _aligned(model, folder)
     for name, adapter in model.adapters.items():
-        same = aligned[name].adapter == model.specs[name].adapter and aligned[name].adapter_choices == model.specs[name].adapter_choices
-        if not same:
+        if name not in aligned:
             log.info("the adapter of stream %s starts from nothing: stage align trained another", name)
             continue
         state = {k: v for k, v in load_file(Path(folder) / name / "adapter.safetensors").items() if not k.startswith("projection.")}
@@ -133,6 +132,12 @@ def load_adapters(model: Any, folder: str | Path) -> None:
             raise ConfigError(
                 f"the adapter of stream {name!r} in {folder} lacks {missing} or has {unknown};", remedy="train stage align again."
             )
+
+
+def _aligned(model: Any, folder: str | Path) -> set[str]:
+    """Streams whose adapter is the one that was aligned with its encoder."""
+    found = aligned_specs(folder)
+    return {n for n, s in model.specs.items() if s.adapter == found[n].adapter and s.adapter_choices == found[n].adapter_choices}
 
 
 def other_adapters(path: str | Path | None) -> dict[str, StreamSpec]:
@@ -183,6 +188,7 @@ def train_chat(
     parts: Mapping[str, bool],
     start: str | Path | None = None,
     fresh: Sequence[str] = (),
+    keep_aligned: bool = True,
     talks: Mapping[str, Any] | None = None,
 ) -> tuple[Any, UniFusionProcessor, dict[str, Any]]:
     """Train adapters (mode `captions`) or adapters and language model (mode `questions`) on stored features.
@@ -197,11 +203,14 @@ def train_chat(
         parts: what is trained, see `set_trainable`.
         start: `out` of the stage before.
         fresh: streams whose adapter is not taken from `start` but as stage `align` left it: their encoder was changed.
+        keep_aligned: of adapters that were aligned, train what maps to the language model alone. Trained whole, they lose each fact that
+            the language model does not read yet (measured: docs/tiny.md).
         talks: further options of WorldTalks (per_clip, mute, ..).
     """
     torch.manual_seed(choices.seed)
     model, processor = assemble(language, specs, encoders, start, fresh=fresh)
-    set_trainable(model, {"encoders": False, **parts})
+    kept = {f"adapters.{n}{end}": bool(end) for n in _aligned(model, encoders) for end in ("", ".projection")} if keep_aligned else {}
+    set_trainable(model, {"encoders": False, **parts, **kept})
     log.info("what is trained:\n%s", describe_trainable(model))
     store = encode_cache(model, processor, cache, f"{encoders}.features")
     epochs = -(-choices.steps * choices.batch_size * choices.accumulate // len(cache))
