@@ -227,6 +227,30 @@ def test_a_second_round_goes_on_from_the_checkpoint_with_another_encoder(chain, 
     assert (tmp_path / "second" / "training_log.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("flags", "stages"),
+    [
+        ([], ["tokenizer", "align", "align", "language", "adapt", "instruct"]),
+        (["--on", "checkpoints/tiny-chat", "--again", "audio"], ["unpack", "align", "instruct"]),
+        (["--on", "checkpoints/tiny-chat", "--again", ""], ["unpack", "instruct"]),
+    ],
+)
+def test_the_whole_chain_gives_each_stage_choices_it_has_and_the_folders_of_the_one_before(flags, stages, tmp_path):
+    from unifusion.training.choices import parse
+
+    run = []
+    names = recipe("tiny")
+    names["main"].__globals__.update(run=lambda name, argv, processes=1: run.append((name, argv)), release=lambda *a, **k: None)
+    names["main"].__globals__["aligned_specs"] = lambda folder: {}
+    names["main"](["--run", str(tmp_path), *flags])
+    assert [name for name, _ in run] == stages
+    choices = [parse(recipe(name)["Choices"], argv) for name, argv in run]
+    made = {c.out if name != "align" else f"{tmp_path}/align" for (name, _), c in zip(run, choices, strict=True)}
+    made |= {f"{tmp_path}/{name}" for name in ("align", "language", "adapt") if stages[0] == "unpack"} | {f"{tmp_path}/align.clips"}
+    for c in choices:
+        assert {getattr(c, k) for k in ("tokenizer", "language", "encoders", "start", "clips") if isinstance(getattr(c, k, 0), str)} <= made
+
+
 @pytest.mark.parametrize("name", sorted(p.stem for p in Path(share.folder("train")).glob("*.py")))
 def test_help_lists_every_choice(name, capsys):
     with pytest.raises(SystemExit) as ended:

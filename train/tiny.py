@@ -25,7 +25,9 @@ class Choices:
     again: str = "audio"
     """Streams, by commas, that get a new encoder when a checkpoint is gone on with; may be empty."""
     clips: int = 16_000
-    video_steps: int = 1500
+    video_steps: int = 2000
+    video_queries: int = 8
+    """Of the adapter, each half second: one for the face, one for the sign, and some for each of up to three objects."""
     audio_steps: int = 3000
     language_steps: int = 500
     adapt_steps: int = 150
@@ -48,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = f"{r}/language" if c.on else f"{r}/tokenizer"
     align = ["--out", f"{r}/align", "--tokenizer", words, "--cache", f"{r}/align", "--clips", str(c.clips), *seed]
     for stream in again:
-        run("align", [*align, "--stream", stream, "--steps", str({"video": c.video_steps, "audio": c.audio_steps}[stream])], processes)
+        own = {"video": ["--steps", str(c.video_steps), "--queries", str(c.video_queries)], "audio": ["--steps", str(c.audio_steps)]}
+        run("align", [*align, "--stream", stream, *own[stream]], processes)
     clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
     shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]
     if not c.on:
