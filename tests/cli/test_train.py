@@ -39,6 +39,13 @@ def test_a_recipe_gets_all_further_words(run, recipe):
     assert json.loads(out) == {"argv": ["--steps", "7", "-x", "plain", "--help"], "types": ["int"]}
 
 
+def test_a_recipe_of_several_stages_gets_the_number_of_processes(run, tmp_path):
+    path = tmp_path / "chain.py"
+    path.write_text(RECIPE + "\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Choices:\n    processes: int = 1\n")
+    code, out, _ = run("train", path, "--processes", "3", "--steps", "7")
+    assert code == 0 and json.loads(out)["argv"] == ["--processes", "3", "--steps", "7"]
+
+
 def test_its_exit_code_is_ours(run, recipe):
     assert run("train", recipe, "--fail")[0] == 5
 

@@ -20,11 +20,11 @@ PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": T
 """Typer settings of a command that hands all further words, --help included, to a script."""
 
 _PROCESSES = "Train in several processes of torchrun, one a GPU or one a core, that share the batch."
-Processes = Annotated[int, typer.Option("--processes", help=_PROCESSES)]
+Processes = Annotated[int | None, typer.Option("--processes", help=_PROCESSES)]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A name of `unifusion list recipes`, or the path of a copy.")]
 
 
-def train(context: typer.Context, recipe: Recipe, processes: Processes = 1) -> int:
+def train(context: typer.Context, recipe: Recipe, processes: Processes = None) -> int:
     """Run a recipe of training. Its own flags or --config file.yaml follow it; `unifusion train RECIPE --help` lists them."""
     if recipe in ("-h", "--help"):
         typer.echo(context.get_help())
@@ -33,8 +33,10 @@ def train(context: typer.Context, recipe: Recipe, processes: Processes = 1) -> i
     path = recipe_path(recipe)
     if not {"-h", "--help"}.isdisjoint(context.args):
         typer.echo(f"Every recipe also takes --processes N: {_PROCESSES}\n", err=True)
-    if processes == 1:
+    if processes is None:
         return run_script(path, context.args)
+    if "processes" in getattr(getattr(load_script(path), "Choices", None), "__dataclass_fields__", ()):  # it launches its stages itself
+        return run_script(path, ["--processes", str(processes), *context.args])
     from unifusion.training.launch import launch
 
     return launch([str(path), *context.args], processes)
