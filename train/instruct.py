@@ -10,6 +10,7 @@ from unifusion.training.choices import parse
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices
 from unifusion.training.stage import stage
+from unifusion.training.world_talks import OPTIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +30,18 @@ class Choices:
     fresh: str | None = None
     """Streams, by commas, whose encoder was changed since `start`: their adapter goes on from stage align."""
     steps: int = 8400
-    batch_size: int = 4
+    batch_size: int = 8
     per_clip: int = 20
     mute: float = 0.15
     template: float = 0.3
     chat: float = 0.15
     long: float = 0.1
     read: float = 0.0
-    moments: int = 3
-    again: int = 1
+    moments: int = 1
+    """Seconds of a clip that are asked for whole."""
+    compare: int = 2
+    """Questions that set the face's emotion against the voice's."""
+    again: int = 2
     limit: int = 1100
     learning_rate: float = 1.5e-3
     save_every: int = 250
@@ -55,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=FitChoices.of(c), mode="questions",
                 start=c.start, fresh=c.fresh.split(",") if c.fresh else (), parts={"adapters": True, "language_model": True},
                 keep_aligned=c.keep_aligned,
-                talks={k: getattr(c, k) for k in ("per_clip", "mute", "template", "chat", "long", "read", "moments", "again", "limit")},
+                talks={k: getattr(c, k) for k in ("per_clip", "mute", *OPTIONS)},
             )  # fmt: skip
 
 

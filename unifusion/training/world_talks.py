@@ -18,6 +18,9 @@ from unifusion.processor import UniFusionProcessor
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
 from unifusion.world.captions import caption, dense_description
+from unifusion.world.circumplex import POSITIONS
+from unifusion.world.families_picture import face_emotion
+from unifusion.world.families_sound import voice_is_clear
 from unifusion.world.phrases import window_truth
 from unifusion.world.questions import Question, ask
 from unifusion.world.render import reference
@@ -33,6 +36,10 @@ TASK_OF = {
 """Question family -> task whose prompt template asks the same; every other family is open_qa."""
 
 _CHAT_TOKENS = 640
+OPTIONS: dict[str, Any] = {
+    "template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "moments": 0, "compare": 0, "again": 0, "limit": 640,
+}  # fmt: skip
+"""What may be chosen of a row, see WorldTalks, with what it is where nothing is."""
 RELATIONS = (
     "object_colour", "object_size", "object_direction", "object_seen", "action_unit_seen", "sound_seen", "word_seen", "on_screen_at",
     "appears_after", "louder_while", "object_appears", "match", "which_of", "sound_start", "word_time", "count_strokes", "chord",
@@ -98,6 +105,23 @@ def _asked(script: Script, rng: random.Random, count: int) -> list[Turn]:
     return [(rng.choice(asked).format(k=k), moment(script, k, k + 1)) for k in seconds]
 
 
+def _compared(script: Script, rng: random.Random, count: int) -> list[Turn]:
+    """Questions that set the face's emotion against the voice's, on scales where each of them tells a part.
+
+    Whether the two agree tells nothing from either alone, so that nothing leads a model to look at both; which is higher does.
+    """
+    said = script.utterance
+    if script.identity is None or said is None or not voice_is_clear(script):
+        return []
+    asked = ("Which is more {}, the face or the voice?", "Face and voice: which emotion is more {}?", "Is the face or the voice more {}?")
+    turns = []
+    for scale, word in rng.sample(list(enumerate(("positive", "excited"))), count):
+        face, voice = POSITIONS[face_emotion(script)][scale], POSITIONS[said.emotion][scale]
+        answer = "the same" if face_emotion(script) == said.emotion else "the face" if face > voice else "the voice"
+        turns.append((rng.choice(asked).format(word), answer))
+    return turns
+
+
 class WorldTalks(Dataset[TurnsRow]):
     """One row per clip and epoch, with several turns.
 
@@ -113,6 +137,7 @@ class WorldTalks(Dataset[TurnsRow]):
         template: share of turns in the prompt manager's words.
         long: share of the questions with a free answer (captions, rationales) that are kept: one has the tokens of thirty others.
         read: share of rows of the other modes that are described and read out instead of asked about.
+        compare: turns that set the face's emotion against the voice's, 2 at most.
         moments: turns that ask what is there in one second; every phrase of the answer must be read from that second's tokens.
         again: how many more times a clip is asked what needs one thing to be found among several (RELATIONS), each time about others.
         chat: share of rows whose turns follow each other as in a chat instead of standing apart.
@@ -124,10 +149,10 @@ class WorldTalks(Dataset[TurnsRow]):
         options: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.cache, self.processor, self.mode, self.epochs, self.per_clip, self.mute = cache, processor, mode, epochs, per_clip, mute
-        given: dict[str, Any] = {"template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "moments": 0, "again": 0, "limit": 640, "seed": 0}
-        given |= options or {}
+        given = {"seed": 0, **OPTIONS, **(options or {})}
         self.template, self.chat, self.long, self.read = (given[k] for k in ("template", "chat", "long", "read"))
-        self.moments, self.again, self.limit, self.seed = (given[k] for k in ("moments", "again", "limit", "seed"))
+        self.moments, self.compare, self.again = (given[k] for k in ("moments", "compare", "again"))
+        self.limit, self.seed = given["limit"], given["seed"]
         self._tasks: dict[tuple[str, int], Any] = {}
 
     def __len__(self) -> int:
@@ -152,7 +177,7 @@ class WorldTalks(Dataset[TurnsRow]):
             rng.shuffle(found)
             turns = [self._turn(known, q, rng, seed) for q in found]
             if known.has_picture or known.has_sound:
-                turns = [*_asked(known, rng, self.moments), *turns]
+                turns = [*_asked(known, rng, self.moments), *_compared(known, rng, self.compare), *turns]
         apart = rng.random() >= self.chat
         if self.mode == "text":
             prefix = text_prefix(self.processor, read_out(known), f"clip {clip}")

@@ -1,0 +1,86 @@
+"""Rows of clip world: what is asked follows the choices, what is answered follows the script."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from tests.toys import chat_model
+from unifusion.training.world_talks import WorldTalks, _compared, moment, read_out, without
+from unifusion.world.circumplex import POSITIONS
+from unifusion.world.families_picture import face_emotion
+from unifusion.world.sample import sample_script
+
+
+class Scripts:
+    """What WorldTalks reads of a cache, in text mode."""
+
+    def __len__(self):
+        return 12
+
+    def script(self, index):
+        return sample_script(3, index, split="train", duration_s=6.0, size_px=112)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    _, processor = chat_model()
+
+    def make(**options):
+        per_clip, mute = options.pop("per_clip", 20), options.pop("mute", 0.0)
+        chosen = {"chat": 0.0, "template": 0.0, "long": 0.0, "limit": 20_000, **options}
+        data = WorldTalks(Scripts(), processor, mode="text", per_clip=per_clip, mute=mute, options=chosen)
+        return [(data[i], processor.tokenizer.decode(data[i].row.ids)) for i in range(len(data))]
+
+    return make
+
+
+def test_a_row_is_a_function_of_seed_and_number(rows):
+    first, again, other = rows(), rows(), rows(seed=1)
+    assert [r.row.ids for r, _ in first] == [r.row.ids for r, _ in again] != [r.row.ids for r, _ in other]
+
+
+def test_relations_are_asked_again_about_others(rows):
+    once, twice = rows(), rows(again=1)
+    assert sum(max(r.turns) for r, _ in twice) > 1.3 * sum(max(r.turns) for r, _ in once)
+
+
+def test_moments_are_what_the_script_says_of_that_second(rows):
+    plain, asked = rows(per_clip=0), rows(per_clip=0, moments=2)
+    assert all(max(r.turns) == 1 for r, _ in plain)  # a caption, where nothing else is asked
+    for i, (row, text) in enumerate(asked):
+        script = Scripts().script(i)
+        if script.has_picture or script.has_sound:
+            assert max(row.turns) == 2
+            assert sum(moment(script, k, k + 1) in text.partition(read_out(script))[2] for k in range(6)) >= 1
+
+
+def test_limit_and_chat(rows):
+    row, _ = max(rows(again=1), key=lambda r: len(r[0].row.ids))
+    cut, _ = max(rows(again=1, limit=len(row.row.ids) - 1), key=lambda r: len(r[0].row.ids))
+    assert len(cut.row.ids) < len(row.row.ids)
+    assert not any(r.apart for r, _ in rows(chat=1.0)) and all(r.apart for r, _ in rows())
+
+
+def test_muted_streams_are_refused(rows):
+    script = next(s for s in map(Scripts().script, range(12)) if s.identity is not None and s.utterance is not None)
+    assert "face" not in read_out(without(script, ("video",))) and "voice" not in read_out(without(script, ("audio",)))
+    assert any("there is no picture" in text or "there is no sound" in text for _, text in rows(mute=1.0))
+
+
+def test_face_and_voice_are_set_against_each_other():
+    answers = set()
+    for script in (sample_script(0, i, split="train", duration_s=6.0, size_px=112) for i in range(80)):
+        turns = _compared(script, random.Random(1), 2)
+        if not turns:
+            continue
+        assert len(turns) == 2 and _compared(replace(script, utterance=None), random.Random(1), 2) == []
+        face, voice = face_emotion(script), script.utterance.emotion
+        for question, answer in turns:
+            scale = 0 if "positive" in question else 1
+            higher = POSITIONS[face][scale] > POSITIONS[voice][scale]
+            assert answer == ("the same" if face == voice else "the face" if higher else "the voice")
+            answers.add(answer)
+    assert answers == {"the same", "the face", "the voice"}
