@@ -29,7 +29,7 @@ class Choices:
     """Aligned adapters keep what they tell; only what maps them to the language model is trained."""
     fresh: str | None = None
     """Streams, by commas, whose encoder was changed since `start`: their adapter goes on from stage align."""
-    steps: int = 8400
+    steps: int = 6600
     batch_size: int = 8
     per_clip: int = 20
     mute: float = 0.15
@@ -42,6 +42,7 @@ class Choices:
     compare: int = 2
     """Questions that set the face's emotion against the voice's."""
     again: int = 2
+    rare: int = 3
     limit: int = 1100
     learning_rate: float = 1.5e-3
     save_every: int = 250

@@ -31,7 +31,7 @@ class Choices:
     audio_steps: int = 3000
     language_steps: int = 500
     adapt_steps: int = 150
-    instruct_steps: int = 8400
+    instruct_steps: int = 6600
     questions: int = 1000
     processes: int | None = None
     """That train together; as many as there are GPUs or cores, 4 at most, when it is not given."""

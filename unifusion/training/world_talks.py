@@ -37,7 +37,7 @@ TASK_OF = {
 
 _CHAT_TOKENS = 640
 OPTIONS: dict[str, Any] = {
-    "template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "moments": 0, "compare": 0, "again": 0, "limit": 640,
+    "template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "moments": 0, "compare": 0, "again": 0, "rare": 0, "limit": 640,
 }  # fmt: skip
 """What may be chosen of a row, see WorldTalks, with what it is where nothing is."""
 RELATIONS = (
@@ -46,6 +46,7 @@ RELATIONS = (
     "agreement", "word_spoken",
 )  # fmt: skip
 """Families whose answer is one thing among several of a clip, or a relation between two."""
+RARE = ("sound_seen", "word_seen", "chord", "count_strokes", "louder_while", "object_size")
 
 _OBVIOUS = (
     "a face",
@@ -140,6 +141,7 @@ class WorldTalks(Dataset[TurnsRow]):
         compare: turns that set the face's emotion against the voice's, 2 at most.
         moments: turns that ask what is there in one second; every phrase of the answer must be read from that second's tokens.
         again: how many more times a clip is asked what needs one thing to be found among several (RELATIONS), each time about others.
+        rare: how many more times still the families that few clips give and that are learnt late (RARE).
         chat: share of rows whose turns follow each other as in a chat instead of standing apart.
         limit: most tokens of a row; a chat's are fewer, since each of its turns stands further on.
     """
@@ -151,7 +153,7 @@ class WorldTalks(Dataset[TurnsRow]):
         self.cache, self.processor, self.mode, self.epochs, self.per_clip, self.mute = cache, processor, mode, epochs, per_clip, mute
         given = {"seed": 0, **OPTIONS, **(options or {})}
         self.template, self.chat, self.long, self.read = (given[k] for k in ("template", "chat", "long", "read"))
-        self.moments, self.compare, self.again = (given[k] for k in ("moments", "compare", "again"))
+        self.moments, self.compare, self.again, self.rare = (given[k] for k in ("moments", "compare", "again", "rare"))
         self.limit, self.seed = given["limit"], given["seed"]
         self._tasks: dict[tuple[str, int], Any] = {}
 
@@ -171,9 +173,9 @@ class WorldTalks(Dataset[TurnsRow]):
             turns = self._captions(known, rng)
         else:
             found = [q for q in ask(known, seed=seed) if q.checker != "free" or rng.random() < self.long][: self.per_clip]
-            for other in range(1, self.again + 1):
-                asked = {q.text for q in found}
-                found += [q for q in ask(known, families=RELATIONS, seed=seed + 10_000 * other) if q.text not in asked]
+            for other in range(1, self.again + self.rare + 1):
+                asked, families = {q.text for q in found}, RELATIONS if other <= self.again else RARE
+                found += [q for q in ask(known, families=families, seed=seed + 10_000 * other) if q.text not in asked]
             rng.shuffle(found)
             turns = [self._turn(known, q, rng, seed) for q in found]
             if known.has_picture or known.has_sound:
