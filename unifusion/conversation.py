@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Clip", "Conversation", "Example", "Media", "MediaKind", "Message", "Part", "Role"]
+__all__ = ["Clip", "Conversation", "Example", "Media", "MediaKind", "Message", "Mix", "Part", "Role"]
 
 MediaKind = Literal["video", "audio", "image"]
 Role = Literal["system", "user", "assistant"]
@@ -53,7 +53,7 @@ class Media:
     """
 
     kind: MediaKind
-    source: str | Path | bytes | Clip
+    source: str | Path | bytes | Clip | Mix
     start_s: float | None = None
     end_s: float | None = None
     mute: tuple[str, ...] = ()
@@ -68,7 +68,31 @@ class Media:
         """What to call it in messages and reports."""
         if isinstance(self.source, str | Path):
             return str(self.source)
+        if isinstance(self.source, Mix):
+            return f"<{' with '.join(m.name for m in self.source.parts)}>"
         return f"<{len(self.source)} bytes>" if isinstance(self.source, bytes) else "<arrays>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """A clip that is put together when it is opened: a still that is moved a little, a voice, a sound behind it.
+
+    It is as long as the voice, or 3 s without one.
+    """
+
+    still: Media | None = None
+    voice: Media | None = None
+    background: Media | None = None
+    snr_db: float = 10.0
+    """Power of the voice over that of the background."""
+    size_px: int = 112
+    seed: int = 0
+    """Of motion, light and grain."""
+
+    @property
+    def parts(self) -> tuple[Media, ...]:
+        """The parts that are there."""
+        return tuple(m for m in (self.still, self.voice, self.background) if m is not None)
 
 
 Part = str | Media

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unifusion.conversation import Clip, Media
+from unifusion.conversation import Clip, Media, Mix
 from unifusion.encoders.encoder import weights_hash
 from unifusion.errors import DatasetError, MediaError
 from unifusion.processor import OpenedMedia, Row, StreamItem, UniFusionProcessor
@@ -39,6 +39,9 @@ def media_key(media: Media) -> str:
         digest.update(json.dumps([source.sampling_rate_hz, source.waveform_start_s, source.duration_s, source.start_s]).encode())
     elif isinstance(source, bytes):
         digest.update(source)
+    elif isinstance(source, Mix):
+        parts = [media_key(m) if m is not None else "" for m in (source.still, source.voice, source.background)]
+        digest.update(json.dumps(["mix", *parts, source.snr_db, source.size_px, source.seed]).encode())
     elif str(source).startswith("clip-world://"):
         digest.update(str(source).encode())
     else:

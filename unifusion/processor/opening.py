@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from unifusion.batch import StreamReport
-from unifusion.conversation import Clip, Media
+from unifusion.conversation import Clip, Media, Mix
 from unifusion.errors import LimitError, MediaError
 from unifusion.limits import Limits
 from unifusion.processor.streams import StreamSpec
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["MediaOpener", "OpenedMedia", "StreamItem", "decode"]
 
 _EPSILON_S = 1e-3
+_SILENT_S = 3.0
+"""Length of a mix without a voice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +196,8 @@ def decode(
         return _cut(media.source, start_s, media.end_s, max_seconds)
     if isinstance(media.source, str) and media.source.startswith("clip-world://"):
         return _cut(_rendered(media.source, rate_hz), start_s, media.end_s, max_seconds)
+    if isinstance(media.source, Mix):
+        return _cut(_composed(media.source, rate_hz, limits), start_s, media.end_s, max_seconds)
     from unifusion.media import Sampling, probe, read_clip
 
     info = probe(media.source, limits=limits, isolate=isolate)
@@ -239,6 +243,28 @@ def _rendered(reference: str, rate_hz: float | None) -> Clip:
     times = None if rate_hz is None else np.arange(0.0, script.duration_s - _EPSILON_S, 1.0 / rate_hz)
     clip: Any = render(script, times_s=times)[0]
     return clip  # type: ignore[no-any-return]
+
+
+def _composed(mix: Mix, rate_hz: float | None, limits: Limits) -> Clip:
+    """Decode the parts of a mix and put them together."""
+    from unifusion.media.compose import compose
+
+    def read(part: Media | None, *, rate_hz: float | None = None) -> Clip | None:
+        seconds = limits.max_span_seconds
+        return None if part is None else decode(part, rate_hz=rate_hz, audio=rate_hz is None, max_seconds=seconds, limits=limits)[0]
+
+    still, voice, behind = read(mix.still, rate_hz=1.0), read(mix.voice), read(mix.background)
+    frames = None if still is None else still.frames_THWC
+    return compose(
+        None if frames is None or rate_hz is None else frames[0],
+        None if voice is None else voice.waveform_N,
+        None if behind is None else behind.waveform_N,
+        snr_db=mix.snr_db,
+        duration_s=_SILENT_S if voice is None or voice.waveform_N is None else len(voice.waveform_N) / voice.sampling_rate_hz,
+        rate_hz=rate_hz or 1.0,
+        size_px=mix.size_px,
+        seed=mix.seed,
+    )
 
 
 def _cut(clip: Clip, start_s: float, end_s: float | None, max_seconds: float) -> tuple[Clip, float]:
