@@ -34,7 +34,7 @@ class Choices:
     instruct_steps: int = 6600
     questions: int = 1000
     processes: int | None = None
-    """That train together; as many as there are GPUs or cores, 4 at most, when it is not given."""
+    """That train together in `language`, `adapt` and `instruct`; as many as there are GPUs or cores, 4 at most, when it is not given."""
     seed: int = 0
 
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     align = ["--out", f"{r}/align", "--tokenizer", words, "--cache", f"{r}/align", "--clips", str(c.clips), *seed]
     for stream in again:
         own = {"video": ["--steps", str(c.video_steps), "--queries", str(c.video_queries)], "audio": ["--steps", str(c.audio_steps)]}
-        run("align", [*align, "--stream", stream, *own[stream]], processes)
+        run("align", [*align, "--stream", stream, *own[stream]])  # in one process: batch normalisation sees its own process's rows only
     clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
     shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]
     if not c.on:

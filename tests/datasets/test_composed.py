@@ -47,6 +47,8 @@ def test_rows_tell_what_each_stream_shows():
 def test_splits_do_not_mix():
     with pytest.raises(DatasetError, match="are of splits train, val"):
         Composed(faces(), sounds(("happy",), "emotion", split="val"))
+    with pytest.raises(DatasetError, match="are of splits train, val"):
+        Composed(faces(), sounds(("happy",), "emotion"), sounds=sounds(("rain",), "sound", split="val"))
     with pytest.raises(DatasetError, match="no voice has an emotion that a face has"):
         Composed(faces(), sounds(("boredom",), "emotion"))
 

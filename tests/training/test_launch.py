@@ -3,8 +3,10 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,19 @@ def test_the_command_line_tells_what_went_wrong_in_the_processes():
     lines = done.stderr.splitlines()
     assert done.returncode == 2 and 1 <= len(lines) <= 2  # both processes may have said it before the first to fail ends the other
     assert all("unknown choice '--stepz'; did you mean '--steps'?" in line for line in lines)
+
+
+def test_a_signal_ends_the_processes_without_a_traceback(tmp_path):
+    recipe, began = tmp_path / "slow.py", tmp_path / "began"
+    recipe.write_text(f"import pathlib, time\n\n\ndef main(argv):\n    pathlib.Path({str(began)!r}).touch()\n    time.sleep(100)\n")
+    command = [sys.executable, "-m", "unifusion", "train", "--processes", "2", str(recipe)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as running:
+        while not began.exists():
+            assert running.poll() is None
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        told = running.communicate(timeout=60)[1]
+    assert running.returncode == 130 and "Traceback" not in told
 
 
 if __name__ == "__main__":

@@ -8,15 +8,18 @@ import hashlib
 import io
 import json
 import tarfile
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from unifusion.conversation import Example
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError, nearest
 
-__all__ = ["Listed", "Shelf", "file_of", "half", "json_lines", "json_list", "media_files", "one_of", "rows_of", "text_of", "value"]
+__all__ = [
+    "Listed", "Published", "Shelf", "file_of", "half", "json_lines", "json_list", "media_files", "one_of", "rows_of", "text_of", "value",
+]  # fmt: skip
 
 SOUND = (".wav", ".flac", ".ogg", ".mp3")
 
@@ -49,6 +52,29 @@ class Listed(Dataset):
         if not 0 <= index < len(self.rows):
             raise IndexError(f"row {index} of {len(self.rows)}")
         return self.rows[index]
+
+
+class Published(Listed):
+    """A set with one table a part. A subclass says how it is called, which tables there are, and reads one.
+
+    Args:
+        path: the folder.
+        split: one of the parts, or None for all that are there.
+    """
+
+    title: ClassVar[str]
+    tables: ClassVar[Mapping[str, str]]
+
+    def __init__(self, path: str | Path, *, split: str | None = None) -> None:
+        root = Path(path)
+        there = [part for part, name in self.tables.items() if any((root / f"{name}{end}").is_file() for end in ("", ".gz"))]
+        parts = [split] if split is not None and split in self.tables else there or list(self.tables)[:1]
+        super().__init__((row for part in parts for row in self.read(root, part)), split, f"{self.title} in {path}")
+
+    @classmethod
+    @abstractmethod
+    def read(cls, root: Path, part: str) -> Iterator[Example]:
+        """Rows of one part in the order of its table."""
 
 
 class Shelf:

@@ -45,9 +45,9 @@ class Composed(Dataset):
         self.agree, self.noisy, self.snr_db, self.seed = agree, noisy, snr_db, seed
         heard = [voices[i] for i in range(len(voices))]
         shown = [faces[i] for i in range(len(faces))]
-        splits = {r.split for r in (*heard, *shown)}
+        splits = {r.split for r in (*heard, *shown, *(sounds or ()))}
         if len(splits) != 1:
-            raise DatasetError(f"faces and voices are of splits {', '.join(sorted(splits))};", remedy="give both of one split.")
+            raise DatasetError(f"faces, voices and sounds are of splits {', '.join(sorted(splits))};", remedy="give all of one split.")
         self.split = splits.pop()
         self._faces: dict[str, list[int]] = defaultdict(list)
         for i, row in enumerate(shown):

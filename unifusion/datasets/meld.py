@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from unifusion.conversation import Example, Media
-from unifusion.datasets._files import Listed, file_of, one_of, rows_of
+from unifusion.datasets._files import Published, file_of, one_of, rows_of
 
 __all__ = ["MELD"]
 
@@ -21,7 +22,7 @@ _PARTS = {
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
 
 
-class MELD(Listed):
+class MELD(Published):
     """MELD as it is published; `labels["history"]` holds the lines of the dialogue before a row's own.
 
     Source: Poria et al., 2019. Licence: GPL-3.0 (annotations); the dialogues are those of the series Friends, research use. Layout on
@@ -35,31 +36,29 @@ class MELD(Listed):
         split: train, val, test, or None for all that is there.
     """
 
-    def __init__(self, path: str | Path, *, split: str | None = None) -> None:
-        root = Path(path)
-        parts = [split] if split in _PARTS else [p for p, (name, _) in _PARTS.items() if list(root.glob(f"{name}*"))]
-        super().__init__((row for part in parts or ["train"] for row in _read(root, part)), split, f"MELD in {path}")
+    title = "MELD"
+    tables: ClassVar[Mapping[str, str]] = {p: name for p, (name, _) in _PARTS.items()}
 
-
-def _read(root: Path, part: str) -> Iterator[Example]:
-    """Rows of one part in the order of its table; ids are not contiguous."""
-    path = file_of(root, _PARTS[part][0])
-    said: dict[str, list[dict[str, str]]] = {}
-    for line, row in rows_of(path, _COLUMNS):
-        dialogue, name = row["Dialogue_ID"], f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
-        clip = root / _PARTS[part][1] / f"{name}.mp4"
-        before = said.setdefault(dialogue, [])
-        yield Example(
-            id=f"meld/{part}/{name}",
-            media=(Media(kind="video", source=str(clip)),) if clip.is_file() else (),
-            texts={"transcript": row["Utterance"]},
-            labels={
-                "emotion": one_of(row["Emotion"], EMOTIONS, path, line),
-                "sentiment": row["Sentiment"],
-                "speaker": row["Speaker"],
-                "history": tuple(before),
-            },
-            group=f"meld/{part}/dia{dialogue}",
-            split=part,
-        )
-        before.append({"speaker": row["Speaker"], "text": row["Utterance"]})
+    @classmethod
+    def read(cls, root: Path, part: str) -> Iterator[Example]:
+        """Rows of one part in the order of its table; ids are not contiguous."""
+        path = file_of(root, _PARTS[part][0])
+        said: dict[str, list[dict[str, str]]] = {}
+        for line, row in rows_of(path, _COLUMNS):
+            dialogue, name = row["Dialogue_ID"], f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
+            clip = root / _PARTS[part][1] / f"{name}.mp4"
+            before = said.setdefault(dialogue, [])
+            yield Example(
+                id=f"meld/{part}/{name}",
+                media=(Media(kind="video", source=str(clip)),) if clip.is_file() else (),
+                texts={"transcript": row["Utterance"]},
+                labels={
+                    "emotion": one_of(row["Emotion"], EMOTIONS, path, line),
+                    "sentiment": row["Sentiment"],
+                    "speaker": row["Speaker"],
+                    "history": tuple(before),
+                },
+                group=f"meld/{part}/dia{dialogue}",
+                split=part,
+            )
+            before.append({"speaker": row["Speaker"], "text": row["Utterance"]})

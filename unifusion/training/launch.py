@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -90,6 +91,8 @@ def as_many_as_fit(most: int = 4) -> int:
 def launch(words: Sequence[str], processes: int) -> int:
     """Run `unifusion train WORDS ..` in several processes, wait for them, and return the exit code of the first that failed, or 0.
 
+    A signal ends them all, and the code is 128 and its number, as a shell has it.
+
     Threads are shared out unless OMP_NUM_THREADS is set. When one process fails the others are ended.
 
     Raises:
@@ -103,7 +106,8 @@ def launch(words: Sequence[str], processes: int) -> int:
         min_nodes=1, max_nodes=1, nproc_per_node=processes, max_restarts=0, run_id=uuid.uuid4().hex,
         rdzv_backend="c10d", rdzv_endpoint="localhost:0",  # a free port, so that two runs go side by side
     )  # fmt: skip
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for noisy in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     given = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = given or str(max(1, cores() // processes))
     try:
@@ -111,6 +115,8 @@ def launch(words: Sequence[str], processes: int) -> int:
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 1
+    except SignalException as stopped:
+        return 128 + int(stopped.sigval)
     finally:
         if given is None:
             del os.environ["OMP_NUM_THREADS"]
