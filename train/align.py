@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from unifusion import catalog
+from unifusion.datasets.mixture import Mixture
 from unifusion.models.grounding import GroundingConfig
 from unifusion.processor import StreamSpec
 from unifusion.training.align import train_alignment
-from unifusion.training.choices import parse
+from unifusion.training.choices import mixture_file, parse
 from unifusion.training.clip_cache import ClipCacheChoices, render_cache
 from unifusion.training.fit import FitChoices
 from unifusion.training.stage import stage
@@ -30,6 +31,12 @@ class Choices:
     """Folder of an earlier round that this one goes on with."""
     pack: float = 0.5
     """Share of sounds made of sentences of many clips close together."""
+    real: str | None = None
+    """Mixture of real recordings and pictures to learn from beside the clips: a YAML file, or the name of one in train/mixtures."""
+    data: str | None = None
+    """Folder that the mixture's paths are relative to."""
+    real_share: float = 0.5
+    """Of the rows."""
     tokenizer: str = "runs/tiny/tokenizer"
     cache: str = "runs/tiny/align"
     """`.clips` and `.val` are added: where the rendered clips lie."""
@@ -122,6 +129,12 @@ def spec(c: Choices) -> StreamSpec:
     return StreamSpec(encoder=encoder, encoder_config=encoders[encoder], adapter=c.adapter, adapter_config=adapter)
 
 
+def both_splits(name: str, data: str | None, share: float) -> tuple[Mixture, Mixture, float]:
+    """What is learnt from and what is measured on, of a mixture."""
+    path = mixture_file(name)
+    return Mixture(path, data=data), Mixture(path, data=data, split="val"), share
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Render, train, measure."""
     c = parse(Choices, argv, prog="unifusion train align")
@@ -148,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 grounding=GroundingConfig(patch=c.patch),
                 start=c.start,
                 pack=c.pack if c.stream == "audio" else 0.0,
+                real=both_splits(c.real, c.data, c.real_share) if c.real else None,
             )
 
 

@@ -8,8 +8,8 @@ import torch
 
 from unifusion.encoders.parakeet import Parakeet
 from unifusion.processor import StreamSpec
-from unifusion.training.align import GroundingData, plain, spell, spoken_words
 from unifusion.training.clip_cache import ClipCacheChoices, render_cache
+from unifusion.training.grounding_data import GroundingData, plain, spell, spoken_words
 from unifusion.training.packed import Sentences
 
 
@@ -41,7 +41,7 @@ def test_rows_know_what_each_sentence_says_and_when(cache):
     spec = StreamSpec(encoder="parakeet", encoder_config={**vars(Parakeet.tiny()), "chunk_s": 6.0})
     data = GroundingData(cache, {"audio": spec}, pack=1.0, augment=False)
     sound, scripts = data.sentences.pack(0, 0)
-    given, truth, names = data[0]["audio"]
+    given, truth, _, names = data[0]["audio"]
     words, letters = names["words"], names["letters"]
     phrases = list(data.index["audio"])
     for script in scripts:

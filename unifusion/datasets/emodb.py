@@ -59,7 +59,7 @@ def _read(root: Path) -> Iterator[Example]:
             id=f"emodb/{file.stem}",
             media=(Media(kind="audio", source=str(file)),),
             texts={"transcript": said} if said else {},
-            labels={"emotion": _EMOTIONS[named[3]]},
+            labels={"emotion": _EMOTIONS[named[3]], "language": "german"},
             group=f"emodb_{named[1]}",
             split=_SPLITS.get(named[1], "test"),
         )

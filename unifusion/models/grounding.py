@@ -15,6 +15,7 @@ from unifusion.batch import Features
 from unifusion.encoders.encoder import Encoder
 from unifusion.errors import ConfigError
 from unifusion.layers import MLP
+from unifusion.losses.exclusive_choice import exclusive_choice_loss
 from unifusion.losses.grounded_sigmoid import grounded_logits, grounded_sigmoid_loss
 
 __all__ = ["GroundingConfig", "GroundingModel"]
@@ -38,6 +39,8 @@ class GroundingConfig:
     masked_weight: float = 0.3
     naming_weight: float = 1.0
     """Of words and letters."""
+    choice_weight: float = 0.5
+    """Of which emotion, sound or word a whole piece is."""
     patch: int = 16
     """Side of a hidden square, in pixels."""
     span: int = 16
@@ -54,14 +57,16 @@ class GroundingModel(nn.Module):
         vocabulary: size of the tokenizer.
         config: see GroundingConfig.
         names: kind of name -> how many there are, number 0 for none among them; what sound tokens are named by.
+        exclusive: stream name -> sets of its phrases (indices) of which one alone is true of a piece.
     """
 
     def __init__(
         self, encoders: Mapping[str, Encoder], adapters: Mapping[str, Adapter], phrase_ids: Mapping[str, Tensor], vocabulary: int,
-        config: GroundingConfig, *, names: Mapping[str, int] | None = None,
+        config: GroundingConfig, *, names: Mapping[str, int] | None = None, exclusive: Mapping[str, Sequence[Sequence[int]]] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.choices = config
+        self.exclusive = {n: [torch.tensor(list(s)) for s in sets] for n, sets in (exclusive or {}).items()}
         self.encoders = nn.ModuleDict(dict(encoders))
         self.adapters = nn.ModuleDict(dict(adapters))
         self.embedding = nn.Embedding(vocabulary, config.text_width)
@@ -115,8 +120,8 @@ class GroundingModel(nn.Module):
 
         Args:
             batch: stream -> dict with the encoder's inputs (C, ..), `chunks` (M,), `times`, `mask` (M, S) and `truth` (M, K, P): windows in
-                order, each of S / K tokens. `names`, where given, maps a kind to the number of each token's name (M, S), -1 where
-                nobody knows it.
+                order, each of S / K tokens. `group` (M, K), where given, numbers the pieces of a row, -1 for none. `names`, where given,
+                maps a kind to the number of each token's name (M, S), -1 where nobody knows it.
 
         Returns:
             `loss`, and each stream's parts of it.
@@ -126,20 +131,23 @@ class GroundingModel(nn.Module):
             if name not in batch:
                 continue
             inputs = dict(batch[name])
-            truth_MKP, names = inputs.pop("truth"), inputs.pop("names", {})
+            truth_MKP, names, group_MK = inputs.pop("truth"), inputs.pop("names", {}), inputs.pop("group", None)
             key = next(k for k, v in inputs.items() if k not in ("chunks", "times", "mask") and v.is_floating_point())
             clean = inputs[key]
             inputs[key], hidden = self._hide(clean)
             features = encoder(**inputs)
             phrases_PD = self.phrases(name)
             for part in (name, f"{name}_queries")[: 1 + (name in self.adapters)]:
-                out[f"{part}_contrast"] = grounded_sigmoid_loss(
-                    self._windows(part, self._shared(part, features), truth_MKP.shape[1]),
-                    phrases_PD,
-                    truth_MKP.flatten(0, 1),
-                    scale=self.scales[part].exp(),
-                    bias_P=self.biases[part],
-                )
+                tokens_KLD = self._windows(part, self._shared(part, features), truth_MKP.shape[1])
+                told = {"scale": self.scales[part].exp(), "bias_P": self.biases[part]}
+                truth_KP = truth_MKP.flatten(0, 1)
+                out[f"{part}_contrast"] = grounded_sigmoid_loss(tokens_KLD, phrases_PD, truth_KP, **told)
+                if group_MK is not None and bool((group_MK >= 0).any()):
+                    group_K = torch.where(group_MK >= 0, group_MK + torch.arange(len(group_MK))[:, None] * group_MK.shape[1], -1).flatten()
+                    inside_K = group_K >= 0
+                    logits_KP = grounded_logits(tokens_KLD[inside_K], phrases_PD, **told)
+                    sets = self.exclusive.get(name, ())
+                    out[f"{part}_choice"] = exclusive_choice_loss(logits_KP, truth_KP[inside_K], group_K[inside_K], sets)
             out[f"{name}_masked"] = self._masked(name, features.tokens_BSD, clean, hidden, inputs["chunks"])
             heads: Any = self.naming[name] if name in self.naming else {}
             for kind, head in heads.items():
@@ -147,7 +155,7 @@ class GroundingModel(nn.Module):
                     logits_NC = head(features.tokens_BSD).flatten(0, 1)
                     out[f"{name}_{kind}_naming"] = functional.cross_entropy(logits_NC, names[kind].flatten(), ignore_index=-1)
         c = self.choices
-        weights = {"contrast": 1.0, "masked": c.masked_weight, "naming": c.naming_weight}
+        weights = {"contrast": 1.0, "masked": c.masked_weight, "naming": c.naming_weight, "choice": c.choice_weight}
         out["loss"] = torch.stack([weights[k.rpartition("_")[2]] * v for k, v in out.items()]).sum()
         return out
 
@@ -190,7 +198,7 @@ class GroundingModel(nn.Module):
             key = next(
                 k
                 for k, v in batch[name].items()
-                if k not in ("chunks", "times", "mask", "truth", "names") and v.is_floating_point()
+                if k not in ("chunks", "times", "mask", "truth", "names", "group") and v.is_floating_point()
             )
             per_chunk = batch[name]["times"].shape[1] // int(batch[name]["chunks"].max())
             width: Any = encoder.width

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import yaml
 
+from unifusion import share
 from unifusion.errors import ConfigError, nearest
 
-__all__ = ["as_dict", "parse"]
+__all__ = ["as_dict", "mixture_file", "parse"]
 
 C = TypeVar("C")
 _TRUE, _FALSE = {"true", "yes", "1", "on"}, {"false", "no", "0", "off"}
@@ -59,6 +60,21 @@ def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") ->
 def as_dict(choices: Any) -> dict[str, Any]:
     """The resolved choices as plain values for JSON and YAML."""
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(choices).items()}
+
+
+def mixture_file(name: str) -> Path:
+    """The file of a mixture: a path to it, or the name of one in `train/mixtures`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    folder = share.folder("train") / "mixtures"
+    known = sorted(p.stem for p in folder.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"no mixture named {name!r};", remedy=nearest(name, known))
+    return folder / f"{name}.yaml"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""Real recordings and stills as pieces of a row: what is known of each window, and what training sees of them."""
+
+import numpy as np
+import pytest
+
+from unifusion.conversation import Clip, Example, Media
+from unifusion.datasets._files import Listed
+from unifusion.training.known import Known, label_phrase
+from unifusion.training.pieces import Pieces, loud_part
+
+RATE = 16_000
+TONE = 0.3 * np.sin(np.arange(2 * RATE) * 0.2).astype(np.float32)
+SHAPE = {"duration_s": 6.0, "window_s": 0.5, "rate_hz": 4.0, "size_px": 32}
+
+
+def sound(name, seconds=2.0, **labels):
+    media = Media(kind="audio", source=Clip(waveform_N=TONE[: round(seconds * RATE)], duration_s=seconds))
+    return Example(id=name, media=(media,), labels=labels, group=name, split="train")
+
+
+def face(emotion, grey):
+    still = Clip(frames_THWC=np.full((1, 48, 48, 3), grey, np.uint8), frame_times_s=np.zeros(1))
+    return Example(id=f"face {emotion}", media=(Media(kind="image", source=still),), labels={"emotion": emotion}, split="train")
+
+
+ROWS = {
+    "voices": Listed([sound("v1", emotion="boredom", language="german"), sound("v2", emotion="happy", language="german")], None, "voices"),
+    "digits": Listed([sound("d7", 0.3, digit="seven")], None, "digits"),
+    "sounds": Listed([sound("bark", sound="dog bark"), sound("sneeze", sound="person sneeze")], None, "sounds"),
+    "faces": Listed([face("sad", 90), face("happy", 200)], None, "faces"),
+}
+KNOWN = Known.of(r for part in ROWS.values() for r in part)
+
+
+def told(example, stream="audio"):
+    truth = KNOWN.truth(example, stream)
+    return lambda phrase: int(truth[KNOWN.bank[stream].index(phrase)])
+
+
+def test_labels_add_phrases_behind_those_of_clip_world():
+    assert KNOWN.extra["video"] == ()
+    assert KNOWN.extra["audio"] == ("boredom voice", "sound of dog bark", "sound of person sneeze", "the word seven")
+    sets = KNOWN.sets("audio")
+    assert [KNOWN.bank["audio"][i] for i in sets["emotion"]][-2:] == ["disgust voice", "boredom voice"] and len(sets["emotion"]) == 8
+    assert len(KNOWN.sets("video")["emotion"]) == 8 and [KNOWN.bank["audio"][i] for i in KNOWN.unsure_of("audio")] == ["sound of dog bark"]
+
+
+def test_a_label_rules_out_what_excludes_it_and_says_nothing_of_the_rest():
+    voice = told(ROWS["voices"][0])
+    assert (voice("boredom voice"), voice("happy voice"), voice("german speech"), voice("french speech")) == (1, 0, 1, 0)
+    assert [voice(p) for p in ("a voice", "sound of rain", "no sound event", "high voice", "the word door")] == [1, 0, 1, -1, -1]
+    digit = told(ROWS["digits"][0])
+    assert (digit("the word seven"), digit("the word door"), digit("happy voice"), digit("sound of bell")) == (1, 0, -1, 0)
+    bark, sneeze = told(ROWS["sounds"][0]), told(ROWS["sounds"][1])
+    assert (bark("sound of dog bark"), bark("sound of bark"), bark("sound of rain"), bark("a voice"), bark("sad voice")) == (1, -1, 0, 0, 0)
+    assert (sneeze("a voice"), sneeze("sad voice"), sneeze("no sound event")) == (-1, -1, 0)
+    still = told(ROWS["faces"][0], "video")
+    assert (still("sad face"), still("happy face"), still("a face"), still("no sign")) == (1, 0, 1, -1)
+    assert label_phrase(ROWS["faces"][0], "video") == "sad face" and label_phrase(ROWS["sounds"][0], "audio") == "sound of dog bark"
+
+
+def test_sounds_stand_side_by_side_with_what_is_known_of_each():
+    pieces = Pieces(ROWS, {"voices": 2.0, "digits": 1.0, "sounds": 1.0, "faces": 1.0}, "audio", KNOWN, SHAPE)
+    assert list(pieces.rows) == ["voices", "digits", "sounds"]
+    seen = set()
+    for index in range(40):
+        row = pieces.pack(index, 0)
+        assert row.clip.waveform_N.shape == (6 * RATE,) and row.truth_KP.shape == (12, len(KNOWN.bank["audio"]))
+        for k, group in enumerate(row.group_K.tolist()):
+            true = {KNOWN.bank["audio"][i] for i in (row.truth_KP[k] == 1).nonzero().flatten().tolist()}
+            assert bool(true) == (group >= 0)
+            seen |= true
+            loud = np.abs(row.clip.waveform_N[k * 8000 : (k + 1) * 8000]).max()
+            assert group < 0 or loud > 0.001
+    assert {"boredom voice", "happy voice", "the word seven", "sound of dog bark", "sound of person sneeze"} <= seen
+    again, other = pieces.pack(3, 0), pieces.pack(3, 1)
+    assert np.array_equal(again.clip.waveform_N, pieces.pack(3, 0).clip.waveform_N)
+    assert not np.array_equal(again.clip.waveform_N, other.clip.waveform_N)
+
+
+def test_every_window_shows_another_still():
+    pieces = Pieces(ROWS, {"faces": 1.0}, "video", KNOWN, SHAPE)
+    row = pieces.pack(0, 0)
+    assert row.clip.frames_THWC.shape == (24, 32, 32, 3) and row.group_K.tolist() == list(range(12))
+    happy, sad = (KNOWN.bank["video"].index(f"{e} face") for e in ("happy", "sad"))
+    bright = np.median(row.clip.frames_THWC.reshape(12, -1), axis=1)  # the happy face is the light one, however it is lit
+    assert bright[(row.truth_KP[:, happy] == 1).numpy()].mean() > bright[(row.truth_KP[:, sad] == 1).numpy()].mean() + 40
+
+
+def test_a_row_alone_is_unchanged():
+    alone = Pieces(ROWS, {"voices": 1.0}, "audio", KNOWN, SHAPE).alone(ROWS["voices"][1])
+    assert np.allclose(alone.clip.waveform_N[: 2 * RATE], TONE, atol=1e-4) and not alone.clip.waveform_N[2 * RATE :].any()
+    assert alone.group_K.tolist() == [0] * 4 + [-1] * 8
+    still = Pieces(ROWS, {"faces": 1.0}, "video", KNOWN, SHAPE).alone(ROWS["faces"][0])
+    assert (still.clip.frames_THWC == 90).all() and still.group_K.tolist() == [0]
+
+
+def test_silence_around_a_sound_is_left_out():
+    padded = np.concatenate([np.zeros(RATE, np.float32), TONE, np.zeros(RATE, np.float32)])
+    assert len(loud_part(padded)) == pytest.approx(len(TONE) + 0.2 * RATE, abs=0.05 * RATE)
+    assert len(loud_part(np.zeros(RATE, np.float32))) == RATE and len(loud_part(TONE[:100])) == 100

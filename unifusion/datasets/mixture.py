@@ -1,0 +1,149 @@
+"""Several datasets as one, each row drawn from one of them by its weight; which files they are is a YAML file."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unifusion import catalog
+from unifusion.conversation import Example
+from unifusion.datasets._files import Listed
+from unifusion.datasets.dataset import Dataset
+from unifusion.errors import DatasetError, nearest
+
+__all__ = ["Mixture"]
+
+_OF_COMPOSED = ("faces", "voices", "sounds")
+
+
+class Mixture(Dataset):
+    """Rows of several datasets of one split, in shares given by weights; every part goes through its rows in a new order each round.
+
+    Source: this package; media and licences are those of the parts. Layout on disk: a YAML file of named parts. One part:
+
+        voices: {dataset: ravdess, path: ravdess_speech, weight: 3, options: {song: true}}
+
+    `path` is below `data`. A part whose dataset is `composed` names other parts instead: `{dataset: composed, faces: [..], voices:
+    [..], sounds: [..]}`. A part of weight 0 gives no rows of its own. `split` may be overruled by a part (`splits: {val: dev}`).
+
+    Args:
+        path: the YAML file.
+        data: folder the parts' paths are relative to; that of the YAML file when it is not given.
+        split: train, val or test.
+        count: rows; as many as the parts with a weight have together when it is not given.
+        seed: another seed draws in another order.
+
+    Attributes:
+        parts: name -> dataset, in the file's order.
+        weights: name -> share of the rows; they add up to 1.
+
+    Raises:
+        DatasetError: the file is no such mapping, a part cannot be read, or nothing has a weight.
+    """
+
+    def __init__(
+        self, path: str | Path, *, data: str | Path | None = None, split: str = "train", count: int | None = None, seed: int = 0
+    ) -> None:  # fmt: skip
+        self.path, self.split, self.seed = Path(path), split, seed
+        root = Path(data) if data is not None else self.path.parent
+        written = _written(self.path)
+        self.parts: dict[str, Dataset] = {}
+        for name, part in sorted(written.items(), key=lambda item: item[1].get("dataset") == "composed"):
+            self.parts[name] = self._part(name, dict(part), root)
+        self.parts = {name: self.parts[name] for name in written}
+        total = sum(float(p.get("weight", 1)) for p in written.values())
+        if total <= 0:
+            raise DatasetError(f"{path}: no part has a weight;", remedy="give one a weight above 0.")
+        self.weights = {name: float(p.get("weight", 1)) / total for name, p in written.items()}
+        self.count = count if count is not None else sum(len(d) for name, d in self.parts.items() if self.weights[name])
+
+    def _part(self, name: str, part: dict[str, Any], root: Path) -> Dataset:
+        """One part's dataset."""
+        kind, options = part.pop("dataset", None), dict(part.pop("options", None) or {})
+        part.pop("weight", None)
+        split = (part.pop("splits", None) or {}).get(self.split, self.split)
+        if not isinstance(kind, str):
+            raise DatasetError(f"{self.path}, part {name!r} names no dataset;", remedy="write {dataset: ravdess, path: ..}.")
+        if kind == "composed":
+            sets = {key: self._joined(name, key, part.pop(key, ())) for key in _OF_COMPOSED}
+            self._nothing_else(name, part, _OF_COMPOSED)
+            if sets["faces"] is None or sets["voices"] is None:
+                raise DatasetError(f"{self.path}, part {name!r} lacks faces or voices;", remedy="name other parts for both.")
+            options = {"count": len(sets["voices"]), **options}
+            return self._made(name, kind, sets["faces"], sets["voices"], sounds=sets["sounds"], **options)
+        place = root / str(part.pop("path", "."))
+        self._nothing_else(name, part, ("dataset", "path", "weight", "splits", "options"))
+        return self._made(name, kind, place, split=split, **options)
+
+    def _made(self, name: str, kind: str, *args: Any, **options: Any) -> Dataset:
+        """A dataset by name."""
+        try:
+            found: Dataset = catalog.load("datasets", kind)(*args, **options)
+        except TypeError as error:
+            raise DatasetError(f"{self.path}, part {name!r}: {error};", remedy="see the reader's docstring for its options.") from error
+        return found
+
+    def _joined(self, name: str, key: str, others: Sequence[str]) -> Dataset | None:
+        """The rows of the parts that a composed one names, as one dataset."""
+        for other in others:
+            if other not in self.parts:
+                raise DatasetError(f"{self.path}, part {name!r}, {key}: no part {other!r};", remedy=nearest(other, list(self.parts)))
+        return Listed((row for other in others for row in self.parts[other]), None, name) if others else None
+
+    def _nothing_else(self, name: str, part: Mapping[str, Any], known: Sequence[str]) -> None:
+        """Refuse what is left over."""
+        for key in part:
+            raise DatasetError(f"{self.path}, part {name!r}: unknown key {key!r};", remedy=nearest(key, list(known)))
+
+    def __len__(self) -> int:
+        """Rows."""
+        return self.count
+
+    def place(self, index: int) -> tuple[str, int]:
+        """The part a row is of, and its number there: a function of (seed, index)."""
+        names = [n for n, w in self.weights.items() if w]
+        blocks = [round(self.weights[n] * 1000) or 1 for n in names]
+        # Each thousand rows holds every part as often as its weight says, in an order of its own; so a part's own rows are counted.
+        block, at = divmod(index, sum(blocks))
+        order = [name for name, count in zip(names, blocks, strict=True) for _ in range(count)]
+        random.Random(f"{self.seed}/block {block}").shuffle(order)
+        name = order[at]
+        number = block * blocks[names.index(name)] + order[:at].count(name)
+        size = len(self.parts[name])
+        turn, at = divmod(number, size)
+        return name, random.Random(f"{self.seed}/{name}/{turn}").sample(range(size), size)[at]
+
+    def __getitem__(self, index: int) -> Example:
+        """The row at `index`."""
+        if not 0 <= index < self.count:
+            raise IndexError(f"row {index} of {self.count}")
+        name, number = self.place(index)
+        return self.parts[name][number]
+
+    @staticmethod
+    def hold_apart(first: Iterable[Example], second: Iterable[Example]) -> None:
+        """Refuse two sets that share a group: a speaker, a recording or a dialogue.
+
+        Raises:
+            DatasetError: names the groups they share.
+        """
+        shared = sorted({r.group for r in first if r.group} & {r.group for r in second if r.group})
+        if shared:
+            raise DatasetError(
+                f"{len(shared)} groups are in both sets ({', '.join(shared[:3])});", remedy="split by speaker or recording, not by row."
+            )
+
+
+def _written(path: Path) -> dict[str, dict[str, Any]]:
+    """The parts as they are written."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise DatasetError(f"cannot read {path}: {str(error).splitlines()[0]};", remedy="give a YAML file of parts.") from error
+    if not isinstance(raw, dict) or not raw or not all(isinstance(p, dict) for p in raw.values()):
+        raise DatasetError(f"{path} holds no named parts;", remedy="write `voices: {dataset: ravdess, path: ..}`.")
+    return raw
