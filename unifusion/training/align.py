@@ -26,7 +26,6 @@ from unifusion.training.pieces import Pieces
 __all__ = ["train_alignment"]
 
 
-
 def train_alignment(
     stream: str, spec: StreamSpec, tokenizer_folder: str | Path, train: ClipCache, val: ClipCache, out: str | Path, *,
     choices: FitChoices, grounding: GroundingConfig, start: str | Path | None = None, pack: float = 0.0,
@@ -75,7 +74,7 @@ def train_alignment(
     result = fit(model, data, choices, work, collate=collate_grounding)
     figures = dict(result)
     if is_first():
-        figures |= measure(model.eval(), GroundingData(val, {stream: spec}, augment=False), known.bank[stream])
+        figures |= measure(model.eval(), GroundingData(val, {stream: spec}, augment=False))
         figures |= measure_real(model, data, held_out) if held_out is not None else {}
         _save(Path(out), spec, encoder, adapter, work, figures)
     everyone_waits()
@@ -95,9 +94,7 @@ def _save(out: Path, spec: StreamSpec, encoder: Any, adapter: Any, work: Path, f
                 (folder / name).write_bytes((work / name).read_bytes())
 
 
-def real_pieces(
-    stream: str, spec: StreamSpec, cache: ClipCache, real: tuple[Mixture, Mixture, float], seed: int
-) -> tuple[Pieces, Pieces]:
+def real_pieces(stream: str, spec: StreamSpec, cache: ClipCache, real: tuple[Mixture, Mixture, float], seed: int) -> tuple[Pieces, Pieces]:
     """Pieces to learn from and to measure on, with the phrases of both.
 
     Raises:

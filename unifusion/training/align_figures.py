@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,7 @@ __all__ = ["average_precision", "measure", "measure_real"]
 
 
 @torch.no_grad()
-def measure(
-    model: GroundingModel, data: GroundingData, phrases: Sequence[str], *, batch_size: int = 16, limit: int = 256
-) -> dict[str, Any]:  # fmt: skip
+def measure(model: GroundingModel, data: GroundingData, *, batch_size: int = 16, limit: int = 256) -> dict[str, Any]:
     """Average precision of each phrase over windows of held-out clips, and its mean by group of phrases."""
     logits: dict[str, list[np.ndarray]] = {}
     truth: dict[str, list[np.ndarray]] = {}
@@ -35,6 +32,7 @@ def measure(
     out: dict[str, Any] = {}
     for stream in logits:
         scores_KP, truth_KP = np.concatenate(logits[stream]), np.concatenate(truth[stream])
+        phrases = data.known.bank[stream]  # phrases of real sets come behind them in the scores; clip world has no truth for those
         each = {p: average_precision(scores_KP[:, i], truth_KP[:, i]) for i, p in enumerate(phrases)}
         known = {p: v for p, v in each.items() if v is not None}
         out[f"{stream}_mean_average_precision"] = float(np.mean(list(known.values()))) if known else None
