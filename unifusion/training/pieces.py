@@ -27,6 +27,8 @@ _QUIET_DB = 35.0
 _COVERED = 0.6
 """Share of a window that a piece must fill."""
 _LONGEST_S = 3.0
+_LEVEL_DB = 3.0
+"""Deviation of the level of a piece from its own."""
 _FLOOR = 1e-5
 
 
@@ -222,18 +224,19 @@ def _faded(piece_N: np.ndarray) -> np.ndarray:
 
 
 def _changed(piece_N: np.ndarray, rng: random.Random) -> np.ndarray:
-    """Another speed (and with it pitch), room colour and level."""
+    """Another speed (and with it pitch), room colour and, by a few decibels, level: how loud a voice is tells of its emotion."""
     if rng.random() < 0.6:
         speed = rng.uniform(0.88, 1.14)
         at = np.arange(0.0, len(piece_N) - 1, speed)
         piece_N = np.interp(at, np.arange(len(piece_N)), piece_N).astype(np.float32)
+    before = _level_db(piece_N)
     if rng.random() < 0.6:  # a tilt and a broad bump, as another microphone has
         spectrum = np.fft.rfft(piece_N)
         octave = np.log2(np.maximum(np.fft.rfftfreq(len(piece_N), 1 / RATE_HZ), 50.0) / 1000.0)
         bump = rng.uniform(-8.0, 8.0) * np.exp(-np.square((octave - rng.uniform(-3.0, 3.0)) / rng.uniform(0.5, 1.5)))
         piece_N = np.fft.irfft(spectrum * 10 ** ((rng.uniform(-3.0, 3.0) * octave + bump) / 20), len(piece_N)).astype(np.float32)
-    level = rng.uniform(-32.0, -14.0)
-    return np.clip(piece_N * np.float32(10 ** ((level - _level_db(piece_N)) / 20)), -1.0, 1.0)
+    gain_db = before + rng.gauss(0.0, _LEVEL_DB) - _level_db(piece_N)
+    return np.clip(piece_N * np.float32(10 ** (gain_db / 20)), -1.0, 1.0)
 
 
 def _view(still_HWC: np.ndarray, size_px: int) -> np.ndarray:
