@@ -45,7 +45,9 @@ def test_ravdess(tmp_path):
     touch(tmp_path, "Actor_12/03-01-06-01-02-01-12.wav", "Actor_17/01-01-02-02-01-01-17.mp4")
     touch(tmp_path, "Actor_24/03-02-03-01-01-01-24.wav", "._03-01-06-01-02-01-12.wav")
     fear, calm = read("ravdess", tmp_path)
-    assert fear.labels == {"emotion": "fear", "emotion8": "fear", "language": "english", "intensity": "normal"}
+    assert fear.labels == {
+        "emotion": "fear", "emotion8": "fear", "language": "english", "intensity": "normal", "gender": "female",
+    }  # fmt: skip
     assert fear.texts["transcript"].startswith("Dogs")
     assert (fear.group, fear.split, fear.media[0].kind) == ("ravdess_12", "train", "audio")
     assert (calm.labels["emotion"], calm.labels["emotion8"], calm.labels["intensity"]) == ("neutral", "calm", "strong")

@@ -39,7 +39,9 @@ def told(example, stream="audio"):
 
 def test_labels_add_phrases_behind_those_of_clip_world():
     assert KNOWN.extra["video"] == ()
-    assert KNOWN.extra["audio"] == ("boredom voice", "sound of dog bark", "sound of person sneeze", "the word seven")
+    assert KNOWN.extra["audio"] == (
+        "boredom voice", "loud voice", "soft voice", "sound of dog bark", "sound of person sneeze", "the word seven",
+    )  # fmt: skip
     sets = KNOWN.sets("audio")
     assert [KNOWN.bank["audio"][i] for i in sets["emotion"]][-2:] == ["disgust voice", "boredom voice"] and len(sets["emotion"]) == 8
     assert len(KNOWN.sets("video")["emotion"]) == 8 and [KNOWN.bank["audio"][i] for i in KNOWN.unsure_of("audio")] == ["sound of dog bark"]
@@ -76,6 +78,24 @@ def test_sounds_stand_side_by_side_with_what_is_known_of_each():
     again, other = pieces.pack(3, 0), pieces.pack(3, 1)
     assert np.array_equal(again.clip.waveform_N, pieces.pack(3, 0).clip.waveform_N)
     assert not np.array_equal(again.clip.waveform_N, other.clip.waveform_N)
+
+
+def test_a_voice_is_called_loud_or_high_by_the_thirds_of_its_set():
+    tone = (0.1 * np.sign(np.sin(2 * np.pi * 150 * np.arange(2 * RATE) / RATE))).astype(np.float32)  # -20 dB, 150 Hz
+    media = Media(kind="audio", source=Clip(waveform_N=tone, duration_s=2.0))
+    labels = {"emotion": "sad", "gender": "female", "thirds": {"level_db": [-40.0, -30.0], "pitch_hz": [160.0, 220.0]}}
+    row = Example(id="thirds", media=(media,), labels=labels, texts={"transcript": "It is eleven."}, split="train")
+    known = Known.of([row])
+    pieces = Pieces({"voices": Listed([row], None, "voices")}, {"voices": 1.0}, "audio", known, SHAPE)
+    truth = pieces.alone(row).truth_KP[0]
+    told = {p: int(truth[known.bank["audio"].index(p)]) for p in ("loud voice", "soft voice", "low voice", "high voice", "fast voice")}
+    assert told == {"loud voice": 1, "soft voice": 0, "low voice": 1, "high voice": 0, "fast voice": -1}
+    assert {p for p in known.extra["audio"] if truth[known.bank["audio"].index(p)] == 1} == {
+        "loud voice", "a woman's voice", "says It is eleven.",
+    }  # fmt: skip
+    high = known.bank["audio"].index("low voice")
+    fast = [pieces.pack(i, 0) for i in range(60)]  # a faster piece is higher: some leave the lowest third
+    assert {0, 1} <= {int(row.truth_KP[k, high]) for row in fast for k in range(12) if row.group_K[k] >= 0}
 
 
 def test_every_window_shows_another_still():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from typing import Any
 
 from unifusion.conversation import Example, Media, Mix
 from unifusion.datasets.dataset import Dataset
@@ -75,7 +76,8 @@ class Composed(Dataset):
             still=face.media[0], voice=voice.media[0], background=behind.media[0] if behind else None,
             snr_db=round(rng.uniform(*self.snr_db), 1), seed=rng.randrange(2**31),
         )  # fmt: skip
-        labels = {"face_emotion": shown, "voice_emotion": said, "agreement": "yes" if shown == said else "no"}
+        labels: dict[str, Any] = {"face_emotion": shown, "voice_emotion": said, "agreement": "yes" if shown == said else "no"}
+        labels |= {key: voice.labels[key] for key in ("language", "gender", "thirds") if key in voice.labels}
         labels |= {"emotion": said} if shown == said else {}
         labels |= {"sound": behind.labels["sound"]} if behind else {}
         return Example(

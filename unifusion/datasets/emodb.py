@@ -27,6 +27,7 @@ _SENTENCES = {
 }
 _SPLITS = {**dict.fromkeys(("03", "08", "09", "10", "12", "13"), "train"), "11": "val"}
 """Of speakers; all others are test."""
+_MEN = ("03", "10", "11", "12", "15")
 
 
 class EmoDB(Listed):
@@ -59,7 +60,7 @@ def _read(root: Path) -> Iterator[Example]:
             id=f"emodb/{file.stem}",
             media=(Media(kind="audio", source=str(file)),),
             texts={"transcript": said} if said else {},
-            labels={"emotion": _EMOTIONS[named[3]], "language": "german"},
+            labels={"emotion": _EMOTIONS[named[3]], "language": "german", "gender": "male" if named[1] in _MEN else "female"},
             group=f"emodb_{named[1]}",
             split=_SPLITS.get(named[1], "test"),
         )

@@ -47,7 +47,7 @@ def _read(root: Path) -> Iterator[Example]:
             id=f"fsdd/{file.stem}",
             media=(Media(kind="audio", source=str(file)),),
             texts={"transcript": word},
-            labels={"digit": word, "language": "english"},
+            labels={"digit": word, "language": "english", "gender": "male"},
             group=f"fsdd_{named[2]}",
             split="train" if named[2] in _TRAIN else held_out,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ class Mixture(Dataset):
 
         voices: {dataset: ravdess, path: ravdess_speech, weight: 3, options: {song: true}}
 
-    `path` is below `data`. A part whose dataset is `composed` names other parts instead: `{dataset: composed, faces: [..], voices:
-    [..], sounds: [..]}`. A part of weight 0 gives no rows of its own. `split` may be overruled by a part (`splits: {val: dev}`).
+    `path` is below `data`. `thirds: {level_db: [-41.1, -33.3], ..}` says where the lowest and the highest third of a part's voices begin
+    (`media.measure_prosody`); rows get it as a label. A part whose dataset is `composed` names other parts instead:
+    `{dataset: composed, faces: [..], voices: [..], sounds: [..]}`. A part of weight 0 gives no rows of its own. `split` may be overruled
+    by a part (`splits: {val: dev}`).
 
     Args:
         path: the YAML file.
@@ -75,9 +78,10 @@ class Mixture(Dataset):
                 raise DatasetError(f"{self.path}, part {name!r} lacks faces or voices;", remedy="name other parts for both.")
             options = {"count": len(sets["voices"]), **options}
             return self._made(name, kind, sets["faces"], sets["voices"], sounds=sets["sounds"], **options)
-        place = root / str(part.pop("path", "."))
-        self._nothing_else(name, part, ("dataset", "path", "weight", "splits", "options"))
-        return self._made(name, kind, place, split=split, **options)
+        place, thirds = root / str(part.pop("path", ".")), part.pop("thirds", None)
+        self._nothing_else(name, part, ("dataset", "path", "weight", "splits", "options", "thirds"))
+        rows = self._made(name, kind, place, split=split, **options)
+        return rows if thirds is None else Listed((replace(r, labels={**r.labels, "thirds": thirds}) for r in rows), None, name)
 
     def _made(self, name: str, kind: str, *args: Any, **options: Any) -> Dataset:
         """A dataset by name."""

@@ -48,7 +48,13 @@ def _read(root: Path, song: bool) -> Iterator[Example]:
             id=f"ravdess/{file.stem}",
             media=(Media(kind="video" if file.suffix.lower() == ".mp4" else "audio", source=str(file)),),
             texts={"transcript": _STATEMENTS[int(named[5]) - 1]},
-            labels={"emotion": seven, "emotion8": emotion, "language": "english", "intensity": "strong" if named[4] == "02" else "normal"},
+            labels={
+                "emotion": seven,
+                "emotion8": emotion,
+                "language": "english",
+                "intensity": "strong" if named[4] == "02" else "normal",
+                "gender": "male" if actor % 2 else "female",
+            },
             group=f"ravdess_{actor:02}",
             split="train" if actor <= 16 else "val" if actor <= 18 else "test",
         )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from unifusion.conversation import Example
+from unifusion.media.prosody import Prosody
 from unifusion.world.phrases import phrase_bank
 from unifusion.world.script import LANGUAGES
 
-__all__ = ["Known", "label_phrase"]
+__all__ = ["THIRDS", "Known", "label_phrase", "third_of"]
 
 ALIKE = {
     "dog bark": ("bark",), "helicopter": ("engine",), "chainsaw": ("engine",), "sea waves": ("wind", "rain"), "rooster": ("bird",),
@@ -21,6 +22,11 @@ ALIKE = {
 """Real sound -> kinds of clip world that it resembles; whether one of these is heard in the other is nobody's to say."""
 _BREATH = ("baby cry", "person sneeze")
 """Sounds of people that are no speech."""
+THIRDS = {"level_db": ("soft", "loud"), "pitch_hz": ("low", "high"), "rate_hz": ("slow", "fast")}
+"""Measure -> what a voice of the lowest third is called, and one of the highest."""
+
+
+_NO_EMOTION = ("a", *(word for pair in THIRDS.values() for word in pair))
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Known:
         for row in examples:
             for stream, phrases in _told(row).items():
                 found[stream].update(phrases)
+        found["audio"] |= {f"{word} voice" for pair in THIRDS.values() for word in pair}
         bank = phrase_bank()
         return cls({stream: tuple(sorted(phrases - set(bank[stream]))) for stream, phrases in found.items()})
 
@@ -57,6 +64,8 @@ class Known:
                 "language": [p for p in self.bank["audio"] if p.endswith(" speech")],
                 "word": [p for p in self.bank["audio"] if p.startswith("the word ")],
                 "sound": [p for p in self.bank["audio"] if p.startswith("sound of ")],
+                "speaker": [p for p in self.bank["audio"] if p.endswith("'s voice")],
+                "sentence": [p for p in self.bank["audio"] if p.startswith("says ")],
             },
         }[stream]
         index = {p: i for i, p in enumerate(self.bank[stream])}
@@ -81,10 +90,27 @@ class Known:
             truth_P[[*sets["emotion"], *sets["language"], *sets["word"]]] = 0 if told.get("a voice") == 0 else -1
         return truth_P
 
+    def measured(self, truth_P: np.ndarray, prosody: Prosody, thirds: Mapping[str, Sequence[float]]) -> np.ndarray:
+        """Add which third of its set's voices a voice is in, by level, pitch and rate; what cannot be measured stays unknown."""
+        index = {p: i for i, p in enumerate(self.bank["audio"])}
+        for key, third in third_of(prosody, thirds).items():
+            for place, word in (("low", THIRDS[key][0]), ("high", THIRDS[key][1])):
+                truth_P[index[f"{word} voice"]] = third == place
+        return truth_P
+
     def unsure_of(self, stream: str) -> list[int]:
         """Phrases beside clip world's that something in it resembles, so that they cannot be called false of its clips."""
         index = {p: i for i, p in enumerate(self.bank[stream])}
         return [index[p] for p in self.extra.get(stream, ()) if p.removeprefix("sound of ") in ALIKE]
+
+
+def third_of(prosody: Prosody, thirds: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """Measure -> low, middle or high, for the measures that `thirds` has borders for and that could be taken."""
+    found = {}
+    for key, (low, high) in thirds.items():
+        if (value := getattr(prosody, key)) is not None:
+            found[key] = "low" if value < low else "high" if value > high else "middle"
+    return found
 
 
 def label_phrase(example: Example, stream: str) -> str:
@@ -98,7 +124,7 @@ def label_phrase(example: Example, stream: str) -> str:
 def _is_emotion(phrase: str) -> bool:
     """Whether a phrase of the sound names an emotion of the voice."""
     first, *rest = phrase.split()
-    return rest == ["voice"] and first not in ("a", "high", "low", "fast", "slow")
+    return rest == ["voice"] and first not in _NO_EMOTION
 
 
 def _told(example: Example) -> dict[str, dict[str, int]]:
@@ -111,6 +137,8 @@ def _told(example: Example) -> dict[str, dict[str, int]]:
     if kind == "audio" and ("emotion" in labels or "digit" in labels):
         audio = {"a voice": 1, "no sound event": 1, label_phrase(example, "audio"): 1}
         audio |= {f"{labels['language']} speech": 1} if labels.get("language") in LANGUAGES else {}
+        audio |= {f"a {'man' if labels['gender'] == 'male' else 'woman'}'s voice": 1} if "gender" in labels else {}
+        audio |= {f"says {example.texts['transcript']}": 1} if "transcript" in example.texts and "emotion" in labels else {}
     if kind == "audio" and "sound" in labels:
         sound = str(labels["sound"])
         audio = {label_phrase(example, "audio"): 1, "no sound event": 0} | ({} if sound in _BREATH else {"a voice": 0})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 from unifusion.conversation import Clip, Example
 from unifusion.datasets.dataset import Dataset
 from unifusion.limits import Limits
+from unifusion.media.prosody import Prosody, measure_prosody
 from unifusion.processor.opening import decode
 from unifusion.training.known import Known
 
@@ -75,6 +76,7 @@ class Pieces:
         self.weights = [weights[name] for name in self.rows]
         self.classes = {name: _by_class(rows) for name, rows in self.rows.items()}
         self._arrays: dict[str, np.ndarray] = {}
+        self._prosody: dict[str, Prosody | None] = {}
 
     def pack(self, index: int, turn: int) -> Grounded:
         """Fill a clip's length with drawn pieces, changed; a pure function of (seed, index, turn)."""
@@ -94,7 +96,7 @@ class Pieces:
         sound = np.zeros(round(self.duration_s * RATE_HZ), np.float32)
         piece = array.astype(np.float32)[: len(sound)] / 32767.0
         sound[: len(piece)] = piece
-        self._mark(truth_KP, group_K, sound, (0.0, len(piece) / RATE_HZ), example, 0)
+        self._mark(truth_KP, group_K, sound, (0.0, len(piece) / RATE_HZ), self._heard(example), 0)
         return self._grounded(self._clip(None, sound), truth_KP, group_K)
 
     def array(self, example: Example) -> np.ndarray:
@@ -134,7 +136,7 @@ class Pieces:
         at_s, number = rng.uniform(0.0, 0.4), 0
         while at_s < self.duration_s - 0.3:
             example = self._draw(rng)
-            piece = _changed(self.array(example).astype(np.float32) / 32767.0, rng)
+            piece, speed, gain_db = _changed(self.array(example).astype(np.float32) / 32767.0, rng)
             begin, room_s = round(at_s * RATE_HZ), self.duration_s - at_s
             length_s = min(len(piece) / RATE_HZ, _LONGEST_S)
             if "digit" in example.labels and length_s > room_s:
@@ -144,15 +146,14 @@ class Pieces:
                 piece = piece[first : first + round(length_s * RATE_HZ)]
             piece = piece[: len(sound) - begin]
             sound[begin : begin + len(piece)] = _faded(piece)
-            self._mark(truth_KP, group_K, sound, (at_s, at_s + len(piece) / RATE_HZ), example, number)
+            self._mark(truth_KP, group_K, sound, (at_s, at_s + len(piece) / RATE_HZ), self._heard(example, speed, gain_db), number)
             at_s, number = at_s + len(piece) / RATE_HZ + rng.uniform(0.0, 0.4), number + 1
         return self._grounded(self._clip(None, sound), truth_KP, group_K)
 
     def _mark(
-        self, truth_KP: np.ndarray, group_K: np.ndarray, sound: np.ndarray, span: tuple[float, float], example: Example, number: int
+        self, truth_KP: np.ndarray, group_K: np.ndarray, sound: np.ndarray, span: tuple[float, float], told_P: np.ndarray, number: int
     ) -> None:  # fmt: skip
         """Write a piece's truth into the windows it fills loudly; a digit, shorter than a window, into those that hold most of it."""
-        told_P = self._truth(example)
         width = round(self.window_s * RATE_HZ)
         level_K = [_level_db(sound[k * width : (k + 1) * width]) for k in range(len(truth_KP))]
         inside = [k for k in range(len(truth_KP)) if _shared(span, (k * self.window_s, (k + 1) * self.window_s)) > 0]
@@ -167,6 +168,19 @@ class Pieces:
     def _truth(self, example: Example) -> np.ndarray:
         """A row's truth."""
         return self.known.truth(example, self.stream)
+
+    def _heard(self, example: Example, speed: float = 1.0, gain_db: float = 0.0) -> np.ndarray:
+        """A voice's truth, with its third of level, pitch and rate after a change of speed and level."""
+        truth_P, thirds = self._truth(example), example.labels.get("thirds")
+        if thirds is None:
+            return truth_P
+        if example.id not in self._prosody:
+            self._prosody[example.id] = measure_prosody(self.array(example).astype(np.float32) / 32767.0)
+        if (found := self._prosody[example.id]) is None:
+            return truth_P
+        pitch_hz = None if found.pitch_hz is None else found.pitch_hz * speed
+        changed = replace(found, level_db=found.level_db + gain_db, pitch_hz=pitch_hz, rate_hz=found.rate_hz * speed)
+        return self.known.measured(truth_P, changed, thirds)
 
     def _blank(self, windows: int) -> tuple[np.ndarray, np.ndarray]:
         """Nothing known yet."""
@@ -223,20 +237,25 @@ def _faded(piece_N: np.ndarray) -> np.ndarray:
     return piece
 
 
-def _changed(piece_N: np.ndarray, rng: random.Random) -> np.ndarray:
-    """Another speed (and with it pitch), room colour and, by a few decibels, level: how loud a voice is tells of its emotion."""
+def _changed(piece_N: np.ndarray, rng: random.Random) -> tuple[np.ndarray, float, float]:
+    """Another speed (and with it pitch), room colour and, by a few decibels, level: how loud a voice is tells of its emotion.
+
+    Returns:
+        the sound, the factor of its speed, and what was added to its level in decibels.
+    """
+    speed, own_db = 1.0, _level_db(piece_N)
     if rng.random() < 0.6:
         speed = rng.uniform(0.88, 1.14)
         at = np.arange(0.0, len(piece_N) - 1, speed)
         piece_N = np.interp(at, np.arange(len(piece_N)), piece_N).astype(np.float32)
-    before = _level_db(piece_N)
     if rng.random() < 0.6:  # a tilt and a broad bump, as another microphone has
         spectrum = np.fft.rfft(piece_N)
         octave = np.log2(np.maximum(np.fft.rfftfreq(len(piece_N), 1 / RATE_HZ), 50.0) / 1000.0)
         bump = rng.uniform(-8.0, 8.0) * np.exp(-np.square((octave - rng.uniform(-3.0, 3.0)) / rng.uniform(0.5, 1.5)))
         piece_N = np.fft.irfft(spectrum * 10 ** ((rng.uniform(-3.0, 3.0) * octave + bump) / 20), len(piece_N)).astype(np.float32)
-    gain_db = before + rng.gauss(0.0, _LEVEL_DB) - _level_db(piece_N)
-    return np.clip(piece_N * np.float32(10 ** (gain_db / 20)), -1.0, 1.0)
+    change_db = rng.gauss(0.0, _LEVEL_DB)
+    gain_db = own_db + change_db - _level_db(piece_N)
+    return np.clip(piece_N * np.float32(10 ** (gain_db / 20)), -1.0, 1.0), speed, change_db
 
 
 def _view(still_HWC: np.ndarray, size_px: int) -> np.ndarray:
