@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from tests.people import write_people
 from unifusion import catalog, share
 from unifusion.cli.app import app
 from unifusion.errors import ConfigError
@@ -121,6 +122,21 @@ def test_features_are_encoded_once(chain, monkeypatch):
         chat.UniFusionForConditionalGeneration, "features", lambda self, s, b: original(self, s, b) if "tokens" in b else refuse()
     )
     recipe("instruct")["main"](["--out", f"{run}/again", *paths["instruct"], *TOY["instruct"]])
+
+
+def test_real_recordings_and_pictures_are_learnt_beside_the_clips(chain, tmp_path):
+    _, paths = chain
+    data = write_people(tmp_path / "people")
+    real = ["--real", str(data / "mix.yaml"), "--data", str(data), "--real-share", "0.8"]
+    for stream in ("video", "audio"):
+        recipe("align")["main"](["--out", f"{tmp_path}/align", *paths["align"], *TOY["align"], "--stream", stream, *real])
+    figures = {s: json.loads((tmp_path / "align" / s / "metrics.json").read_text()) for s in ("video", "audio")}
+    assert {k for k in figures["video"] if k.endswith("accuracy")} == {"faces_accuracy"}
+    assert {k for k in figures["audio"] if k.endswith("macro_recall")} == {f"{p}_macro_recall" for p in ("voices", "digits", "sounds")}
+    flags = [*paths["instruct"], "--encoders", f"{tmp_path}/align", "--fresh", "video,audio", *TOY["instruct"], *real]
+    recipe("instruct")["main"](["--out", f"{tmp_path}/instruct", *flags])
+    stored = [k for p in (tmp_path / "align.features").glob("audio-*/*.json") for k in json.loads(p.read_text())["keys"]]
+    assert len(stored) > 16  # those of the clips, and real ones
 
 
 def test_two_processes_share_the_clips_and_the_batch(chain, tmp_path):

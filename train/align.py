@@ -10,7 +10,7 @@ from unifusion.datasets.mixture import Mixture
 from unifusion.models.grounding import GroundingConfig
 from unifusion.processor import StreamSpec
 from unifusion.training.align import train_alignment
-from unifusion.training.choices import mixture_file, parse
+from unifusion.training.choices import parse, shared_yaml
 from unifusion.training.clip_cache import ClipCacheChoices, render_cache
 from unifusion.training.fit import FitChoices
 from unifusion.training.stage import stage
@@ -131,7 +131,7 @@ def spec(c: Choices) -> StreamSpec:
 
 def both_splits(name: str, data: str | None, share: float) -> tuple[Mixture, Mixture, float]:
     """What is learnt from and what is measured on, of a mixture."""
-    path = mixture_file(name)
+    path = shared_yaml("mixtures", name)
     return Mixture(path, data=data), Mixture(path, data=data, split="val"), share
 
 

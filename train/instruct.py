@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unifusion.datasets.mixture import Mixture
 from unifusion.training.chat import aligned_specs, other_adapters, train_chat
-from unifusion.training.choices import parse
+from unifusion.training.choices import parse, shared_yaml
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices
+from unifusion.training.grammar import Grammar
 from unifusion.training.stage import stage
 from unifusion.training.world_talks import OPTIONS
 
@@ -41,6 +43,14 @@ class Choices:
     """Seconds of a clip that are asked for whole."""
     compare: int = 2
     """Questions that set the face's emotion against the voice's."""
+    real: str | None = None
+    """Mixture of real recordings and pictures to ask about beside the clips: a YAML file, or the name of one in train/mixtures."""
+    data: str | None = None
+    """Folder that the mixture's paths are relative to."""
+    questions: str = "people"
+    """How they are asked about: a YAML file, or the name of one in train/questions."""
+    real_share: float = 0.4
+    """Of the rows."""
     again: int = 2
     rare: int = 3
     limit: int = 1100
@@ -61,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 start=c.start, fresh=c.fresh.split(",") if c.fresh else (), parts={"adapters": True, "language_model": True},
                 keep_aligned=c.keep_aligned,
                 talks={k: getattr(c, k) for k in ("per_clip", "mute", *OPTIONS)},
+                real=(Mixture(shared_yaml("mixtures", c.real), data=c.data), Grammar(shared_yaml("questions", c.questions)), c.real_share)
+                if c.real
+                else None,
             )  # fmt: skip
 
 

@@ -166,12 +166,18 @@ class StoredOpener:
     """
 
     def __init__(self, processor: UniFusionProcessor, stores: dict[str, FeatureStore], keys: dict[str, str]) -> None:
+        self._processor = processor
         self.specs = processor.specs
         self.stores, self.keys = stores, keys
 
     def key(self, media: Media, stream: str) -> str:
         """The store key of one span for one stream (mutes are applied when reading, not stored)."""
         return hashlib.sha256(f"{media_key(replace(media, mute=()))}{self.keys[stream]}".encode()).hexdigest()
+
+    def again(self) -> StoredOpener:
+        """The same stores read anew from disk, with what other processes have put there since."""
+        stores = {name: FeatureStore(store.folder) for name, store in self.stores.items()}
+        return StoredOpener(self._processor, stores, self.keys)
 
     def open(self, media: Media) -> OpenedMedia:
         """The clip as the processor wants it, with features instead of pictures and sound.

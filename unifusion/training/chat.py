@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unifusion.checkpoint import atomic_folder
 from unifusion.conversation import Media
+from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError
 from unifusion.features import StoredOpener, encode_all, stored_opener
 from unifusion.models.build import build_chat_model, describe_trainable, set_trainable
@@ -25,7 +26,9 @@ from unifusion.processor import StreamSpec, UniFusionProcessor
 from unifusion.training.blocks import collate_blocks, in_blocks, takes_blocks
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices, fit, trained_state
+from unifusion.training.grammar import Grammar
 from unifusion.training.launch import everyone_waits, is_first, my_share, world_size
+from unifusion.training.real_talks import Blend, RealTalks
 from unifusion.training.talks import collate_turns
 from unifusion.training.world_talks import WorldTalks
 from unifusion.world.render import reference
@@ -190,6 +193,7 @@ def train_chat(
     fresh: Sequence[str] = (),
     keep_aligned: bool = True,
     talks: Mapping[str, Any] | None = None,
+    real: tuple[Mixture, Grammar, float] | None = None,
 ) -> tuple[Any, UniFusionProcessor, dict[str, Any]]:
     """Train adapters (mode `captions`) or adapters and language model (mode `questions`) on stored features.
 
@@ -206,6 +210,7 @@ def train_chat(
         keep_aligned: of adapters that were aligned, train what maps to the language model alone. Trained whole, they lose each fact that
             the language model does not read yet (measured: docs/tiny.md).
         talks: further options of WorldTalks (per_clip, mute, ..).
+        real: recordings and pictures, how they are asked about, and the share of rows that they have.
     """
     torch.manual_seed(choices.seed)
     model, processor = assemble(language, specs, encoders, start, fresh=fresh)
@@ -217,7 +222,16 @@ def train_chat(
     training = processor.with_opener(store)
     options = dict(talks or {})
     per_clip, mute = options.pop("per_clip", 6), options.pop("mute", 0.0)
-    data = WorldTalks(cache, training, mode=mode, epochs=epochs, per_clip=per_clip, mute=mute, options={"seed": choices.seed, **options})
+    data: Any = WorldTalks(
+        cache, training, mode=mode, epochs=epochs, per_clip=per_clip, mute=mute, options={"seed": choices.seed, **options}
+    )
+    if real is not None:
+        mixture, grammar, share = real
+        seed = {"seed": choices.seed}
+        data = Blend(data, RealTalks(mixture, training, grammar, count=len(data), options=seed), share=share, seed=choices.seed)
+        media = data.second.media(i for i in range(len(data)) if data.is_second(i))
+        store = encode_media(model, processor, media, store)
+        data.first.processor = data.second.processor = processor.with_opener(store)
     work = Path(out).with_name(Path(out).name + ".fit")
     result = fit_turns(model, processor, data, choices, work)
     set_trainable(model, {"adapters": True, "language_model": True})
@@ -283,7 +297,6 @@ def encode_cache(model: Any, processor: UniFusionProcessor, cache: ClipCache, fo
     Several processes share the clips.
     """
     store = stored_opener(processor, model, folder)
-    model.eval()
     references = {reference(cache.script(i)): i for i in range(len(cache))}
 
     class _Cached:
@@ -296,12 +309,18 @@ def encode_cache(model: Any, processor: UniFusionProcessor, cache: ClipCache, fo
 
     opener = processor.opener
     reader = processor.with_opener(_Cached())
-    media = my_share([Media(kind="video", source=r) for r in references])
+    return encode_media(model, reader, [Media(kind="video", source=r) for r in references], store)
+
+
+def encode_media(model: Any, processor: UniFusionProcessor, media: Sequence[Media], store: StoredOpener) -> StoredOpener:
+    """Encode what is not stored yet and return the store with it; several processes share the clips."""
+    model.eval()
+    mine = my_share(list(media))
     done = encode_all(
-        model, reader, media, store, batch_size=16, progress=lambda steps: iter(tqdm(list(steps), desc="encode", disable=None))
+        model, processor, mine, store, batch_size=16, progress=lambda steps: iter(tqdm(list(steps), desc="encode", disable=None))
     )
-    log.info("encoded %d clips, %d were stored", done, len(media) - done)
+    log.info("encoded %d clips, %d were stored", done, len(mine) - done)
     if world_size() == 1:
         return store
     everyone_waits()
-    return stored_opener(processor, model, folder)
+    return store.again()

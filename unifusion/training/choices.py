@@ -15,7 +15,7 @@ import yaml
 from unifusion import share
 from unifusion.errors import ConfigError, nearest
 
-__all__ = ["as_dict", "mixture_file", "parse"]
+__all__ = ["as_dict", "parse", "shared_yaml"]
 
 C = TypeVar("C")
 _TRUE, _FALSE = {"true", "yes", "1", "on"}, {"false", "no", "0", "off"}
@@ -62,18 +62,18 @@ def as_dict(choices: Any) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(choices).items()}
 
 
-def mixture_file(name: str) -> Path:
-    """The file of a mixture: a path to it, or the name of one in `train/mixtures`.
+def shared_yaml(kind: str, name: str) -> Path:
+    """A YAML file by path, or by its name in `train/<kind>`.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none of that name.
     """
     if name.endswith((".yaml", ".yml")):
         return Path(name)
-    folder = share.folder("train") / "mixtures"
+    folder = share.folder("train") / kind
     known = sorted(p.stem for p in folder.glob("*.yaml"))
     if name not in known:
-        raise ConfigError(f"no mixture named {name!r};", remedy=nearest(name, known))
+        raise ConfigError(f"train/{kind} has no {name!r};", remedy=nearest(name, known))
     return folder / f"{name}.yaml"
 
 

@@ -1,0 +1,102 @@
+"""What real clips are asked, and that every answer is what the labels say or the clip lacks."""
+
+import random
+
+import pytest
+
+from tests.people import write_people
+from tests.toys import chat_model
+from unifusion import share
+from unifusion.conversation import Example, Media, Mix
+from unifusion.datasets.mixture import Mixture
+from unifusion.media.prosody import Prosody
+from unifusion.training.grammar import Grammar
+from unifusion.training.real_talks import Blend, Facts, RealTalks, facts_of, turns_of, with_article
+from unifusion.world.world_file import phrasings
+
+GRAMMAR = Grammar(share.folder("train") / "questions" / "people.yaml")
+MISSING = phrasings()["missing"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_people(tmp_path_factory.mktemp("people"))
+
+
+def ask(facts, seed=0, **options):
+    return turns_of(facts, GRAMMAR, random.Random(seed), **options)
+
+
+def test_labels_become_facts():
+    voice = Media(kind="audio", source="v.wav")
+    labels = {"emotion": "sad", "language": "german", "gender": "male", "thirds": {"level_db": [-40, -30], "pitch_hz": [120, 220]}}
+    row = Example(id="v", media=(voice,), labels=labels, texts={"transcript": "Guten Tag."})
+    facts = facts_of(row, Prosody(level_db=-20.0, pitch_hz=110.0, rate_hz=4.0, brightness_hz=500.0))
+    assert (facts.picture, facts.sound, facts.face, facts.voice, facts.emotion) == (False, True, "", "sad", "sad")
+    assert facts.told == {"language": "german", "gender": "male", "statement": "Guten Tag."}
+    assert facts.thirds == {"level_db": "high", "pitch_hz": "low"}
+    face = Media(kind="image", source="f.png")
+    still = Facts(picture=True, sound=False, face="happy", has_voice=False)
+    assert facts_of(Example(id="f", media=(face,), labels={"emotion": "happy"})) == still
+    mix = Media(kind="video", source=Mix(still=face, voice=voice))
+    both = facts_of(Example(id="m", media=(mix,), labels={"face_emotion": "happy", "voice_emotion": "sad", "sound": "rain"}))
+    assert (both.face, both.voice, both.emotion, both.told) == ("happy", "sad", "", {"background": "rain"})
+    cry = facts_of(Example(id="s", media=(voice,), labels={"sound": "baby cry"}))
+    assert cry.has_voice is None and facts_of(Example(id="s", media=(voice,), labels={"sound": "rain"})).has_voice is False
+
+
+def test_answers_are_what_is_known():
+    facts = Facts(
+        picture=True, sound=True, face="happy", voice="angry", has_voice=True, thirds={"level_db": "high", "pitch_hz": "middle"},
+        told={"gender": "female", "background": "rain"},
+    )  # fmt: skip
+    for seed in range(30):
+        answers = [a for _, a in ask(facts, seed, sounds=("dog bark", "rain"))]
+        assert sorted(a for a in answers if a not in ("the face", "the voice")) == sorted(
+            ["happy", "angry", "no", "a woman", "rain", "loud", "medium", "yes", "no"]
+        )
+        which = [(q, a) for q, a in ask(facts, seed) if a in ("the face", "the voice")]
+        assert len(which) == 1 and ("happ" in which[0][0]) == (which[0][1] == "the face")
+
+
+def test_what_is_missing_is_said():
+    still = dict(ask(Facts(picture=True, sound=False, face="sad", has_voice=False)))
+    assert {"sad", "unpleasant", "calm", MISSING["sound"]} <= set(still.values()) and MISSING["picture"] not in still.values()
+    rain = [a for _, a in ask(Facts(picture=False, sound=True, has_voice=False, told={"sound": "rain"}), sounds=("rain", "rooster"))]
+    assert MISSING["voice"] in rain and MISSING["picture"] in rain and rain.count("rain") == 1 and {"yes", "no"} <= set(rain)
+    muted = Facts(picture=True, sound=True, face="sad", voice="happy", has_voice=True, told={"gender": "male"}).without(("audio",))
+    assert muted == Facts(picture=True, sound=False, face="sad", has_voice=False)
+
+
+def test_articles():
+    assert [with_article(s) for s in ("dog bark", "rain", "sea waves", "alarm")] == ["a dog bark", "rain", "sea waves", "an alarm"]
+
+
+def test_rows_of_a_mixture(data):
+    _, processor = chat_model()
+    mixture = Mixture(data / "mix.yaml", data=data)
+    talks = RealTalks(mixture, processor, GRAMMAR, count=60, options={"limit": 20_000})
+    assert talks.sounds == ("dog bark", "rain")
+    parts = {talks.row_of(i)[0] for i in range(60)}
+    assert parts == {"voices", "digits", "sounds", "faces", "together", "lines"}
+    views = {repr(m) for m in talks.media(range(60))}
+    assert any("background=Media" in v and "still=None" in v for v in views) and any(
+        "still=Media" in v and "voice=None" in v for v in views
+    )
+    for i in range(60):
+        row, part = talks[i], talks.row_of(i)[0]
+        text = processor.tokenizer.decode([t for t in row.row.ids if t < 256])
+        assert bool(row.row.media) == (part != "lines") and max(row.turns) >= (10 if part == "lines" else 3)
+        assert talks[i].row.ids == row.row.ids
+        if part == "lines":
+            assert ("Oh no!" in text) <= ("sad" in text) and ("Great!" in text) <= ("happy" in text)
+        if part == "digits":
+            assert "seven" in text
+    with pytest.raises(IndexError):
+        talks[60]
+
+
+def test_a_blend_takes_a_share_of_the_other():
+    blend = Blend(list(range(1000)), [-1] * 1000, share=0.3, seed=1)
+    other = sum(blend[i] == -1 for i in range(1000))
+    assert 250 < other < 350 and all((blend[i] == -1) == blend.is_second(i) for i in range(1000)) and len(blend) == 1000
