@@ -135,6 +135,13 @@ def test_real_recordings_and_pictures_are_learnt_beside_the_clips(chain, tmp_pat
     assert {k for k in figures["audio"] if k.endswith("macro_recall")} == {f"{p}_macro_recall" for p in ("voices", "digits", "sounds")}
     flags = [*paths["instruct"], "--encoders", f"{tmp_path}/align", "--fresh", "video,audio", *TOY["instruct"], *real]
     recipe("instruct")["main"](["--out", f"{tmp_path}/instruct", *flags])
+    texts = ["--data", str(data), "--mixtures", str(data / "mix.yaml"), "--vocabulary", "500", "--clips", "60"]
+    recipe("tokenizer")["main"](["--out", f"{tmp_path}/tokenizer", *texts])
+    known = json.loads((tmp_path / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
+    assert "\u2581background" in known or "\u2581feeling" in known  # words of the questions about real clips
+    english = ["--english", str(data / "mix.yaml"), "--data", str(data), "--english-share", "0.9"]
+    recipe("language")["main"](["--out", f"{tmp_path}/language", *paths["language"], *TOY["language"], *english])
+    assert json.loads((tmp_path / "language" / "metrics.json").read_text())
     stored = [k for p in (tmp_path / "align.features").glob("audio-*/*.json") for k in json.loads(p.read_text())["keys"]]
     assert len(stored) > 16  # those of the clips, and real ones
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unifusion.datasets.mixture import Mixture
 from unifusion.training.chat import aligned_specs, other_adapters, train_chat
-from unifusion.training.choices import parse, shared_yaml
+from unifusion.training.choices import parse
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices
-from unifusion.training.grammar import Grammar
+from unifusion.training.real_talks import asked_mixture
 from unifusion.training.stage import stage
 from unifusion.training.world_talks import OPTIONS
 
@@ -71,9 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 start=c.start, fresh=c.fresh.split(",") if c.fresh else (), parts={"adapters": True, "language_model": True},
                 keep_aligned=c.keep_aligned,
                 talks={k: getattr(c, k) for k in ("per_clip", "mute", *OPTIONS)},
-                real=(Mixture(shared_yaml("mixtures", c.real), data=c.data), Grammar(shared_yaml("questions", c.questions)), c.real_share)
-                if c.real
-                else None,
+                real=asked_mixture(c.real, c.data, c.questions, c.real_share),
             )  # fmt: skip
 
 

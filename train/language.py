@@ -9,6 +9,7 @@ from unifusion.training.chat import TinyLlama, train_language
 from unifusion.training.choices import parse
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices
+from unifusion.training.real_talks import asked_mixture
 from unifusion.training.stage import stage
 
 
@@ -20,6 +21,14 @@ class Choices:
     tokenizer: str = "runs/tiny/tokenizer"
     clips: str = "runs/tiny/align.clips"
     n_clips: int = 16_000
+    english: str | None = None
+    """Mixture of plain texts to learn from beside the clips read out: a YAML file, or the name of one in train/mixtures."""
+    data: str | None = None
+    """Folder that the mixture's paths are relative to."""
+    questions: str = "people"
+    """How a line's emotion is asked for: a YAML file, or the name of one in train/questions."""
+    english_share: float = 0.5
+    """Of the rows."""
     width: int = 192
     layers: int = 6
     heads: int = 6
@@ -45,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 c.out,
                 choices=FitChoices.of(c),
                 per_clip=c.per_clip,
+                english=asked_mixture(c.english, c.data, c.questions, c.english_share),
             )
 
 

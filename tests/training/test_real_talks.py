@@ -11,7 +11,7 @@ from unifusion.conversation import Example, Media, Mix
 from unifusion.datasets.mixture import Mixture
 from unifusion.media.prosody import Prosody
 from unifusion.training.grammar import Grammar
-from unifusion.training.real_talks import Blend, Facts, RealTalks, facts_of, turns_of, with_article
+from unifusion.training.real_talks import Blend, Facts, RealTalks, facts_of, texts_of, turns_of, with_article
 from unifusion.world.world_file import phrasings
 
 GRAMMAR = Grammar(share.folder("train") / "questions" / "people.yaml")
@@ -89,11 +89,26 @@ def test_rows_of_a_mixture(data):
         assert bool(row.row.media) == (part != "lines") and max(row.turns) >= (10 if part == "lines" else 3)
         assert talks[i].row.ids == row.row.ids
         if part == "lines":
-            assert ("Oh no!" in text) <= ("sad" in text) and ("Great!" in text) <= ("happy" in text)
+            assert "Great!" in text and ("happy" in text or "sad" in text)
         if part == "digits":
             assert "seven" in text
     with pytest.raises(IndexError):
         talks[60]
+
+
+def test_lines_are_asked_for_their_emotion_answered_or_gone_on_with(data):
+    _, processor = chat_model()
+    talks = RealTalks(Mixture(data / "mix.yaml", data=data), processor, GRAMMAR, count=1)
+    line = Example(id="l", texts={"transcript": "We were on a break!"}, labels={"emotion": "angry"})
+    turns = [talks._line(line, random.Random(i)) for i in range(200)]
+    asked = [q for q, a in turns if a == "angry"]
+    assert 120 < len(asked) < 180 and all("We were on a break!" in q for q in asked)
+    assert all(f"{q} {a}".endswith("We were on a break!") for q, a in turns if q not in asked)
+    pair = Example(id="p", texts={"question": "is it red", "answer": "yes"})
+    assert talks._line(pair, random.Random(0)) == ("is it red", "yes")
+    short = [talks._line(Example(id="s", texts={"caption": "Rain"}), random.Random(i)) for i in range(20)]
+    assert {a for _, a in short} == {"Rain", "."}
+    assert {"We were on a break!", "Oh no!", "happy"} <= {*texts_of(talks.mixture, GRAMMAR), "We were on a break!"}
 
 
 def test_a_blend_takes_a_share_of_the_other():

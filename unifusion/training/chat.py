@@ -65,14 +65,28 @@ class TinyLlama:
 
 
 def train_language(
-    llama: TinyLlama, tokenizer: str | Path, cache: ClipCache, out: str | Path, *, choices: FitChoices, per_clip: int
-) -> dict[str, Any]:
-    """Train a causal language model on clips read out in words; writes a Hugging Face folder (model and tokenizer)."""
+    llama: TinyLlama, tokenizer: str | Path, cache: ClipCache, out: str | Path, *, choices: FitChoices, per_clip: int,
+    english: tuple[Mixture, Grammar, float] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train a causal language model on clips read out in words; writes a Hugging Face folder (model and tokenizer).
+
+    Args:
+        llama: its shape.
+        tokenizer: folder of stage `tokenizer`.
+        cache: rendered clips; only their scripts are read.
+        out: the folder.
+        choices: how long and how fast.
+        per_clip: questions about each.
+        english: plain texts, how a line's emotion is asked for, and the share of rows that they have.
+    """
     torch.manual_seed(choices.seed)
     model, processor = build_chat_model(llama.config(), {}, tokenizer=AutoTokenizer.from_pretrained(tokenizer))
     epochs = -(-choices.steps * choices.batch_size // len(cache))
     options = {"seed": choices.seed, "read": 0.1}
-    data = WorldTalks(cache, processor, mode="text", epochs=epochs, per_clip=per_clip, mute=0.1, options=options)
+    data: Any = WorldTalks(cache, processor, mode="text", epochs=epochs, per_clip=per_clip, mute=0.1, options=options)
+    if english is not None:
+        texts = RealTalks(english[0], processor, english[1], count=len(data), options={"seed": choices.seed})
+        data = Blend(data, texts, share=english[2], seed=choices.seed)
     work = Path(out).with_name(Path(out).name + ".fit")
     result = fit_turns(model, processor, data, choices, work)
     if is_first():
@@ -84,7 +98,7 @@ def train_language(
     return result
 
 
-def fit_turns(model: Any, processor: UniFusionProcessor, data: WorldTalks, choices: FitChoices, work: Path) -> dict[str, Any]:
+def fit_turns(model: Any, processor: UniFusionProcessor, data: Any, choices: FitChoices, work: Path) -> dict[str, Any]:
     """Train on rows of turns, in blocks where the language model lets its attention be replaced."""
     if not takes_blocks(model.language_model):
         return fit(model, data, choices, work, collate=partial(collate_turns, processor))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,13 +16,14 @@ from unifusion.limits import Limits
 from unifusion.media.prosody import Prosody, measure_prosody
 from unifusion.processor import UniFusionProcessor
 from unifusion.processor.opening import decode
+from unifusion.training.choices import shared_yaml
 from unifusion.training.grammar import Grammar
 from unifusion.training.known import THIRDS, third_of
 from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
 from unifusion.world.circumplex import POSITIONS
 from unifusion.world.world_file import phrasings
 
-__all__ = ["Blend", "Facts", "RealTalks", "facts_of", "turns_of"]
+__all__ = ["Blend", "Facts", "RealTalks", "asked_mixture", "facts_of", "texts_of", "turns_of"]
 
 PLACES = {**POSITIONS, "boredom": (-0.65, -0.62)}
 """Emotion -> (valence, arousal); boredom from the same table of Russell and Mehrabian (1977)."""
@@ -34,6 +35,9 @@ MIDDLE = {"level_db": "normal", "pitch_hz": "medium", "rate_hz": "normal"}
 VIEWS = 3
 """Ways in which a recording or picture is shown: as it is, and with another sound behind it, or moved like a hand-held shot."""
 _LINES = 10
+_FEELING = 0.75
+"""Share of lines with an emotion that are asked for it; the others are to be gone on with."""
+_GO_ON = ("Go on:", "Continue:", "Complete this:", "How does this go on?")
 _QUOTES = ('Somebody says: "{}" ', '"{}" ', 'A person says: "{}" ', "Line: {} ", 'In a talk: "{}" ')
 
 
@@ -225,13 +229,19 @@ class RealTalks(Dataset[TurnsRow]):
     def _lines(self, part: str, index: int, rng: random.Random) -> TurnsRow:
         """Lines of text, asked about without a clip."""
         rows = self.mixture.parts[part]
-        turns = []
-        for _ in range(_LINES):
-            row = rows[rng.randrange(len(rows))]
-            if "emotion" in row.labels:
-                quoted = rng.choice(_QUOTES).format(row.texts["transcript"])
-                turns.append((quoted + self.grammar.ask("text_emotion", rng), str(row.labels["emotion"])))
+        turns = [self._line(rows[rng.randrange(len(rows))], rng) for _ in range(_LINES)]
         return turns_row(self.processor, text_prefix(self.processor, "", f"{part} {index}"), turns, apart=True, limit=self.limit)
+
+    def _line(self, row: Example, rng: random.Random) -> Turn:
+        """The emotion of a line, the answer to a question, or how a text goes on."""
+        if "question" in row.texts and "answer" in row.texts:
+            return row.texts["question"].strip(), row.texts["answer"]
+        text = row.texts.get("transcript") or row.texts.get("caption") or ""
+        if "emotion" in row.labels and rng.random() < _FEELING:
+            return rng.choice(_QUOTES).format(text) + self.grammar.ask("text_emotion", rng), str(row.labels["emotion"])
+        words = text.split()
+        cut = rng.randrange(len(words) + 1) if len(words) < 4 else rng.randrange(2, len(words) - 1)
+        return f"{rng.choice(_GO_ON)} {' '.join(words[:cut])}", " ".join(words[cut:]) or "."
 
     def _view(self, example: Example, index: int) -> Media:
         """A row's clip as it is, or changed in one of few ways, so that each is encoded once."""
@@ -256,6 +266,13 @@ class RealTalks(Dataset[TurnsRow]):
             clip, _ = decode(voice, rate_hz=None, audio=True, max_seconds=30.0, limits=Limits())
             self._prosody[example.id] = None if clip.waveform_N is None else measure_prosody(clip.waveform_N)
         return self._prosody[example.id]
+
+
+def asked_mixture(name: str | None, data: str | None, questions: str, share: float) -> tuple[Mixture, Grammar, float] | None:
+    """A recipe's mixture, how its rows are asked about, and their share; None where it names none."""
+    if name is None:
+        return None
+    return Mixture(shared_yaml("mixtures", name), data=data), Grammar(shared_yaml("questions", questions)), share
 
 
 class Blend(Dataset[TurnsRow]):
@@ -283,6 +300,16 @@ class Blend(Dataset[TurnsRow]):
         """One row."""
         row: TurnsRow = (self.second if self.is_second(index) else self.first)[index]
         return row
+
+
+def texts_of(mixture: Mixture, grammar: Grammar, *, per_family: int = 300) -> Iterator[str]:
+    """Every text of a mixture's rows, their labels, and many questions of a grammar: what a vocabulary is learnt from."""
+    for part in mixture.parts.values():
+        for row in part:
+            yield from (v for k in ("question", "answer", "transcript", "caption") if (v := row.texts.get(k)))
+            yield from (str(row.labels[k]) for k in ("emotion", "sound", "digit") if k in row.labels)
+    for family in grammar.families:
+        yield from (grammar.ask(family, random.Random(i), {"e": "happy", "n": "happiness", "thing": "rain"}) for i in range(per_family))
 
 
 def _labels(rows: Any) -> set[str]:
