@@ -25,7 +25,7 @@ _HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID"
 
 
 def write_people(root: Path) -> Path:
-    """Fill a folder with half a second of each sound, stills of one grey each, and two lines; `mix.yaml` is in it."""
+    """Fill a folder with half a second of each sound, stills of one grey each, and two lines; `mix.yaml` and `english.yaml` are in it."""
     t = np.arange(8000) / 16_000
     for folder, names in SOUNDS.items():
         for number, name in enumerate(names):
@@ -44,5 +44,6 @@ def write_people(root: Path) -> Path:
     for part in ("train", "dev"):
         rows = "1,Oh no!,Ross,sadness,negative,0,0\n2,Great!,Joey,joy,positive,0,1\n"
         (root / "meld" / f"{part}_sent_emo.csv").write_text(f"{_HEADER}\n{rows}", encoding="utf-8")
+    (root / "english.yaml").write_text("lines: {dataset: meld, path: meld}\n", encoding="utf-8")
     (root / "mix.yaml").write_text(MIXTURE, encoding="utf-8")
     return root

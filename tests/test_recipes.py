@@ -139,7 +139,10 @@ def test_real_recordings_and_pictures_are_learnt_beside_the_clips(chain, tmp_pat
     recipe("tokenizer")["main"](["--out", f"{tmp_path}/tokenizer", *texts])
     known = json.loads((tmp_path / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
     assert "\u2581background" in known or "\u2581feeling" in known  # words of the questions about real clips
-    english = ["--english", str(data / "mix.yaml"), "--data", str(data), "--english-share", "0.9"]
+    with pytest.raises(ConfigError, match="part 'voices' has media"):
+        flags = ["--english", str(data / "mix.yaml"), "--data", str(data)]
+        recipe("language")["main"](["--out", f"{tmp_path}/seen", *paths["language"], *TOY["language"], *flags])
+    english = ["--english", str(data / "english.yaml"), "--data", str(data), "--english-share", "0.9"]
     recipe("language")["main"](["--out", f"{tmp_path}/language", *paths["language"], *TOY["language"], *english])
     assert json.loads((tmp_path / "language" / "metrics.json").read_text())
     stored = [k for p in (tmp_path / "align.features").glob("audio-*/*.json") for k in json.loads(p.read_text())["keys"]]

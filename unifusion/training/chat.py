@@ -85,6 +85,9 @@ def train_language(
     options = {"seed": choices.seed, "read": 0.1}
     data: Any = WorldTalks(cache, processor, mode="text", epochs=epochs, per_clip=per_clip, mute=0.1, options=options)
     if english is not None:
+        shown = [name for name, weight in english[0].weights.items() if weight and english[0].parts[name][0].media]
+        if shown:
+            raise ConfigError(f"{english[0].path}: part {shown[0]!r} has media;", remedy="the language model is trained on texts alone.")
         texts = RealTalks(english[0], processor, english[1], count=len(data), options={"seed": choices.seed})
         data = Blend(data, texts, share=english[2], seed=choices.seed)
     work = Path(out).with_name(Path(out).name + ".fit")
