@@ -19,7 +19,7 @@ from unifusion.world.render import reference, with_words
 from unifusion.world.sample import sample_script
 from unifusion.world.script import Split
 
-__all__ = ["CONDITIONS", "Asked", "evaluate_world", "held_out_questions", "table"]
+__all__ = ["CONDITIONS", "Asked", "Kept", "evaluate_world", "held_out_questions", "table"]
 
 CONDITIONS: dict[str, tuple[str, ...]] = {
     "all": (),
@@ -87,7 +87,7 @@ def _written(script: Any, folder: Path) -> Path:
     return path
 
 
-class _Kept:
+class Kept:
     """Opens and encodes each clip once, whatever is asked about it and whichever streams are muted."""
 
     def __init__(self, engine: Engine) -> None:
@@ -115,7 +115,7 @@ def evaluate_world(
         `needs` and `families`: accuracy per condition, number of questions, and the accuracy of the family's most frequent answer;
         `predictions`: one record per question.
     """
-    kept = _Kept(engine)
+    kept = Kept(engine)
     engine = copy.copy(engine)
     engine.processor = engine.processor.with_opener(kept)
     records: list[dict[str, Any]] = [

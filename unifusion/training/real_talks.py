@@ -23,7 +23,7 @@ from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, 
 from unifusion.world.circumplex import POSITIONS
 from unifusion.world.world_file import phrasings
 
-__all__ = ["Blend", "Facts", "RealTalks", "asked_mixture", "facts_of", "texts_of", "turns_of"]
+__all__ = ["Blend", "Facts", "RealTalks", "asked_mixture", "facts_of", "measured_prosody", "texts_of", "turns_of"]
 
 PLACES = {**POSITIONS, "boredom": (-0.65, -0.62)}
 """Emotion -> (valence, arousal); boredom from the same table of Russell and Mehrabian (1977)."""
@@ -255,17 +255,22 @@ class RealTalks(Dataset[TurnsRow]):
         return Media(kind="audio", source=Mix(voice=media, background=rng.choice(self._behind), snr_db=round(rng.uniform(8.0, 22.0), 1)))
 
     def _measured(self, example: Example) -> Prosody | None:
-        """The prosody of a row's voice, measured once on the recording itself."""
-        if "thirds" not in example.labels:
-            return None
+        """The prosody of a row's voice, measured once."""
         if example.id not in self._prosody:
-            source = example.media[0].source
-            voice = source.voice if isinstance(source, Mix) else example.media[0]
-            if voice is None:
-                return None
-            clip, _ = decode(voice, rate_hz=None, audio=True, max_seconds=30.0, limits=Limits())
-            self._prosody[example.id] = None if clip.waveform_N is None else measure_prosody(clip.waveform_N)
+            self._prosody[example.id] = measured_prosody(example)
         return self._prosody[example.id]
+
+
+def measured_prosody(example: Example) -> Prosody | None:
+    """The prosody of a row's voice, on the recording itself; None where its set has no thirds."""
+    if "thirds" not in example.labels or not example.media:
+        return None
+    source = example.media[0].source
+    voice = source.voice if isinstance(source, Mix) else example.media[0]
+    if voice is None:
+        return None
+    clip, _ = decode(voice, rate_hz=None, audio=True, max_seconds=30.0, limits=Limits())
+    return None if clip.waveform_N is None else measure_prosody(clip.waveform_N)
 
 
 def asked_mixture(name: str | None, data: str | None, questions: str, share: float) -> tuple[Mixture, Grammar, float] | None:

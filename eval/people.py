@@ -1,0 +1,47 @@
+"""Suite: real voices, faces, sounds, digits and lines of talk that were not trained on, with intervals by speaker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unifusion.datasets.mixture import Mixture
+from unifusion.engine import Engine
+from unifusion.evaluation.people import evaluate_people, people_table
+from unifusion.training.choices import parse, shared_yaml
+from unifusion.training.grammar import Grammar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Each label scored as the whole answer."""
+
+    data: str
+    """Folder that the mixture's paths are relative to."""
+    model: str = "checkpoints/tiny-chat"
+    out: str = "runs/eval/people"
+    mixture: str = "people"
+    questions: str = "people"
+    split: str = "test"
+    """val was used to choose."""
+    most: int = 800
+    """Rows of a probe."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Ask, print the table, write `results.json`, `predictions.jsonl` and `results.md`."""
+    c = parse(Choices, argv, prog="python eval/people.py")
+    rows = Mixture(shared_yaml("mixtures", c.mixture), data=c.data, split=c.split)
+    results = evaluate_people(Engine.from_pretrained(c.model), rows, Grammar(shared_yaml("questions", c.questions)), most=c.most)
+    folder = Path(c.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps({k: v for k, v in results.items() if k != "predictions"}, indent=1), encoding="utf-8")
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results["predictions"]), encoding="utf-8")
+    (folder / "results.md").write_text(people_table(results) + "\n", encoding="utf-8")
+    print(people_table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""How well a model does on real people and sounds it has never met: labels scored per set, streams muted, intervals by speaker."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from unifusion import catalog
+from unifusion.conversation import Conversation, Example, Message
+from unifusion.datasets.mixture import Mixture
+from unifusion.engine import Engine, LabelScores
+from unifusion.errors import DatasetError
+from unifusion.evaluation.world import Kept
+from unifusion.metrics.accuracy import accuracy
+from unifusion.metrics.bootstrap import bootstrap
+from unifusion.metrics.ece import ece
+from unifusion.metrics.macro_recall import macro_recall
+from unifusion.metrics.weighted_f1 import weighted_f1
+from unifusion.training.grammar import Grammar
+from unifusion.training.known import THIRDS, third_of
+from unifusion.training.real_talks import MIDDLE, measured_prosody
+
+__all__ = ["PROBES", "Probe", "evaluate_people", "people_table"]
+
+METRICS: dict[str, Callable[[Sequence[Any], Sequence[Any]], float]] = {
+    "accuracy": accuracy, "macro_recall": macro_recall, "weighted_f1": weighted_f1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One question about the rows of some parts.
+
+    Attributes:
+        parts: of the mixture.
+        key: of the labels, or the measure of the voice, that holds the truth.
+        family: of the grammar's questions; empty for the words of the task that `key` names.
+        metric: see METRICS.
+        mute: streams left out.
+        where: which rows are asked about.
+    """
+
+    parts: tuple[str, ...]
+    key: str
+    family: str = ""
+    metric: str = "accuracy"
+    mute: tuple[str, ...] = ()
+    where: Callable[[Mapping[str, Any]], bool] = lambda labels: True
+
+
+def _agree(labels: Mapping[str, Any]) -> bool:
+    return "emotion" in labels
+
+
+def _conflict(labels: Mapping[str, Any]) -> bool:
+    return "emotion" not in labels
+
+
+_BOTH = ("together",)
+PROBES: dict[str, Probe] = {
+    "voices_en": Probe(parts=("voices_en",), key="emotion", metric="macro_recall"),
+    "voices_de": Probe(parts=("voices_de",), key="emotion", metric="macro_recall"),
+    "faces": Probe(parts=("faces",), key="emotion"),
+    "sounds": Probe(parts=("sounds",), key="sound"),
+    "digits": Probe(parts=("digits",), key="digit"),
+    "lines": Probe(parts=("lines",), key="emotion", family="text_emotion", metric="weighted_f1"),
+    "composed": Probe(parts=_BOTH, key="emotion", metric="macro_recall", where=_agree),
+    "composed, picture only": Probe(parts=_BOTH, key="emotion", metric="macro_recall", where=_agree, mute=("audio",)),
+    "composed, sound only": Probe(parts=_BOTH, key="emotion", metric="macro_recall", where=_agree, mute=("video",)),
+    "composed, neither": Probe(parts=_BOTH, key="emotion", metric="macro_recall", where=_agree, mute=("video", "audio")),
+    "conflict, face": Probe(parts=_BOTH, key="face_emotion", family="face_emotion", where=_conflict),
+    "conflict, face, sound muted": Probe(parts=_BOTH, key="face_emotion", family="face_emotion", where=_conflict, mute=("audio",)),
+    "conflict, face, picture muted": Probe(parts=_BOTH, key="face_emotion", family="face_emotion", where=_conflict, mute=("video",)),
+    "conflict, voice": Probe(parts=_BOTH, key="voice_emotion", family="voice_emotion", where=_conflict),
+    "conflict, voice, picture muted": Probe(parts=_BOTH, key="voice_emotion", family="voice_emotion", where=_conflict, mute=("video",)),
+    "conflict, voice, sound muted": Probe(parts=_BOTH, key="voice_emotion", family="voice_emotion", where=_conflict, mute=("audio",)),
+    "agreement": Probe(parts=_BOTH, key="agreement", family="agreement"),
+    "loudness": Probe(parts=("voices_en", "voices_de"), key="level_db", family="level_db"),
+    "pitch": Probe(parts=("voices_en", "voices_de"), key="pitch_hz", family="pitch_hz"),
+    "tempo": Probe(parts=("voices_en", "voices_de"), key="rate_hz", family="rate_hz"),
+}
+"""What is asked of the mixture `people`, by the names of its parts."""
+
+
+def evaluate_people(
+    engine: Engine, mixture: Mixture, grammar: Grammar, *, probes: Mapping[str, Probe] | None = None, most: int = 800, seed: int = 0
+) -> dict[str, Any]:
+    """Ask every probe of the rows of a mixture, greedily, by the likelihood of each label as the whole answer.
+
+    Args:
+        engine: the model.
+        mixture: of a split that was not trained on.
+        grammar: questions, where a probe names a family.
+        probes: default PROBES; those whose parts the mixture lacks are left out.
+        most: rows of a probe; more are thinned evenly.
+        seed: of the questions' words.
+
+    Returns:
+        `probes`: per probe its metric with a 95 % interval over whole groups, rows, the share of the most frequent label, and ECE;
+        `predictions`: one record per probe and row.
+    """
+    kept = Kept(engine)
+    engine = copy.copy(engine)
+    engine.processor = engine.processor.with_opener(kept)
+    out: dict[str, Any] = {}
+    records: list[dict[str, Any]] = []
+    for name, probe in (probes or PROBES).items():
+        rows = _rows(mixture, probe, most)
+        if not rows:
+            continue
+        found = [_asked(engine, name, probe, row, labels, grammar, seed) for row, labels, _ in rows]
+        told = [{"probe": name, "id": row.id, "group": row.group, "truth": truth} for row, _, truth in rows]
+        records += [{**t, **f} for t, f in zip(told, found, strict=True)]
+        out[name] = _figures(probe, [r for r in records if r["probe"] == name])
+        if probe.parts != _BOTH:  # whose rows are asked about many times, with streams muted
+            kept.clips.clear()
+    return {"probes": out, "predictions": records, "split": mixture.split}
+
+
+def _rows(mixture: Mixture, probe: Probe, most: int) -> list[tuple[Example, tuple[str, ...], str]]:
+    """Rows with the labels to choose from and the true one."""
+    found = []
+    for part in probe.parts:
+        rows = [r for r in mixture.parts.get(part, ()) if probe.where(r.labels)]
+        told = [(r, truth) for r in rows if (truth := _truth(r, probe.key)) is not None]
+        labels = tuple(sorted({truth for _, truth in told}))
+        if probe.key in THIRDS:
+            labels = (THIRDS[probe.key][0], MIDDLE[probe.key], THIRDS[probe.key][1])
+        found += [(r, labels, truth) for r, truth in told if len(labels) > 1]
+    return found[:: -(-len(found) // most)] if len(found) > most else found
+
+
+def _truth(row: Example, key: str) -> str | None:
+    """A row's true answer; None where it has none."""
+    if key not in THIRDS:
+        return str(row.labels[key]) if key in row.labels else None
+    prosody = measured_prosody(row)
+    third = third_of(prosody, row.labels["thirds"]).get(key) if prosody is not None and "thirds" in row.labels else None
+    return None if third is None else {"low": THIRDS[key][0], "middle": MIDDLE[key], "high": THIRDS[key][1]}[third]
+
+
+def _asked(
+    engine: Engine, name: str, probe: Probe, row: Example, labels: tuple[str, ...], grammar: Grammar, seed: int
+) -> dict[str, Any]:  # fmt: skip
+    """The scored labels of one row."""
+    media = tuple(m.muted(*probe.mute) for m in row.media)
+    if probe.family:
+        question = grammar.ask(probe.family, random.Random(f"{seed}/{name}/{row.id}"))
+        if not media:
+            question = f'Somebody says: "{row.texts["transcript"]}" {question}'
+        talk = Conversation(id=row.id, messages=(Message(role="user", parts=(*media, question)),))
+    else:
+        task = catalog.load("tasks", probe.key)(seed=seed, labels=labels)
+        talk = task.conversation(replace(row, media=media))
+    (scores,) = engine.score_labels([talk], [labels])
+    if not isinstance(scores, LabelScores):
+        raise DatasetError(f"{row.id}: {scores}", remedy="check the file with `unifusion chat`.") from scores
+    return {"answer": scores.best, "probabilities": {k: round(p, 5) for k, p in zip(labels, scores.probabilities, strict=True)}}
+
+
+def _figures(probe: Probe, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One probe's numbers."""
+    metric = METRICS[probe.metric]
+    pairs = np.array([(r["answer"], r["truth"]) for r in records], dtype=object)
+    groups = [r["group"] or r["id"] for r in records]
+    interval = bootstrap(pairs, groups, statistic=lambda rows: metric(list(rows[:, 0]), list(rows[:, 1])))
+    truths = Counter(r["truth"] for r in records)
+    errors = []
+    for labels in dict.fromkeys(tuple(r["probabilities"]) for r in records):
+        own = [r for r in records if tuple(r["probabilities"]) == labels]
+        chances = np.array([[r["probabilities"][k] for k in labels] for r in own])
+        errors.append((len(own), ece(chances / chances.sum(1, keepdims=True), np.array([labels.index(r["truth"]) for r in own]))))
+    return {
+        "metric": probe.metric, "value": interval.estimate, "low": interval.low, "high": interval.high, "groups": interval.groups,
+        "n": len(records), "most frequent": truths.most_common(1)[0][1] / len(records),
+        "ece": sum(n * e for n, e in errors) / len(records),
+    }  # fmt: skip
+
+
+def people_table(results: Mapping[str, Any]) -> str:
+    """The probes as a Markdown table."""
+    lines = ["| probe | metric | value | 95 % interval | groups | n | most frequent | ECE |", "|---|---|---|---|---|---|---|---|"]
+    for name, f in results["probes"].items():
+        shown = [f"{f[k]:.3f}" for k in ("most frequent", "ece")]
+        interval = f"{f['low']:.3f} to {f['high']:.3f}"
+        numbers = " | ".join([f"{f['value']:.3f}", interval, str(f["groups"]), str(f["n"]), *shown])
+        lines.append(f"| {name} | {f['metric']} | {numbers} |")
+    return "\n".join(lines)
