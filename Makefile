@@ -56,7 +56,7 @@ floors: $(VENV)/installed-dev.stamp
 	$(PY) -m pytest -q tests/test_floors.py tests/test_budgets.py
 
 tiny: install
-	$(UNIFUSION) train tiny
+	$(UNIFUSION) train tiny $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,41 +24,56 @@ class Choices:
     """A checkpoint to go on from, instead of nothing; then only `again` is aligned, and `instruct` goes on."""
     again: str = "audio"
     """Streams, by commas, that get a new encoder when a checkpoint is gone on with; may be empty."""
+    data: str | None = None
+    """Folder of real sets (train/mixtures/people.yaml and english.yaml say which); without it clip world is all there is."""
     clips: int = 16_000
-    video_steps: int = 2000
+    vocabulary: int | None = None
+    video_steps: int | None = None
     video_queries: int = 8
     """Of the adapter, each half second: one for the face, one for the sign, and some for each of up to three objects."""
-    audio_steps: int = 3000
-    language_steps: int = 500
+    audio_steps: int | None = None
+    language_steps: int | None = None
     adapt_steps: int = 150
-    instruct_steps: int = 6600
+    instruct_steps: int | None = None
     questions: int = 1000
     processes: int | None = None
     """That train together in `language`, `adapt` and `instruct`; as many as there are GPUs or cores, 4 at most, when it is not given."""
     seed: int = 0
 
 
+CLIP_WORLD = {"vocabulary": 2048, "video_steps": 2000, "audio_steps": 3000, "language_steps": 500, "instruct_steps": 6600}
+WITH_DATA = {"vocabulary": 4096, "video_steps": 3000, "audio_steps": 4500, "language_steps": 1500, "instruct_steps": 9000}
+"""What a choice is that was not made, without real sets and with them."""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what is not trained yet, then measure and save."""
     c = parse(Choices, argv, prog="unifusion train tiny")
+    c = replace(c, **{k: v for k, v in (WITH_DATA if c.data else CLIP_WORLD).items() if getattr(c, k) is None})
+    data = ["--data", c.data] if c.data else []
+    real, english, texts = (
+        (["--real", "people", *data], ["--english", "english", *data], ["--mixtures", "english,people", *data]) if c.data else ([], [], [])
+    )
     r, seed, processes = c.run, ["--seed", str(c.seed)], c.processes or as_many_as_fit()
     again = [name for name in c.again.split(",") if name] if c.on else ["video", "audio"]
     if c.on:
         run("unpack", ["--checkpoint", c.on, "--out", r])
     else:
-        run("tokenizer", ["--out", f"{r}/tokenizer", *seed])
+        run("tokenizer", ["--out", f"{r}/tokenizer", "--vocabulary", str(c.vocabulary), *texts, *seed])
     words = f"{r}/language" if c.on else f"{r}/tokenizer"
-    align = ["--out", f"{r}/align", "--tokenizer", words, "--cache", f"{r}/align", "--clips", str(c.clips), *seed]
+    align = ["--out", f"{r}/align", "--tokenizer", words, "--cache", f"{r}/align", "--clips", str(c.clips), *real, *seed]
     for stream in again:
         own = {"video": ["--steps", str(c.video_steps), "--queries", str(c.video_queries)], "audio": ["--steps", str(c.audio_steps)]}
         run("align", [*align, "--stream", stream, *own[stream]])  # in one process: batch normalisation sees its own process's rows only
     clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
     shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]
     if not c.on:
-        run("language", ["--out", f"{r}/language", "--tokenizer", words, "--steps", str(c.language_steps), *clips], processes)
+        run("language", ["--out", f"{r}/language", "--tokenizer", words, "--steps", str(c.language_steps), *english, *clips], processes)
         run("adapt", ["--out", f"{r}/adapt", "--steps", str(c.adapt_steps), *shared], processes)
     fresh = ["--fresh", ",".join(again)] if c.on and again else []
-    run("instruct", ["--out", f"{r}/instruct", "--start", f"{r}/adapt", "--steps", str(c.instruct_steps), *fresh, *shared], processes)
+    run(
+        "instruct", ["--out", f"{r}/instruct", "--start", f"{r}/adapt", "--steps", str(c.instruct_steps), *fresh, *real, *shared], processes
+    )
     with stage(f"{r}/release", replace(c, processes=None)) as todo:
         if todo:
             release(r, aligned_specs(f"{r}/align"), c.out, questions=c.questions)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from unifusion.conversation import Clip, Example, Media
 from unifusion.datasets._files import Listed
@@ -96,6 +97,16 @@ def test_a_voice_is_called_loud_or_high_by_the_thirds_of_its_set():
     high = known.bank["audio"].index("low voice")
     fast = [pieces.pack(i, 0) for i in range(60)]  # a faster piece is higher: some leave the lowest third
     assert {0, 1} <= {int(row.truth_KP[k, high]) for row in fast for k in range(12) if row.group_K[k] >= 0}
+
+
+def test_a_sound_behind_a_voice_is_known_too():
+    pieces = Pieces(ROWS, {"voices": 5.0, "sounds": 1.0}, "audio", KNOWN, SHAPE)
+    voice, bark, quiet = (KNOWN.bank["audio"].index(p) for p in ("a voice", "sound of dog bark", "no sound event"))
+    truth = torch.cat([pieces.pack(i, 0).truth_KP for i in range(60)])
+    alone, over = truth[(truth[:, voice] == 1) & (truth[:, quiet] == 1)], truth[(truth[:, voice] == 1) & (truth[:, quiet] == 0)]
+    assert 0.15 < len(over) / (len(alone) + len(over)) < 0.45 and not (alone[:, bark] == 1).any()
+    sounds = KNOWN.sets("audio")["sound"]
+    assert ((over[:, sounds] == 1).sum(1) == 1).all() and ((over[:, KNOWN.sets("audio")["emotion"]] == 1).sum(1) == 1).all()
 
 
 def test_every_window_shows_another_still():

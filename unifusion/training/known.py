@@ -90,6 +90,14 @@ class Known:
             truth_P[[*sets["emotion"], *sets["language"], *sets["word"]]] = 0 if told.get("a voice") == 0 else -1
         return truth_P
 
+    def behind(self, truth_P: np.ndarray, sound: Example) -> np.ndarray:
+        """Add that a sound is heard behind a voice."""
+        index = {p: i for i, p in enumerate(self.bank["audio"])}
+        kinds = self.sets("audio")["sound"]
+        truth_P[kinds] = self.truth(sound, "audio")[kinds]
+        truth_P[index["no sound event"]] = 0
+        return truth_P
+
     def measured(self, truth_P: np.ndarray, prosody: Prosody, thirds: Mapping[str, Sequence[float]]) -> np.ndarray:
         """Add which third of its set's voices a voice is in, by level, pitch and rate; what cannot be measured stays unknown."""
         index = {p: i for i, p in enumerate(self.bank["audio"])}

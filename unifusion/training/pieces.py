@@ -15,6 +15,7 @@ from PIL import Image
 from unifusion.conversation import Clip, Example
 from unifusion.datasets.dataset import Dataset
 from unifusion.limits import Limits
+from unifusion.media.augment import mix_at_snr
 from unifusion.media.prosody import Prosody, measure_prosody
 from unifusion.processor.opening import decode
 from unifusion.training.known import Known
@@ -30,6 +31,8 @@ _COVERED = 0.6
 _LONGEST_S = 3.0
 _LEVEL_DB = 3.0
 """Deviation of the level of a piece from its own."""
+_NOISY, _SNR_DB = 0.3, (4.0, 22.0)
+"""Share of voices with another sound behind them, and the voice's power over it."""
 _FLOOR = 1e-5
 
 
@@ -75,8 +78,10 @@ class Pieces:
                 self.rows[name] = list(rows)
         self.weights = [weights[name] for name in self.rows]
         self.classes = {name: _by_class(rows) for name, rows in self.rows.items()}
+        self.behind = [r for rows in self.rows.values() for r in rows if "sound" in r.labels]
         self._arrays: dict[str, np.ndarray] = {}
         self._prosody: dict[str, Prosody | None] = {}
+        self._truths: dict[str, np.ndarray] = {}
 
     def pack(self, index: int, turn: int) -> Grounded:
         """Fill a clip's length with drawn pieces, changed; a pure function of (seed, index, turn)."""
@@ -144,11 +149,20 @@ class Pieces:
             if length_s < len(piece) / RATE_HZ:
                 first = rng.randrange(len(piece) - round(length_s * RATE_HZ) + 1)
                 piece = piece[first : first + round(length_s * RATE_HZ)]
-            piece = piece[: len(sound) - begin]
+            piece, told_P = piece[: len(sound) - begin], self._heard(example, speed, gain_db)
+            if "sound" not in example.labels and self.behind and rng.random() < _NOISY:
+                other = rng.choice(self.behind)
+                piece, told_P = self._over(piece, other, rng), self.known.behind(told_P, other)
             sound[begin : begin + len(piece)] = _faded(piece)
-            self._mark(truth_KP, group_K, sound, (at_s, at_s + len(piece) / RATE_HZ), self._heard(example, speed, gain_db), number)
+            self._mark(truth_KP, group_K, sound, (at_s, at_s + len(piece) / RATE_HZ), told_P, number)
             at_s, number = at_s + len(piece) / RATE_HZ + rng.uniform(0.0, 0.4), number + 1
         return self._grounded(self._clip(None, sound), truth_KP, group_K)
+
+    def _over(self, piece_N: np.ndarray, other: Example, rng: random.Random) -> np.ndarray:
+        """A voice with another sound behind it."""
+        noise = _changed(self.array(other).astype(np.float32) / 32767.0, rng)[0]
+        mixed: np.ndarray = np.clip(mix_at_snr(piece_N, np.resize(noise, len(piece_N)), rng.uniform(*_SNR_DB)), -1.0, 1.0)
+        return mixed
 
     def _mark(
         self, truth_KP: np.ndarray, group_K: np.ndarray, sound: np.ndarray, span: tuple[float, float], told_P: np.ndarray, number: int
@@ -166,8 +180,10 @@ class Pieces:
                 truth_KP[k], group_K[k] = told_P, number
 
     def _truth(self, example: Example) -> np.ndarray:
-        """A row's truth."""
-        return self.known.truth(example, self.stream)
+        """A row's truth, a copy."""
+        if example.id not in self._truths:
+            self._truths[example.id] = self.known.truth(example, self.stream)
+        return self._truths[example.id].copy()
 
     def _heard(self, example: Example, speed: float = 1.0, gain_db: float = 0.0) -> np.ndarray:
         """A voice's truth, with its third of level, pitch and rate after a change of speed and level."""
