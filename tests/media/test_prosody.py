@@ -27,6 +27,7 @@ def test_pitch_is_found_without_jumps_of_an_octave(pitch_hz, tilt):
 def test_level_is_that_of_the_sounding_part():
     padded = np.concatenate([np.zeros(RATE, np.float32), voice(150, level=0.1), np.zeros(2 * RATE, np.float32)])
     assert measure_prosody(padded).level_db == pytest.approx(-20.0, abs=0.5)
+    assert (measure_prosody(padded).start_s, measure_prosody(padded).end_s) == (pytest.approx(1.0, abs=0.05), pytest.approx(3.0, abs=0.05))
     assert measure_prosody(voice(150, level=0.01)).level_db == pytest.approx(-40.0, abs=0.5)
 
 

@@ -10,8 +10,9 @@ from unifusion import share
 from unifusion.conversation import Example, Media, Mix
 from unifusion.datasets.mixture import Mixture
 from unifusion.media.prosody import Prosody
+from unifusion.training.facts import Facts, evidence_of, facts_of, turns_of, with_article
 from unifusion.training.grammar import Grammar
-from unifusion.training.real_talks import Blend, Facts, RealTalks, facts_of, texts_of, turns_of, with_article
+from unifusion.training.real_talks import Blend, RealTalks, texts_of
 from unifusion.world.world_file import phrasings
 
 GRAMMAR = Grammar(share.folder("train") / "questions" / "people.yaml")
@@ -68,6 +69,19 @@ def test_what_is_missing_is_said():
     assert muted == Facts(picture=True, sound=False, face="sad", has_voice=False)
 
 
+def test_evidence_is_what_was_measured():
+    prosody = Prosody(level_db=-20.0, pitch_hz=110.0, rate_hz=4.0, brightness_hz=500.0, start_s=0.42, end_s=1.98)
+    thirds, told = {"level_db": "high", "pitch_hz": "low", "rate_hz": "middle"}, {"statement": "Guten Tag."}
+    facts = Facts(picture=True, sound=True, face="sad", voice="sad", has_voice=True, thirds=thirds, told=told)
+    assert evidence_of(facts, prosody, 3.04) == [
+        {"stream": "picture", "start_s": 0.0, "end_s": 3.0, "text": "sad face"},
+        {"stream": "sound", "start_s": 0.4, "end_s": 2.0, "text": "loud, low voice"},
+        {"stream": "words", "start_s": 0.4, "end_s": 2.0, "text": '"Guten Tag." (neutral)'},
+    ]
+    assert [e["stream"] for e in evidence_of(facts.without(("audio",)), prosody, 3.0)] == ["picture"]
+    assert evidence_of(Facts(picture=False, sound=True, voice="sad"), None, 2.0)[0]["text"] == "even voice"
+
+
 def test_articles():
     assert [with_article(s) for s in ("dog bark", "rain", "sea waves", "alarm")] == ["a dog bark", "rain", "sea waves", "an alarm"]
 
@@ -80,6 +94,8 @@ def test_rows_of_a_mixture(data):
     parts = {talks.row_of(i)[0] for i in range(60)}
     assert parts == {"voices", "digits", "sounds", "faces", "together", "lines"}
     views = {repr(m) for m in talks.media(range(60))}
+    texts = [processor.tokenizer.decode([t for t in talks[i].row.ids if t < 256]) for i in range(60) if talks.row_of(i)[0] == "voices"]
+    assert any("Emotion: " in t and "Sound 0.0-0.5 s: loud" in t for t in texts)
     assert any("background=Media" in v and "still=None" in v for v in views) and any(
         "still=Media" in v and "voice=None" in v for v in views
     )

@@ -22,9 +22,10 @@ from unifusion.metrics.bootstrap import bootstrap
 from unifusion.metrics.ece import ece
 from unifusion.metrics.macro_recall import macro_recall
 from unifusion.metrics.weighted_f1 import weighted_f1
+from unifusion.training.facts import MIDDLE
 from unifusion.training.grammar import Grammar
 from unifusion.training.known import THIRDS, third_of
-from unifusion.training.real_talks import MIDDLE, measured_prosody
+from unifusion.training.real_talks import measured_prosody
 
 __all__ = ["PROBES", "Probe", "evaluate_people", "people_table"]
 

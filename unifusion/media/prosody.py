@@ -27,12 +27,15 @@ class Prosody:
         pitch_hz: median fundamental frequency of the voiced frames; None where nothing is voiced.
         rate_hz: syllable nuclei a second between the first and the last frame that is no pause.
         brightness_hz: centre of gravity of the spectrum of those frames.
+        start_s, end_s: the first and the end of the last frame that is no pause.
     """
 
     level_db: float
     pitch_hz: float | None
     rate_hz: float
     brightness_hz: float
+    start_s: float = 0.0
+    end_s: float = 0.0
 
 
 def measure_prosody(waveform_N: np.ndarray, *, rate_hz: int = 16_000) -> Prosody | None:
@@ -57,8 +60,10 @@ def measure_prosody(waveform_N: np.ndarray, *, rate_hz: int = 16_000) -> Prosody
     return Prosody(
         level_db=float(10 * np.log10(power_T[loud_T].mean() + _FLOOR)),
         pitch_hz=float(np.median(pitch_T[voiced_T])) if voiced_T.any() else None,
-        rate_hz=_nuclei(level_T, voiced_T) / ((at[-1] - at[0] + 1) * _HOP_S),
+        rate_hz=float(_nuclei(level_T, voiced_T) / ((at[-1] - at[0] + 1) * _HOP_S)),
         brightness_hz=float((spectrum_F * hertz_F).sum() / max(spectrum_F.sum(), _FLOOR)),
+        start_s=float(at[0] * _HOP_S),
+        end_s=float(at[-1] * _HOP_S + _FRAME_S),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -17,21 +17,12 @@ from unifusion.media.prosody import Prosody, measure_prosody
 from unifusion.processor import UniFusionProcessor
 from unifusion.processor.opening import decode
 from unifusion.training.choices import shared_yaml
+from unifusion.training.facts import Facts, evidence_of, facts_of, turns_of
 from unifusion.training.grammar import Grammar
-from unifusion.training.known import THIRDS, third_of
 from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
-from unifusion.world.circumplex import POSITIONS
-from unifusion.world.world_file import phrasings
 
-__all__ = ["Blend", "Facts", "RealTalks", "asked_mixture", "facts_of", "measured_prosody", "texts_of", "turns_of"]
+__all__ = ["Blend", "RealTalks", "asked_mixture", "measured_prosody", "texts_of"]
 
-PLACES = {**POSITIONS, "boredom": (-0.65, -0.62)}
-"""Emotion -> (valence, arousal); boredom from the same table of Russell and Mehrabian (1977)."""
-NOUNS = {
-    "neutral": "calm", "happy": "happiness", "sad": "sadness", "angry": "anger", "fear": "fear", "disgust": "disgust",
-    "surprise": "surprise", "boredom": "boredom", "contempt": "contempt",
-}  # fmt: skip
-MIDDLE = {"level_db": "normal", "pitch_hz": "medium", "rate_hz": "normal"}
 VIEWS = 3
 """Ways in which a recording or picture is shown: as it is, and with another sound behind it, or moved like a hand-held shot."""
 _LINES = 10
@@ -39,120 +30,6 @@ _FEELING = 0.75
 """Share of lines with an emotion that are asked for it; the others are to be gone on with."""
 _GO_ON = ("Go on:", "Continue:", "Complete this:", "How does this go on?")
 _QUOTES = ('Somebody says: "{}" ', '"{}" ', 'A person says: "{}" ', "Line: {} ", 'In a talk: "{}" ')
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is known of one clip.
-
-    Attributes:
-        picture, sound: whether there is one.
-        face, voice: their emotion; empty where there is none, or nobody knows it.
-        has_voice: whether somebody speaks; None where that is unclear.
-        told: kind -> what the labels say: sound, background, digit, language, gender, statement.
-        thirds: measure of the voice -> low, middle or high.
-    """
-
-    picture: bool
-    sound: bool
-    face: str = ""
-    voice: str = ""
-    has_voice: bool | None = None
-    told: Mapping[str, str] = field(default_factory=dict)
-    thirds: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def emotion(self) -> str:
-        """The emotion of the person where face and voice leave no doubt, else an empty string."""
-        found = {e for e in (self.face, self.voice) if e}
-        return found.pop() if len(found) == 1 else ""
-
-    def without(self, muted: tuple[str, ...]) -> Facts:
-        """As somebody knows it who does not get some streams."""
-        known = self
-        if "video" in muted:
-            known = replace(known, picture=False, face="")
-        if "audio" in muted:
-            known = replace(known, sound=False, voice="", has_voice=False, told={}, thirds={})
-        return known
-
-
-def facts_of(example: Example, prosody: Prosody | None = None) -> Facts:
-    """What a row's labels say, and which third of its set its voice is in."""
-    labels, kind = example.labels, example.media[0].kind if example.media else ""
-    mix = example.media[0].source if example.media else None
-    picture = kind == "image" or (isinstance(mix, Mix) and mix.still is not None)
-    voice = str(labels.get("voice_emotion") or (labels.get("emotion") if kind == "audio" else "") or "")
-    told = {key: str(labels[key]) for key in ("digit", "language", "gender") if key in labels}
-    if "sound" in labels:
-        told["background" if voice else "sound"] = str(labels["sound"])
-    if voice and "transcript" in example.texts:
-        told["statement"] = example.texts["transcript"]
-    speaks = bool(voice) or "digit" in labels
-    thirds = third_of(prosody, labels["thirds"]) if prosody is not None and "thirds" in labels else {}
-    return Facts(
-        picture=picture, sound=kind == "audio" or isinstance(mix, Mix), voice=voice, told=told, thirds=thirds,
-        face=str(labels.get("face_emotion") or (labels.get("emotion") if kind == "image" else "") or ""),
-        has_voice=True if speaks else None if told.get("sound") in ("baby cry", "person sneeze") else False,
-    )  # fmt: skip
-
-
-def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tuple[str, ...] = ()) -> list[Turn]:
-    """Questions about one clip with their answers, some of them about what it lacks; in random order.
-
-    Args:
-        facts: what is known.
-        grammar: the questions' words.
-        rng: source of chance.
-        sounds: kinds of sound that a clip may be asked about.
-    """
-    turns: list[Turn] = []
-
-    def ask(family: str, answer: str, **slots: str) -> None:
-        turns.append((grammar.ask(family, rng, slots), answer))
-
-    missing = phrasings()["missing"]
-    if facts.face:
-        ask("face_emotion", facts.face)
-    elif not facts.picture:
-        ask("face_emotion", missing["picture"])
-    if facts.voice:
-        ask("voice_emotion", facts.voice)
-    elif not facts.sound or facts.has_voice is False:
-        ask("voice_emotion", missing["voice" if facts.sound else "sound"])
-    if facts.emotion:
-        valence, arousal = PLACES[facts.emotion]
-        ask("emotion", facts.emotion)
-        ask("pleasant", "pleasant" if valence > 0.1 else "unpleasant" if valence < -0.1 else "neither")
-        ask("excited", "excited" if arousal > 0.1 else "calm")
-    if facts.face and facts.voice:
-        ask("agreement", "yes" if facts.face == facts.voice else "no")
-        if facts.face != facts.voice:
-            shown = rng.choice(("face", "voice"))
-            emotion = facts.face if shown == "face" else facts.voice
-            ask("which_stream", f"the {shown}", e=emotion, n=NOUNS[emotion])
-    elif not (facts.picture and facts.sound) and rng.random() < 0.5:
-        ask("agreement", missing["sound" if facts.picture else "picture"])
-    for family, answer in facts.told.items():
-        ask(family, {"male": "a man", "female": "a woman"}.get(answer, answer))
-    for family, third in facts.thirds.items():
-        ask(family, {"low": THIRDS[family][0], "middle": MIDDLE[family], "high": THIRDS[family][1]}[third])
-    if not facts.sound:
-        for family in rng.sample(("sound", "statement", "language", "level_db", "pitch_hz", "background"), 2):
-            ask(family, missing["sound"])
-    heard = facts.told.get("sound") or facts.told.get("background")
-    if heard and sounds:
-        for thing in (heard, rng.choice([s for s in sounds if s != heard])):
-            ask("seen", "yes" if thing == heard else "no", thing=with_article(thing))
-    rng.shuffle(turns)
-    return turns
-
-
-def with_article(sound: str) -> str:
-    """A kind of sound as one speaks of it: a dog bark, rain."""
-    if sound in (*phrasings()["no_article"], "sea waves", "fire crackling"):
-        return sound
-    return f"{'an' if sound[0] in 'aeiou' else 'a'} {sound}"
 
 
 class RealTalks(Dataset[TurnsRow]):
@@ -165,16 +42,17 @@ class RealTalks(Dataset[TurnsRow]):
         processor: makes the rows; its opener gives features.
         grammar: the questions' words.
         count: rows.
-        options: `template` (share of rows asked in the prompt manager's words too), `mute` (share of rows with both streams in which one
-            is muted), `chat` (share whose turns follow each other), `limit` (most tokens) and `seed`.
+        options: `template` (share of rows asked in the prompt manager's words too), `long` (share asked for evidence), `mute` (share of
+            rows with both streams in which one is muted), `chat` (share whose turns follow each other), `limit` (most tokens) and `seed`.
     """
 
     def __init__(
         self, mixture: Mixture, processor: UniFusionProcessor, grammar: Grammar, *, count: int, options: Mapping[str, Any] | None = None
     ) -> None:  # fmt: skip
         self.mixture, self.processor, self.grammar, self.count = mixture, processor, grammar, count
-        given = {"template": 0.7, "mute": 0.15, "chat": 0.15, "limit": 1100, "seed": 0, **(options or {})}
-        self.template, self.mute, self.chat, self.limit, self.seed = (given[k] for k in ("template", "mute", "chat", "limit", "seed"))
+        given = {"template": 0.7, "long": 0.3, "mute": 0.15, "chat": 0.15, "limit": 1100, "seed": 0, **(options or {})}
+        self.template, self.long, self.mute, self.chat = (given[k] for k in ("template", "long", "mute", "chat"))
+        self.limit, self.seed = given["limit"], given["seed"]
         rows = [r for part in mixture.parts.values() for r in part if r.media and "sound" in r.labels and r.media[0].kind == "audio"]
         self.sounds = tuple(sorted({str(r.labels["sound"]) for r in rows}))
         self._behind = [r.media[0] for r in rows]
@@ -203,12 +81,17 @@ class RealTalks(Dataset[TurnsRow]):
         part, example, media = self.row_of(index)
         if media is None:
             return self._lines(part, index, rng)
-        facts = facts_of(example, self._measured(example))
+        prosody = self._measured(example)
+        facts = facts_of(example, prosody)
         both = facts.picture and facts.sound
         muted = (rng.choice(("video", "audio")),) if both and rng.random() < self.mute else ()
         known = facts.without(muted)
+        opened = self.processor.opener.open(replace(media, mute=muted))
         turns = [*self._templates(part, known, example, rng), *turns_of(known, self.grammar, rng, sounds=self.sounds)]
-        prefix = media_prefix(self.processor, [self.processor.opener.open(replace(media, mute=muted))], example.id)
+        if known.emotion and rng.random() < self.long:
+            labels = {"emotion": known.emotion, "evidence": evidence_of(known, prosody, opened.duration_s)}
+            turns.append(self._asked("emotion_rationale", part, labels, example, rng))
+        prefix = media_prefix(self.processor, [opened], example.id)
         apart = rng.random() >= self.chat
         return turns_row(self.processor, prefix, turns, apart=apart, limit=self.limit if apart else min(self.limit, 640))
 
@@ -219,12 +102,17 @@ class RealTalks(Dataset[TurnsRow]):
         for name, label in answer.items():
             if not label or rng.random() >= self.template:
                 continue
-            offered = list(self._sets[part] if label in self._sets[part] else {*self._sets[part], label})
-            rng.shuffle(offered)
-            task = catalog.load("tasks", name)(seed=rng.randrange(10**6), labels=None if name == "digit" else offered)
-            talk = task.conversation(replace(example, labels={name: label}), with_answer=True)
-            turns.append((talk.messages[-2].text, talk.messages[-1].text))
+            turns.append(self._asked(name, part, {name: label}, example, rng))
         return turns
+
+    def _asked(self, name: str, part: str, labels: Mapping[str, Any], example: Example, rng: random.Random) -> Turn:
+        """A task's question and answer; the labels of the row's set are offered in any order."""
+        truth = next(iter(labels.values()))
+        offered = list(dict.fromkeys([*self._sets[part], truth]))
+        rng.shuffle(offered)
+        task = catalog.load("tasks", name)(seed=rng.randrange(10**6), labels=None if name == "digit" else offered)
+        talk = task.conversation(replace(example, labels=labels), with_answer=True)
+        return talk.messages[-2].text, talk.messages[-1].text
 
     def _lines(self, part: str, index: int, rng: random.Random) -> TurnsRow:
         """Lines of text, asked about without a clip."""

@@ -1,0 +1,156 @@
+"""What is known of one real clip, the questions that can be asked about it, and what speaks for its emotion."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from unifusion.conversation import Example, Mix
+from unifusion.media.prosody import Prosody
+from unifusion.training.grammar import Grammar
+from unifusion.training.known import THIRDS, third_of
+from unifusion.training.talks import Turn
+from unifusion.world.circumplex import POSITIONS
+from unifusion.world.world_file import phrasings
+
+__all__ = ["MIDDLE", "Facts", "evidence_of", "facts_of", "turns_of", "with_article"]
+
+PLACES = {**POSITIONS, "boredom": (-0.65, -0.62)}
+"""Emotion -> (valence, arousal); boredom from the same table of Russell and Mehrabian (1977)."""
+NOUNS = {
+    "neutral": "calm", "happy": "happiness", "sad": "sadness", "angry": "anger", "fear": "fear", "disgust": "disgust",
+    "surprise": "surprise", "boredom": "boredom", "contempt": "contempt",
+}  # fmt: skip
+MIDDLE = {"level_db": "normal", "pitch_hz": "medium", "rate_hz": "normal"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of one clip.
+
+    Attributes:
+        picture, sound: whether there is one.
+        face, voice: their emotion; empty where there is none, or nobody knows it.
+        has_voice: whether somebody speaks; None where that is unclear.
+        told: kind -> what the labels say: sound, background, digit, language, gender, statement.
+        thirds: measure of the voice -> low, middle or high.
+    """
+
+    picture: bool
+    sound: bool
+    face: str = ""
+    voice: str = ""
+    has_voice: bool | None = None
+    told: Mapping[str, str] = field(default_factory=dict)
+    thirds: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def emotion(self) -> str:
+        """The emotion of the person where face and voice leave no doubt, else an empty string."""
+        found = {e for e in (self.face, self.voice) if e}
+        return found.pop() if len(found) == 1 else ""
+
+    def without(self, muted: tuple[str, ...]) -> Facts:
+        """As somebody knows it who does not get some streams."""
+        known = self
+        if "video" in muted:
+            known = replace(known, picture=False, face="")
+        if "audio" in muted:
+            known = replace(known, sound=False, voice="", has_voice=False, told={}, thirds={})
+        return known
+
+
+def facts_of(example: Example, prosody: Prosody | None = None) -> Facts:
+    """What a row's labels say, and which third of its set its voice is in."""
+    labels, kind = example.labels, example.media[0].kind if example.media else ""
+    mix = example.media[0].source if example.media else None
+    picture = kind == "image" or (isinstance(mix, Mix) and mix.still is not None)
+    voice = str(labels.get("voice_emotion") or (labels.get("emotion") if kind == "audio" else "") or "")
+    told = {key: str(labels[key]) for key in ("digit", "language", "gender") if key in labels}
+    if "sound" in labels:
+        told["background" if voice else "sound"] = str(labels["sound"])
+    if voice and "transcript" in example.texts:
+        told["statement"] = example.texts["transcript"]
+    speaks = bool(voice) or "digit" in labels
+    thirds = third_of(prosody, labels["thirds"]) if prosody is not None and "thirds" in labels else {}
+    return Facts(
+        picture=picture, sound=kind == "audio" or isinstance(mix, Mix), voice=voice, told=told, thirds=thirds,
+        face=str(labels.get("face_emotion") or (labels.get("emotion") if kind == "image" else "") or ""),
+        has_voice=True if speaks else None if told.get("sound") in ("baby cry", "person sneeze") else False,
+    )  # fmt: skip
+
+
+def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tuple[str, ...] = ()) -> list[Turn]:
+    """Questions about one clip with their answers, some of them about what it lacks; in random order.
+
+    Args:
+        facts: what is known.
+        grammar: the questions' words.
+        rng: source of chance.
+        sounds: kinds of sound that a clip may be asked about.
+    """
+    turns: list[Turn] = []
+
+    def ask(family: str, answer: str, **slots: str) -> None:
+        turns.append((grammar.ask(family, rng, slots), answer))
+
+    missing = phrasings()["missing"]
+    if facts.face:
+        ask("face_emotion", facts.face)
+    elif not facts.picture:
+        ask("face_emotion", missing["picture"])
+    if facts.voice:
+        ask("voice_emotion", facts.voice)
+    elif not facts.sound or facts.has_voice is False:
+        ask("voice_emotion", missing["voice" if facts.sound else "sound"])
+    if facts.emotion:
+        valence, arousal = PLACES[facts.emotion]
+        ask("emotion", facts.emotion)
+        ask("pleasant", "pleasant" if valence > 0.1 else "unpleasant" if valence < -0.1 else "neither")
+        ask("excited", "excited" if arousal > 0.1 else "calm")
+    if facts.face and facts.voice:
+        ask("agreement", "yes" if facts.face == facts.voice else "no")
+        if facts.face != facts.voice:
+            shown = rng.choice(("face", "voice"))
+            emotion = facts.face if shown == "face" else facts.voice
+            ask("which_stream", f"the {shown}", e=emotion, n=NOUNS[emotion])
+    elif not (facts.picture and facts.sound) and rng.random() < 0.5:
+        ask("agreement", missing["sound" if facts.picture else "picture"])
+    for family, answer in facts.told.items():
+        ask(family, {"male": "a man", "female": "a woman"}.get(answer, answer))
+    for family, third in facts.thirds.items():
+        ask(family, {"low": THIRDS[family][0], "middle": MIDDLE[family], "high": THIRDS[family][1]}[third])
+    if not facts.sound:
+        for family in rng.sample(("sound", "statement", "language", "level_db", "pitch_hz", "background"), 2):
+            ask(family, missing["sound"])
+    heard = facts.told.get("sound") or facts.told.get("background")
+    if heard and sounds:
+        for thing in (heard, rng.choice([s for s in sounds if s != heard])):
+            ask("seen", "yes" if thing == heard else "no", thing=with_article(thing))
+    rng.shuffle(turns)
+    return turns
+
+
+def evidence_of(facts: Facts, prosody: Prosody | None, duration_s: float) -> list[dict[str, Any]]:
+    """What speaks for the emotion: the face, what was measured of the voice, and the words, with their times."""
+    found: list[dict[str, Any]] = []
+    end_s = round(max(duration_s, 0.1), 1)
+    if facts.face:
+        found.append({"stream": "picture", "start_s": 0.0, "end_s": end_s, "text": f"{facts.face} face"})
+    if facts.voice:
+        words = [THIRDS[k][third == "high"] for k, third in facts.thirds.items() if third != "middle"]
+        start_s, stop_s = (prosody.start_s, prosody.end_s) if prosody is not None else (0.0, end_s)
+        span = {"start_s": round(start_s, 1), "end_s": round(min(stop_s, end_s), 1)}
+        found.append({"stream": "sound", **span, "text": f"{', '.join(words) or 'even'} voice"})
+        if "statement" in facts.told:
+            found.append({"stream": "words", **span, "text": f'"{facts.told["statement"]}" (neutral)'})
+    return found
+
+
+def with_article(sound: str) -> str:
+    """A kind of sound as one speaks of it: a dog bark, rain."""
+    if sound in (*phrasings()["no_article"], "sea waves", "fire crackling"):
+        return sound
+    return f"{'an' if sound[0] in 'aeiou' else 'a'} {sound}"
