@@ -103,9 +103,19 @@ def test_labels_that_cannot_be_told_apart(tiny_engine, folder, labels):
     assert "cannot choose" in row["error"]
 
 
+def test_below_the_checkpoints_threshold_no_label_is_given(tiny_engine, folder, task, monkeypatch):
+    rows = read_manifest(folder / "m.jsonl")[:2]
+    monkeypatch.setattr(tiny_engine.model.config, "calibration", {"emotion": {"temperature": 1.0, "threshold": 1.1}})
+    told = predict_batch(tiny_engine, rows, task, max_new_tokens=1, abstain=True)
+    assert all(r["label"] is None and r["abstained"] and r["answer"] for r in told)
+    assert all(r["label"] == r["answer"] and "abstained" not in r for r in predict_batch(tiny_engine, rows, task, max_new_tokens=1))
+    monkeypatch.setattr(tiny_engine.model.config, "calibration", {"emotion": {"temperature": 1.0, "threshold": 0.0}})
+    assert all(r["label"] and not r["abstained"] for r in predict_batch(tiny_engine, rows, task, max_new_tokens=1, abstain=True))
+
+
 def test_an_engine_error_stays_with_its_row(folder, task):
     class Failing:
-        def score_labels(self, conversations, labels):
+        def score_labels(self, conversations, labels, *, task):
             return [UniFusionError(f"no {c.id};") for c in conversations]
 
     rows = read_manifest(folder / "m.jsonl")[:2]

@@ -20,6 +20,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin again instea
 Retry = Annotated[bool, typer.Option("--retry-errors", help="Try the rows again that ended in an error.")]
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", metavar="N", min=1, help="Longest answer in tokens.")]
 Seed = Annotated[int, typer.Option("--seed", help="Picks the phrasing of each question.")]
+Abstain = Annotated[bool, typer.Option("--abstain", help="Give no label where it is less likely than the checkpoint's threshold.")]
 
 
 def predict(
@@ -33,6 +34,7 @@ def predict(
     seed: Seed = 0,
     overwrite: Overwrite = False,
     retry_errors: Retry = False,
+    abstain: Abstain = False,
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
 ) -> None:
@@ -47,13 +49,13 @@ def predict(
 
     rows = work.read_manifest(manifest)
     asked = catalog.load("tasks", task)(seed=seed, labels=split_labels(labels))
-    run = work.Run(task=task, labels=asked.labels, model=model, seed=seed, max_new_tokens=max_new_tokens)
+    run = work.Run(task=task, labels=asked.labels, model=model, seed=seed, max_new_tokens=max_new_tokens, abstain=abstain)
     with work.OutFile.open(out, run, overwrite=overwrite, retry_errors=retry_errors) as sink:
         waiting = [row for row in rows if row.id not in sink.done]
         if waiting:
             with common.quiet_stdout():
                 engine = common.load_engine(model, isolate=isolate, lenient=lenient)
-                work.answer_rows(engine, waiting, asked, sink, batch_size=batch_size, max_new_tokens=max_new_tokens)
+                work.answer_rows(engine, waiting, asked, sink, batch_size=batch_size, run=run)
         common.note(f"{out}: {len(rows)} rows, {len(rows) - len(waiting)} were there already, {sink.errors} hold an error")
     if waiting and sink.errors >= len(rows):
         raise typer.Exit(3)

@@ -39,23 +39,38 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelScores:
-    """Log-likelihood of each label as the whole answer, its end included, and their softmax."""
+    """Log-likelihood of each label as the whole answer, its end included, and their softmax at a temperature.
+
+    Attributes:
+        labels: the closed set.
+        log_probs: of each.
+        report: which streams were really heard and seen.
+        temperature: 1 is the model's own confidence; a checkpoint may hold another for a task (Guo et al. 2017).
+        threshold: probability of the best label below which it is better to abstain; 0 where nothing was fitted.
+    """
 
     labels: tuple[str, ...]
     log_probs: tuple[float, ...]
     report: ModalityReport
+    temperature: float = 1.0
+    threshold: float = 0.0
 
     @property
     def probabilities(self) -> tuple[float, ...]:
         """Softmax over the labels."""
         top = max(self.log_probs)
-        weights = [math.exp(x - top) for x in self.log_probs]
+        weights = [math.exp((x - top) / self.temperature) for x in self.log_probs]
         return tuple(w / sum(weights) for w in weights)
 
     @property
     def best(self) -> str:
         """The most likely label; the first of equals."""
         return self.labels[max(range(len(self.labels)), key=lambda i: self.log_probs[i])]
+
+    @property
+    def sure(self) -> bool:
+        """Whether the best label is likely enough to be given."""
+        return max(self.probabilities) >= self.threshold
 
 
 @dataclass(kw_only=True)

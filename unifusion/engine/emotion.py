@@ -38,7 +38,7 @@ def answer_emotion(engine: Engine, media: Sequence[Media], *, labels: Sequence[s
     example = Example(id="emotion", media=tuple(media))
     task = catalog.load("tasks", "emotion")(labels=labels)
     row = _prompt(engine, task.conversation(example), opened)
-    scores = score_labels(engine.model, engine.processor, row, task.choices(example))
+    scores = engine.calibrated(score_labels(engine.model, engine.processor, row, task.choices(example)), "emotion")
     rationale, found = _rationale(engine, example, opened, scores.best, task.choices(example))
     report = row.report
     evidence = [e for e in found if _perceived(e, report)]

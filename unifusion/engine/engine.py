@@ -170,13 +170,25 @@ class Engine:
         except UniFusionError as error:
             return error
 
-    def score_labels(self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]]) -> list[LabelScores | UniFusionError]:
-        """Likelihood of each label as the answer, per conversation; an item that fails holds its error."""
+    def score_labels(
+        self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]], *, task: str = ""
+    ) -> list[LabelScores | UniFusionError]:
+        """Likelihood of each label as the answer, per conversation; an item that fails holds its error.
+
+        Args:
+            conversations: the questions.
+            labels: of each.
+            task: its temperature and threshold are taken from the checkpoint, where it has any.
+        """
         out: list[LabelScores | UniFusionError] = []
         for conversation, choices in zip(conversations, labels, strict=True):
             row = self._row(conversation)
-            out.append(score_labels(self.model, self.processor, row, choices) if isinstance(row, Row) else row)
+            out.append(self.calibrated(score_labels(self.model, self.processor, row, choices), task) if isinstance(row, Row) else row)
         return out
+
+    def calibrated(self, scores: LabelScores, task: str) -> LabelScores:
+        """Scores with the temperature and the threshold that the checkpoint holds for a task."""
+        return replace(scores, **(self.model.config.calibration or {}).get(task, {}))
 
     def emotion(self, media: Sequence[Media], *, labels: Sequence[str] | None = None) -> EmotionAnswer:
         """Label with probabilities, valence and arousal, and a rationale with evidence; the clips are opened once.

@@ -25,6 +25,7 @@ class Run:
     model: str
     seed: int
     max_new_tokens: int
+    abstain: bool = False
 
     def to_json(self) -> str:
         """One line, equal for equal runs."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["OutFile", "Run", "answer_rows", "predict_batch", "read_manifest"]
 
 
-def answer_rows(engine: Engine, rows: Sequence[Row], task: Task, sink: OutFile, *, batch_size: int, max_new_tokens: int) -> None:
+def answer_rows(engine: Engine, rows: Sequence[Row], task: Task, sink: OutFile, *, batch_size: int, run: Run) -> None:
     """Answer `rows` in their order and write each batch as soon as it is there.
 
     Shows a progress bar on a terminal.
@@ -33,12 +33,17 @@ def answer_rows(engine: Engine, rows: Sequence[Row], task: Task, sink: OutFile, 
     with tqdm(total=len(rows), unit="row", disable=None) as bar:
         for first in range(0, len(rows), batch_size):
             batch = rows[first : first + batch_size]
-            sink.write(predict_batch(engine, batch, task, max_new_tokens=max_new_tokens))
+            sink.write(predict_batch(engine, batch, task, max_new_tokens=run.max_new_tokens, abstain=run.abstain))
             bar.update(len(batch))
 
 
-def predict_batch(engine: Engine, rows: Sequence[Row], task: Task, *, max_new_tokens: int) -> list[dict[str, Any]]:
-    """Return one object per row, in the order of `rows`."""
+def predict_batch(
+    engine: Engine, rows: Sequence[Row], task: Task, *, max_new_tokens: int, abstain: bool = False
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return one object per row, in the order of `rows`.
+
+    With `abstain`, a label that is less likely than the checkpoint's threshold for the task is null, and `abstained` says so.
+    """
     outcome: dict[str, dict[str, Any]] = {}
     closed: list[tuple[Row, Conversation, tuple[str, ...]]] = []
     free: list[tuple[Row, Conversation]] = []
@@ -56,8 +61,8 @@ def predict_batch(engine: Engine, rows: Sequence[Row], task: Task, *, max_new_to
         else:
             free.append((row, conversation))
     if closed:
-        scores = engine.score_labels([c for _, c, _ in closed], [labels for *_, labels in closed])
-        outcome |= {row.id: _scored(row, score) for (row, *_), score in zip(closed, scores, strict=True)}
+        scores = engine.score_labels([c for _, c, _ in closed], [labels for *_, labels in closed], task=task.prompt)
+        outcome |= {row.id: _scored(row, score, abstain) for (row, *_), score in zip(closed, scores, strict=True)}
     if free:
         answers = engine.answer([c for _, c in free], max_new_tokens=max_new_tokens, batch_size=len(free))
         outcome |= {row.id: _answered(row, answer, task) for (row, _), answer in zip(free, answers, strict=True)}
@@ -79,14 +84,15 @@ def _failed(row: Row, error: UniFusionError) -> dict[str, Any]:
     return {"id": row.id, "error": str(error), "error_kind": type(error).__name__}
 
 
-def _scored(row: Row, score: LabelScores | UniFusionError) -> dict[str, Any]:
+def _scored(row: Row, score: LabelScores | UniFusionError, abstain: bool) -> dict[str, Any]:
     """The row of a closed answer."""
     if isinstance(score, UniFusionError):
         return _failed(row, score)
     return {
         "id": row.id,
         "answer": score.best,
-        "label": score.best,
+        "label": None if abstain and not score.sure else score.best,
+        **({"abstained": not score.sure} if abstain else {}),
         "probabilities": {label: round(p, 6) for label, p in zip(score.labels, score.probabilities, strict=True)},
         "report": score.report.to_dict(),
     }

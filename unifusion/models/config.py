@@ -26,6 +26,8 @@ class UniFusionConfig(PreTrainedConfig):
         placeholder_ids: stream name -> id of its placeholder token.
         absent: names of top-level parts (`language_model`, `encoders.video`) whose weights are not in the checkpoint but come
             from their source.
+        calibration: task -> `temperature` its labels' log-likelihoods are divided by, and the `threshold` of probability below which
+            it is better to abstain; both fitted on data that nothing was trained on.
     """
 
     model_type = "unifusion"
@@ -38,6 +40,7 @@ class UniFusionConfig(PreTrainedConfig):
     stream_order: list[str] | None = None
     placeholder_ids: dict[str, int] | None = None
     absent: list[str] | None = None
+    calibration: dict[str, Any] | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -48,6 +51,7 @@ class UniFusionConfig(PreTrainedConfig):
         self.stream_order = list(self.streams)
         self.placeholder_ids = dict(self.placeholder_ids or {})
         self.absent = list(self.absent or [])
+        self.calibration = dict(self.calibration or {})
         super().__post_init__(**kwargs)
         text: Any = self.text_config
         self.tie_word_embeddings = bool(getattr(text, "tie_word_embeddings", False))

@@ -1,0 +1,72 @@
+"""Temperature against a grid, thresholds against their meaning."""
+
+import numpy as np
+import pytest
+
+from tests.toys import chat_model, clip
+from unifusion.conversation import Conversation, Media, Message
+from unifusion.engine import Engine
+from unifusion.errors import ConfigError
+from unifusion.evaluation.calibrate import calibrate, fit_temperature
+from unifusion.metrics.risk_coverage import risk_coverage
+
+
+def rows(temperature, count=3000, labels=5, seed=0):
+    """Logits whose targets were drawn at another temperature."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (count, labels))
+    chances = np.exp(logits / temperature) / np.exp(logits / temperature).sum(1, keepdims=True)
+    return logits, [int(rng.choice(labels, p=p)) for p in chances]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_targets_were_drawn_at_is_found(temperature):
+    logits, targets = rows(temperature)
+    found = fit_temperature(list(logits), targets)
+    assert found == pytest.approx(temperature, rel=0.08)
+
+    def loss(t):
+        return np.mean(np.logaddexp.reduce(logits / t, axis=1) - (logits / t)[np.arange(len(targets)), targets])
+
+    assert loss(found) <= min(loss(t) for t in np.linspace(0.1, 10, 400)) + 1e-6
+
+
+def test_calibration_lowers_the_error_and_keeps_the_answers():
+    logits, targets = rows(2.5, count=800)
+    names = "abcde"
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    found = calibrate(
+        [{"probabilities": dict(zip(names, p, strict=True)), "truth": names[t]} for p, t in zip(chances, targets, strict=True)]
+    )
+    assert found["ece_after"] < 0.05 < found["ece_before"]
+    scaled = np.exp(logits / found["temperature"])
+    top = (scaled / scaled.sum(1, keepdims=True)).max(1)
+    assert (top >= found["threshold"]).mean() == pytest.approx(0.8, abs=0.005)
+    given = top >= found["threshold"]
+    right = scaled.argmax(1) == np.array(targets)
+    assert right[given].mean() > right.mean() and found["risk_coverage"]["risk"][-1] == pytest.approx(1 - right.mean())
+
+
+def test_risk_coverage_by_hand():
+    curve = risk_coverage([0.9, 0.5, 0.5, 0.2], [True, False, True, False])
+    assert curve == {"threshold": [0.9, 0.5, 0.2], "coverage": [0.25, 0.75, 1.0], "risk": [0.0, pytest.approx(1 / 3), 0.5]}
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: fit_temperature([], []), lambda: risk_coverage([], []), lambda: risk_coverage([0.5], [True, False])]
+)
+def test_nothing_to_fit_is_an_error(call):
+    with pytest.raises(ConfigError):
+        call()
+
+
+def test_a_checkpoints_temperature_scales_its_tasks_scores():
+    engine = Engine(*chat_model())
+    talk = Conversation(messages=(Message(role="user", parts=(Media(kind="video", source=clip()), "how?")),))
+    (plain,) = engine.score_labels([talk], [("happy", "sad")], task="emotion")
+    engine.model.config.calibration = {"emotion": {"temperature": 4.0, "threshold": 0.9}}
+    (scaled,) = engine.score_labels([talk], [("happy", "sad")], task="emotion")
+    (other,) = engine.score_labels([talk], [("happy", "sad")], task="sound")
+    assert other == plain and plain.sure and scaled.best == plain.best and scaled.log_probs == plain.log_probs
+    ratio = [np.log(s.probabilities[0] / s.probabilities[1]) for s in (plain, scaled)]
+    assert ratio[0] == pytest.approx(4 * ratio[1], rel=1e-6) and scaled.sure == (max(scaled.probabilities) >= 0.9)

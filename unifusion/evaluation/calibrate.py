@@ -1,0 +1,82 @@
+"""Fitting a task's temperature and abstention threshold on answers to data that nothing was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from unifusion.errors import ConfigError
+from unifusion.metrics.ece import ece
+from unifusion.metrics.risk_coverage import risk_coverage
+
+__all__ = ["calibrate", "fit_temperature"]
+
+_GOLDEN = (5**0.5 - 1) / 2
+_LOWEST, _HIGHEST = 0.05, 20.0
+
+
+def fit_temperature(logits: Sequence[np.ndarray], targets: Sequence[int]) -> float:
+    """Return the temperature, 0.05 to 20, that makes the true labels likeliest (Guo et al. 2017).
+
+    Args:
+        logits: one array of log-likelihoods (V,) a row; V may differ from row to row.
+        targets: index of the true label of each.
+
+    The mean log-likelihood is concave in 1 / temperature, so a golden-section search over it finds the best one.
+
+    Raises:
+        ConfigError: no rows, or not as many targets.
+    """
+    if not len(logits) or len(logits) != len(targets):
+        raise ConfigError(f"{len(logits)} rows and {len(targets)} targets;", remedy="give one target for each row, at least one.")
+
+    def loss(inverse: float) -> float:
+        scaled = [row * inverse for row in logits]
+        return float(np.mean([np.logaddexp.reduce(row) - row[t] for row, t in zip(scaled, targets, strict=True)]))
+
+    low, high = 1 / _HIGHEST, 1 / _LOWEST
+    a, b = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_a, at_b = loss(a), loss(b)
+    while high - low > 1e-4:
+        if at_a < at_b:
+            high, b, at_b = b, a, at_a
+            a = high - _GOLDEN * (high - low)
+            at_a = loss(a)
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + _GOLDEN * (high - low)
+            at_b = loss(b)
+    return round(2 / (low + high), 4)
+
+
+def calibrate(records: Sequence[Mapping[str, Any]], *, coverage: float = 0.8) -> dict[str, Any]:
+    """Fit one task on its predictions.
+
+    Args:
+        records: `probabilities` (label -> number, at temperature 1) and `truth` of each row.
+        coverage: share of the rows that shall be answered; the threshold is the highest that answers so many.
+
+    Returns:
+        `temperature` and `threshold` for the checkpoint; `ece_before`, `ece_after`; `risk_coverage`, the curve after.
+    """
+    labels = [tuple(r["probabilities"]) for r in records]
+    logits = [np.log(np.maximum(np.array(list(r["probabilities"].values())), 1e-12)) for r in records]
+    targets = [names.index(r["truth"]) for names, r in zip(labels, records, strict=True)]
+    temperature = fit_temperature(logits, targets)
+    before = [np.exp(row - np.logaddexp.reduce(row)) for row in logits]
+    after = [np.exp(row / temperature - np.logaddexp.reduce(row / temperature)) for row in logits]
+    curve = risk_coverage([p.max() for p in after], [int(p.argmax()) == t for p, t in zip(after, targets, strict=True)])
+    threshold = next(t for t, c in zip(curve["threshold"], curve["coverage"], strict=True) if c >= coverage)
+    return {
+        "temperature": temperature, "threshold": round(threshold - 5e-5, 4), "ece_before": _ece(before, targets),
+        "ece_after": _ece(after, targets), "risk_coverage": curve,
+    }  # fmt: skip
+
+
+def _ece(chances: Sequence[np.ndarray], targets: Sequence[int]) -> float:
+    """ECE of rows that may have different numbers of labels: the top label alone counts."""
+    width = max(map(len, chances))
+    padded = np.array([np.pad(p, (0, width - len(p))) for p in chances])
+    return ece(padded / padded.sum(1, keepdims=True), np.array(targets))
