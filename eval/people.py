@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
+from unifusion.evaluation.free import evaluate_free, read_free
 from unifusion.evaluation.people import evaluate_people, people_table
 from unifusion.training.choices import parse, shared_yaml
 from unifusion.training.grammar import Grammar
@@ -28,19 +29,26 @@ class Choices:
     """val was used to choose."""
     most: int = 800
     """Rows of a probe."""
+    free: str | None = None
+    """File of questions in words that no template has, asked and answered in words (tests/data/free_questions.jsonl of the sources)."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Ask, print the table, write `results.json`, `predictions.jsonl` and `results.md`."""
     c = parse(Choices, argv, prog="python eval/people.py")
     rows = Mixture(shared_yaml("mixtures", c.mixture), data=c.data, split=c.split)
-    results = evaluate_people(Engine.from_pretrained(c.model), rows, Grammar(shared_yaml("questions", c.questions)), most=c.most)
+    engine = Engine.from_pretrained(c.model)
+    results = evaluate_people(engine, rows, Grammar(shared_yaml("questions", c.questions)), most=c.most)
     folder = Path(c.out)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps({k: v for k, v in results.items() if k != "predictions"}, indent=1), encoding="utf-8")
     (folder / "predictions.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results["predictions"]), encoding="utf-8")
     (folder / "results.md").write_text(people_table(results) + "\n", encoding="utf-8")
     print(people_table(results))
+    if c.free:
+        told = evaluate_free(engine, read_free(c.free), rows)
+        (folder / "free.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+        print(f"\n{told['n']} free questions: {told['accuracy']:.3f}; " + ", ".join(f"{k} {v:.2f}" for k, v in told["families"].items()))
 
 
 if __name__ == "__main__":

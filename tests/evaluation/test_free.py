@@ -1,0 +1,72 @@
+"""Free questions: which rows they are asked of, and what counts as right."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.people import write_people
+from tests.toys import chat_model
+from unifusion.datasets.mixture import Mixture
+from unifusion.engine import Engine
+from unifusion.errors import DatasetError
+from unifusion.evaluation.free import ANSWERS, evaluate_free, read_free, right
+
+SHIPPED = Path(__file__).parents[1] / "data" / "free_questions.jsonl"
+EMOTIONS = ("neutral", "happy", "sad", "angry")
+SOUNDS = ("rain", "dog bark", "baby cry")
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "choices", "good"),
+    [
+        ("angry", "angry", EMOTIONS, True),
+        ("The person is furious.", "angry", EMOTIONS, True),
+        ("happy or sad", "sad", EMOTIONS, False),
+        ("blue", "sad", EMOTIONS, False),
+        ("It is a dog bark.", "dog bark", SOUNDS, True),
+        ("rain", "dog bark", SOUNDS, False),
+        ("There is no sound in this clip.", "no sound", ("no sound",), True),
+        ("there is no picture in this clip.", "no sound", ("no sound",), False),
+        ("a woman", "woman", ("man", "woman"), True),
+        ("a woman", "man", ("man", "woman"), False),
+        ("It is spoken quietly and quiet", "soft", ("soft", "normal", "loud"), True),
+        ("unpleasant", "pleasant", ("pleasant", "neither", "unpleasant"), False),
+        ("Kids are talking by the door.", "kids", ("kids", "dogs"), True),
+        ("yes and no", "yes", ("yes", "no"), False),
+        ("", "yes", ("yes", "no"), False),
+    ],
+)
+def test_what_is_right(answer, truth, choices, good):
+    assert right(answer, truth, choices) is good
+
+
+def test_the_shipped_questions_are_twenty_families_of_ten():
+    found = read_free(SHIPPED)
+    families = {f: [q for q in found if q.family == f] for f in {q.family for q in found}}
+    assert len(found) == 200 and len(families) == 20 and all(len(v) == 10 for v in families.values())
+    assert {q.answer for q in found} <= set(ANSWERS)
+
+
+def test_each_is_asked_of_rows_it_fits(tmp_path):
+    data = write_people(tmp_path)
+    asked = tmp_path / "free.jsonl"
+    rows = [
+        {"id": "v/0", "family": "v", "set": "emodb", "answer": "emotion", "question": "How does she sound?"},
+        {"id": "l/0", "family": "l", "set": "meld", "answer": "emotion", "question": "Mood of: {line}"},
+        {"id": "a/0", "family": "a", "set": "composed", "answer": "agreement", "question": "Same mood?"},
+        {"id": "q/0", "family": "q", "set": "emodb", "answer": "loudness", "question": "Loud?"},
+        {"id": "n/0", "family": "n", "set": "elsewhere", "answer": "emotion", "question": "?"},
+    ]
+    asked.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    mixture = Mixture(data / "mix.yaml", data=data)
+    told = evaluate_free(Engine(*chat_model()), read_free(asked), mixture, per_question=2)
+    assert told["n"] == len(told["predictions"]) == 8 and set(told["families"]) == {"v", "l", "a", "q"}
+    by = {f: [r for r in told["predictions"] if r["family"] == f] for f in told["families"]}
+    assert {r["truth"] for r in by["v"]} <= {"happy", "angry", "neutral"} and len({r["truth"] for r in by["v"]}) == 2
+    assert {r["truth"] for r in by["l"]} == {"happy", "sad"} and {r["truth"] for r in by["a"]} == {"yes", "no"}
+    assert {r["truth"] for r in by["q"]} == {"loud"}
+    assert told["accuracy"] == sum(r["right"] for r in told["predictions"]) / 8
+    asked.write_text(json.dumps({**rows[0], "answer": "colour"}), encoding="utf-8")
+    with pytest.raises(DatasetError, match="line 1: answer 'colour'"):
+        read_free(asked)
