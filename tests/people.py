@@ -17,9 +17,16 @@ together: {dataset: composed, faces: [faces], voices: [voices], sounds: [sounds]
 lines: {dataset: meld, path: meld}
 """
 SOUNDS = {
-    "emodb": ("03a01Fa", "03a02Wb", "08a01Na", "11a01Fa", "11a02Wb"),  # speaker 11 is val
-    "fsdd": ("7_jackson_3", "2_theo_4"),
-    "esc10": ("001 - Dog bark/1-100-A", "002 - Rain/1-200-A", "001 - Dog bark/4-4-A", "002 - Rain/4-4-B"),
+    "emodb": ("03a01Fa", "03a02Wb", "08a01Na", "11a01Fa", "11a02Wb", "14a01Fa", "14a02Wb"),  # speaker 11 is val, 14 is test
+    "fsdd": ("7_jackson_3", "2_theo_4", "5_theo_2", "3_theo_1", "9_theo_3"),  # of theo, even takes are val and odd ones test
+    "esc10": (
+        "001 - Dog bark/1-100-A",
+        "002 - Rain/1-200-A",
+        "001 - Dog bark/4-4-A",
+        "002 - Rain/4-4-B",
+        "001 - Dog bark/5-5-A",
+        "002 - Rain/5-5-B",
+    ),
 }
 _HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID"
 
@@ -38,10 +45,10 @@ def write_people(root: Path) -> Path:
         for emotion, grey in (("happy", 200), ("angry", 90), ("neutral", 140)):
             folder = root / "fer2013" / split / emotion
             folder.mkdir(parents=True)
-            for number in range(1, 4):
+            for number in range(1, 5):
                 Image.fromarray(np.full((48, 48), grey + number, np.uint8)).save(folder / f"{split}{number}.png")
     (root / "meld").mkdir()
-    for part in ("train", "dev"):
+    for part in ("train", "dev", "test"):
         rows = "1,Oh no!,Ross,sadness,negative,0,0\n2,Great!,Joey,joy,positive,0,1\n"
         (root / "meld" / f"{part}_sent_emo.csv").write_text(f"{_HEADER}\n{rows}", encoding="utf-8")
     (root / "english.yaml").write_text("lines: {dataset: meld, path: meld}\n", encoding="utf-8")

@@ -229,6 +229,35 @@ def test_release_writes_a_checkpoint_that_loads_and_answers(chain, tmp_path):
     assert session.answer is not None and "total_s" in session.answer.timing
 
 
+def test_release_calibrates_on_val_and_measures_on_test(chain, tmp_path):
+    run, _ = chain
+    from unifusion.datasets.mixture import Mixture
+    from unifusion.engine import Engine
+    from unifusion.evaluation.release import Real, release
+    from unifusion.training.chat import aligned_specs
+    from unifusion.training.grammar import Grammar
+
+    data = write_people(tmp_path / "people")
+    sets = {split: Mixture(data / "mix.yaml", data=data, split=split) for split in ("train", "val", "test")}
+    free = tmp_path / "free.jsonl"
+    free.write_text('{"id": "1", "family": "f", "set": "emodb", "answer": "emotion", "question": "How?"}\n', encoding="utf-8")
+    real = Real(**sets, grammar=Grammar(share.folder("train") / "questions" / "people.yaml"), free=free)
+    out = tmp_path / "toy-people"
+    provenance = release(run, aligned_specs(run / "align"), out, questions=4, real=real)
+    assert [s["dataset"] for s in provenance["data"]["sets"]] == ["emodb", "fsdd", "esc10", "fer2013", "composed", "meld"]
+    assert "Burkhardt" in provenance["data"]["sets"][0]["source"] and provenance["data"]["sets"][0]["rows"] == 3
+    calibration = Engine.from_pretrained(out).model.config.calibration
+    assert set(calibration) == {"emotion", "sound", "digit"} and all(c["temperature"] > 0 for c in calibration.values())
+    people = json.loads((out / "evaluation" / "people.json").read_text())
+    assert people["split"] == "test" and people["probes"]["digits"]["n"] == 2 and "predictions" not in people
+    card = (out / "README.md").read_text()
+    assert "license_name: research-only" in card and "| digits | accuracy |" in card and "free: " not in card
+    (out / "README.md").unlink()
+    assert CliRunner().invoke(app, ["card", str(out)]).exit_code == 0 and (out / "README.md").read_text() == card
+    (out / "evaluation" / "world.json").unlink()
+    assert CliRunner().invoke(app, ["card", str(out)]).exit_code != 0
+
+
 def test_a_second_round_goes_on_from_the_checkpoint_with_another_encoder(chain, tmp_path):
     run, _ = chain
     from unifusion.evaluation.release import release

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unifusion.evaluation.release import release
+from unifusion.datasets.mixture import Mixture
+from unifusion.evaluation.release import Real, release
 from unifusion.training.chat import aligned_specs
-from unifusion.training.choices import parse
+from unifusion.training.choices import parse, shared_yaml
+from unifusion.training.grammar import Grammar
 from unifusion.training.launch import as_many_as_fit, launch
 from unifusion.training.stage import stage
 
@@ -76,7 +78,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     with stage(f"{r}/release", replace(c, processes=None)) as todo:
         if todo:
-            release(r, aligned_specs(f"{r}/align"), c.out, questions=c.questions)
+            release(r, aligned_specs(f"{r}/align"), c.out, questions=c.questions, real=real_sets(c.data) if c.data else None)
+
+
+def real_sets(data: str) -> Real:
+    """What the model was trained on, what is chosen by, and what it is measured on."""
+    path = shared_yaml("mixtures", "people")
+    train, val, test = (Mixture(path, data=data, split=split) for split in ("train", "val", "test"))
+    free = Path(__file__).resolve().parents[1] / "tests" / "data" / "free_questions.jsonl"  # only in a checkout
+    grammar = Grammar(shared_yaml("questions", "people"))
+    return Real(train=train, val=val, test=test, grammar=grammar, free=free if free.is_file() else None)
 
 
 def run(name: str, argv: Sequence[str], processes: int = 1) -> None:

@@ -7,7 +7,7 @@ from tests.toys import chat_model, clip
 from unifusion.conversation import Conversation, Media, Message
 from unifusion.engine import Engine
 from unifusion.errors import ConfigError
-from unifusion.evaluation.calibrate import calibrate, fit_temperature
+from unifusion.evaluation.calibrate import calibrate, fit_temperature, measure_calibration
 from unifusion.metrics.risk_coverage import risk_coverage
 
 
@@ -31,20 +31,21 @@ def test_the_temperature_that_targets_were_drawn_at_is_found(temperature):
     assert loss(found) <= min(loss(t) for t in np.linspace(0.1, 10, 400)) + 1e-6
 
 
-def test_calibration_lowers_the_error_and_keeps_the_answers():
-    logits, targets = rows(2.5, count=800)
-    names = "abcde"
+def records(logits, targets):
     chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    found = calibrate(
-        [{"probabilities": dict(zip(names, p, strict=True)), "truth": names[t]} for p, t in zip(chances, targets, strict=True)]
-    )
-    assert found["ece_after"] < 0.05 < found["ece_before"]
-    scaled = np.exp(logits / found["temperature"])
-    top = (scaled / scaled.sum(1, keepdims=True)).max(1)
-    assert (top >= found["threshold"]).mean() == pytest.approx(0.8, abs=0.005)
-    given = top >= found["threshold"]
-    right = scaled.argmax(1) == np.array(targets)
-    assert right[given].mean() > right.mean() and found["risk_coverage"]["risk"][-1] == pytest.approx(1 - right.mean())
+    return [{"probabilities": dict(zip("abcde", p, strict=True)), "truth": "abcde"[t]} for p, t in zip(chances, targets, strict=True)]
+
+
+def test_calibration_lowers_the_error_and_keeps_the_answers():
+    fitted = calibrate(records(*rows(2.5, count=800)))
+    logits, targets = rows(2.5, count=800, seed=1)
+    told = measure_calibration(records(logits / fitted["temperature"], targets), **fitted)
+    assert told["ece_after"] < 0.06 < told["ece_before"] and told["coverage"] == pytest.approx(0.8, abs=0.05)
+    right = logits.argmax(1) == np.array(targets)
+    assert told["risk"] < told["risk_of_all"] == pytest.approx(1 - right.mean())
+    assert told["risk_coverage"]["risk"][-1] == pytest.approx(1 - right.mean())
+    own = measure_calibration(records(*rows(2.5, count=800)), 1.0, 0.0)
+    assert own["coverage"] == 1.0 and own["ece_before"] == own["ece_after"] == pytest.approx(told["ece_before"], abs=0.05)
 
 
 def test_risk_coverage_by_hand():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from unifusion.cli import chat, data, demo, doctor, emotion, listing, merge, predict, train
+from unifusion.cli import card, chat, data, demo, doctor, emotion, listing, merge, predict, train
 
 __all__ = ["app"]
 
@@ -45,4 +45,5 @@ app.command()(listing.copy)
 app.add_typer(data.app, name="data")
 app.command(context_settings=train.PASS_ON)(demo.demo)
 app.command()(merge.merge)
+app.command()(card.card)
 app.command()(doctor.doctor)

@@ -43,6 +43,7 @@ class Mixture(Dataset):
     Attributes:
         parts: name -> dataset, in the file's order.
         weights: name -> share of the rows; they add up to 1.
+        kinds: name -> stem of its dataset.
 
     Raises:
         DatasetError: the file is no such mapping, a part cannot be read, or nothing has a weight.
@@ -58,6 +59,7 @@ class Mixture(Dataset):
         for name, part in sorted(written.items(), key=lambda item: item[1].get("dataset") == "composed"):
             self.parts[name] = self._part(name, dict(part), root)
         self.parts = {name: self.parts[name] for name in written}
+        self.kinds = {name: str(part["dataset"]) for name, part in written.items()}
         total = sum(float(p.get("weight", 1)) for p in written.values())
         if total <= 0:
             raise DatasetError(f"{path}: no part has a weight;", remedy="give one a weight above 0.")

@@ -11,7 +11,7 @@ from unifusion.errors import ConfigError
 from unifusion.metrics.ece import ece
 from unifusion.metrics.risk_coverage import risk_coverage
 
-__all__ = ["calibrate", "fit_temperature"]
+__all__ = ["calibrate", "fit_temperature", "measure_calibration"]
 
 _GOLDEN = (5**0.5 - 1) / 2
 _LOWEST, _HIGHEST = 0.05, 20.0
@@ -51,7 +51,7 @@ def fit_temperature(logits: Sequence[np.ndarray], targets: Sequence[int]) -> flo
     return round(2 / (low + high), 4)
 
 
-def calibrate(records: Sequence[Mapping[str, Any]], *, coverage: float = 0.8) -> dict[str, Any]:
+def calibrate(records: Sequence[Mapping[str, Any]], *, coverage: float = 0.8) -> dict[str, float]:
     """Fit one task on its predictions.
 
     Args:
@@ -59,20 +59,52 @@ def calibrate(records: Sequence[Mapping[str, Any]], *, coverage: float = 0.8) ->
         coverage: share of the rows that shall be answered; the threshold is the highest that answers so many.
 
     Returns:
-        `temperature` and `threshold` for the checkpoint; `ece_before`, `ece_after`; `risk_coverage`, the curve after.
+        `temperature` and `threshold`, as a checkpoint's config holds them.
     """
-    labels = [tuple(r["probabilities"]) for r in records]
-    logits = [np.log(np.maximum(np.array(list(r["probabilities"].values())), 1e-12)) for r in records]
-    targets = [names.index(r["truth"]) for names, r in zip(labels, records, strict=True)]
+    logits, targets = _logits(records)
     temperature = fit_temperature(logits, targets)
-    before = [np.exp(row - np.logaddexp.reduce(row)) for row in logits]
-    after = [np.exp(row / temperature - np.logaddexp.reduce(row / temperature)) for row in logits]
-    curve = risk_coverage([p.max() for p in after], [int(p.argmax()) == t for p, t in zip(after, targets, strict=True)])
+    curve = _curve([_softmax(row / temperature) for row in logits], targets)
     threshold = next(t for t, c in zip(curve["threshold"], curve["coverage"], strict=True) if c >= coverage)
+    return {"temperature": temperature, "threshold": round(threshold - 5e-5, 4)}
+
+
+def measure_calibration(records: Sequence[Mapping[str, Any]], temperature: float, threshold: float) -> dict[str, Any]:
+    """What a fitted task gains on other rows.
+
+    Args:
+        records: as `calibrate` takes them, but with probabilities at the fitted temperature.
+        temperature: that one.
+        threshold: below which it abstains.
+
+    Returns:
+        `ece_before`, `ece_after`, `coverage` and `risk` at the threshold, `risk_of_all`, and the `risk_coverage` curve.
+    """
+    logits, targets = _logits(records)
+    after = [_softmax(row) for row in logits]
+    right = np.array([int(p.argmax()) == t for p, t in zip(after, targets, strict=True)])
+    given = np.array([p.max() >= threshold for p in after])
     return {
-        "temperature": temperature, "threshold": round(threshold - 5e-5, 4), "ece_before": _ece(before, targets),
-        "ece_after": _ece(after, targets), "risk_coverage": curve,
+        "temperature": temperature, "threshold": threshold, "ece_before": _ece([_softmax(row * temperature) for row in logits], targets),
+        "ece_after": _ece(after, targets), "coverage": float(given.mean()), "risk": float(1 - right[given].mean()) if given.any() else 0.0,
+        "risk_of_all": float(1 - right.mean()), "risk_coverage": _curve(after, targets),
     }  # fmt: skip
+
+
+def _logits(records: Sequence[Mapping[str, Any]]) -> tuple[list[np.ndarray], list[int]]:
+    """Log-probabilities of each row, and the index of its true label."""
+    logits = [np.log(np.maximum(np.array(list(r["probabilities"].values())), 1e-12)) for r in records]
+    return logits, [list(r["probabilities"]).index(r["truth"]) for r in records]
+
+
+def _softmax(row: np.ndarray) -> np.ndarray:
+    """Probabilities of one row."""
+    chances: np.ndarray = np.exp(row - np.logaddexp.reduce(row))
+    return chances
+
+
+def _curve(chances: Sequence[np.ndarray], targets: Sequence[int]) -> dict[str, list[float]]:
+    """Risk against coverage of the likeliest labels."""
+    return risk_coverage([p.max() for p in chances], [int(p.argmax()) == t for p, t in zip(chances, targets, strict=True)])
 
 
 def _ece(chances: Sequence[np.ndarray], targets: Sequence[int]) -> float:

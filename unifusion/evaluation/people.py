@@ -103,7 +103,8 @@ def evaluate_people(
         seed: of the questions' words.
 
     Returns:
-        `probes`: per probe its metric with a 95 % interval over whole groups, rows, the share of the most frequent label, and ECE;
+        `probes`: per probe its metric with a 95 % interval over whole groups, rows, the share of the most frequent label, ECE, a table of
+        classes with what was answered, and the surest mistakes;
         `predictions`: one record per probe and row.
     """
     kept = Kept(engine)
@@ -159,7 +160,7 @@ def _asked(
     else:
         task = catalog.load("tasks", probe.key)(seed=seed, labels=labels)
         talk = task.conversation(replace(row, media=media))
-    (scores,) = engine.score_labels([talk], [labels])
+    (scores,) = engine.score_labels([talk], [labels], task="" if probe.family else probe.key)
     if not isinstance(scores, LabelScores):
         raise DatasetError(f"{row.id}: {scores}", remedy="check the file with `unifusion chat`.") from scores
     return {"answer": scores.best, "probabilities": {k: round(p, 5) for k, p in zip(labels, scores.probabilities, strict=True)}}
@@ -180,8 +181,24 @@ def _figures(probe: Probe, records: Sequence[Mapping[str, Any]]) -> dict[str, An
     return {
         "metric": probe.metric, "value": interval.estimate, "low": interval.low, "high": interval.high, "groups": interval.groups,
         "n": len(records), "most frequent": truths.most_common(1)[0][1] / len(records),
-        "ece": sum(n * e for n, e in errors) / len(records),
+        "ece": sum(n * e for n, e in errors) / len(records), "classes": _classes(records), "failures": _failures(records),
     }  # fmt: skip
+
+
+def _classes(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """True label -> rows, recall, and how often each label was answered."""
+    out = {}
+    for label in sorted({r["truth"] for r in records} | {r["answer"] for r in records}):
+        told = Counter(r["answer"] for r in records if r["truth"] == label)
+        out[label] = {"n": told.total(), "recall": told[label] / max(told.total(), 1), "answered": dict(told)}
+    return out
+
+
+def _failures(records: Sequence[Mapping[str, Any]], most: int = 10) -> list[dict[str, Any]]:
+    """The wrong answers that were surest."""
+    wrong = [r for r in records if r["answer"] != r["truth"]]
+    wrong.sort(key=lambda r: -max(r["probabilities"].values()))
+    return [{**{k: r[k] for k in ("id", "truth", "answer")}, "probability": max(r["probabilities"].values())} for r in wrong[:most]]
 
 
 def people_table(results: Mapping[str, Any]) -> str:

@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unifusion import checkpoint
+from unifusion import catalog, checkpoint
+from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
-from unifusion.evaluation.world import evaluate_world, held_out_questions, table, write_results
+from unifusion.evaluation.calibrate import calibrate, measure_calibration
+from unifusion.evaluation.card import RESULTS, write_card
+from unifusion.evaluation.free import evaluate_free, read_free
+from unifusion.evaluation.people import PROBES, evaluate_people
+from unifusion.evaluation.world import evaluate_world, held_out_questions, write_results
 from unifusion.processor import StreamSpec
 from unifusion.training.chat import assemble
+from unifusion.training.grammar import Grammar
 
-__all__ = ["release"]
+__all__ = ["Real", "release"]
 
+TASKS = ("emotion", "sound", "digit")
+"""Tasks that are calibrated."""
 STAGES = ("tokenizer", "language", "align/video", "align/audio", "adapt", "instruct")
 
 
-def release(run: str | Path, specs: Mapping[str, StreamSpec], out: str | Path, *, questions: int) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Real:
+    """Real sets of one mixture: those trained on, chosen by, and measured on; how they are asked about; free questions, if any."""
+
+    train: Mixture
+    val: Mixture
+    test: Mixture
+    grammar: Grammar
+    free: Path | None = None
+
+
+def release(
+    run: str | Path, specs: Mapping[str, StreamSpec], out: str | Path, *, questions: int, real: Real | None = None
+) -> dict[str, Any]:  # fmt: skip
     """Write `out` from the stages below `run`; figures and training logs go with it.
 
     Args:
@@ -30,12 +53,14 @@ def release(run: str | Path, specs: Mapping[str, StreamSpec], out: str | Path, *
         specs: the streams, as stage `instruct` had them.
         out: the checkpoint.
         questions: held-out questions to measure with.
+        real: the real sets, where the model was trained on any.
     """
     folder = Path(run)
     model, processor = assemble(folder / "language", specs, folder / "align", folder / "instruct")
     asked = held_out_questions(count=questions)
-    results = evaluate_world(Engine(model, processor), asked)
-    write_results(results, folder / "evaluation")
+    engine = Engine(model, processor)
+    results = {"world": evaluate_world(engine, asked), **(_real(engine, real) if real is not None else {})}
+    write_results(results["world"], folder / "evaluation")
     stages = {s: _stage(folder / s) for s in STAGES if (folder / f"{s}.done.json").is_file()}
     earlier = folder / "before" / "provenance.json"
     before = json.loads(earlier.read_text(encoding="utf-8")) if earlier.is_file() else None
@@ -44,20 +69,51 @@ def release(run: str | Path, specs: Mapping[str, StreamSpec], out: str | Path, *
         "stages": stages,
         "git_commit": _commit(),
         "torch": torch.__version__,
-        "data": {"clip_world": _hash(folder / "align.clips" / "scripts.jsonl")},
-        "metrics": {n: {k: round(v, 4) for k, v in row.items()} for n, row in results["needs"].items()},
+        "cores": os.cpu_count(),
+        "data": {
+            "clip_world": _hash(folder / "align.clips" / "scripts.jsonl"),
+            **({"sets": _sets(real.train)} if real is not None else {}),
+        },
+        "metrics": {n: {k: round(v, 4) for k, v in row.items()} for n, row in results["world"]["needs"].items()},
         **({"before": before} if before else {}),
     }
-    text = card(results, _rounds(provenance), model)
-    checkpoint.save(model, processor, out, provenance=provenance, card=text, self_contained=True, dtype=torch.float16)
+    checkpoint.save(model, processor, out, provenance=provenance, self_contained=True, dtype=torch.float16)
+    told = Path(out) / RESULTS
+    told.mkdir()
+    for name, found in results.items():
+        kept = {k: v for k, v in found.items() if k != "predictions"}
+        (told / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     _logs(folder, Path(out))
+    write_card(out)
     return provenance
 
 
-def _rounds(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The stages of each round of training, the first one first."""
-    earlier = _rounds(provenance["before"]) if provenance.get("before") else []
-    return [*earlier, provenance["stages"]]
+def _real(engine: Engine, real: Real) -> dict[str, Any]:
+    """Calibrate on val, then measure on test."""
+    model = engine.model
+    model.config.calibration = {}
+    chosen = {name: p for name, p in PROBES.items() if p.key in TASKS and not p.family and not p.mute}
+    fitted_on = evaluate_people(engine, real.val, real.grammar, probes=chosen)["predictions"]
+    by_task = {t: [r for r in fitted_on if chosen[r["probe"]].key == t] for t in TASKS}
+    model.config.calibration = {task: calibrate(records) for task, records in by_task.items() if records}
+    people = evaluate_people(engine, real.test, real.grammar)
+    measured = {}
+    for task, fitted in model.config.calibration.items():
+        records = [r for r in people["predictions"] if r["probe"] in chosen and chosen[r["probe"]].key == task]
+        measured[task] = measure_calibration(records, **fitted)
+    out = {"people": people, "calibration": measured}
+    return out | ({"free": evaluate_free(engine, read_free(real.free), real.test)} if real.free is not None else {})
+
+
+def _sets(mixture: Mixture) -> list[dict[str, Any]]:
+    """The parts of a mixture with rows, source and licence as the readers' docstrings tell them."""
+    found = []
+    for name, rows in mixture.parts.items():
+        told = " ".join((catalog.load("datasets", mixture.kinds[name]).__doc__ or "").split())
+        source = told.partition("Source: ")[2].partition(" Layout")[0]
+        ids = hashlib.sha256("\n".join(r.id for r in rows).encode()).hexdigest()
+        found.append({"name": name, "dataset": mixture.kinds[name], "rows": len(rows), "source": source, "ids": ids})
+    return found
 
 
 def _stage(path: Path) -> dict[str, Any]:
@@ -105,50 +161,3 @@ def _logs(run: Path, out: Path) -> None:
     figure.tight_layout()
     figure.savefig(out / "training_log.png", dpi=90)
     pyplot.close(figure)
-
-
-def card(results: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]], model: Any) -> str:
-    """The model card, from measured figures only."""
-    size = sum(p.numel() for p in model.parameters())
-    better = [n for n, row in results["needs"].items() if row["all"] > row["most frequent answer"]]
-    verdict = f"It beats the most frequent answer on questions about: {', '.join(better) or 'nothing yet'}."
-    minutes = [", ".join(f"{s} {v['seconds'] / 60:.0f}" for s, v in stages.items()) for stages in rounds]
-    trained = "\n".join(f"- round {i}: {told}" for i, told in enumerate(minutes, 1)) if len(rounds) > 1 else minutes[0]
-    return f"""---
-license: apache-2.0
-library_name: unifusion-x
-pipeline_tag: any-to-any
----
-# tiny-chat
-
-A very small chat model ({size / 1e6:.1f} million weights in all) that sees and hears rendered clips of clip world. It
-shows that every stage of UniFusion-X works, offline and on a few CPU cores. It was trained from nothing by the recipes
-of `make tiny`; no pretrained weights and no recorded people are in it.
-
-## What it can't do
-It has met only clip world: drawn faces, synthetic voices in four languages, thirteen synthetic sounds and coloured
-shapes, in clips of six seconds. On real clips it answers in the words of clip world, mostly wrongly. Its English is
-the questions and answers of clip world. Clips over twelve seconds are cropped, and the report says so.
-
-## Figures
-{results["questions"]} questions about held-out clips (split `test_iid`, a seed that training never drew), greedy,
-strict parsing. "Muted" columns: the same questions with a stream taken away. "Most frequent answer": the best
-constant answer of each question family. {verdict}
-
-{table(dict(results))}
-
-By family:
-
-{table(dict(results), "families")}
-
-## Training
-Stages, minutes:
-
-{trained}
-
-A later round goes on from the checkpoint before (`unifusion train tiny --on`). Choices of every stage are in
-`provenance.json`, losses in `training_log.csv`, those of the last round in `training_log.png`.
-
-## Data
-Clip world (this project, Apache-2.0), rendered from seeds: `provenance.json` holds the hash of all scripts.
-"""
