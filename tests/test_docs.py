@@ -7,8 +7,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tests.people import write_people
 from tests.test_readme import ROOT
 from unifusion import catalog
+from unifusion.datasets.mixture import Mixture
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "train" / "README.md"]
 
@@ -39,12 +41,19 @@ def test_links_lead_somewhere():
                 assert anchor in {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}, f"{page.name}: #{anchor}"
 
 
-def test_adapters_named_in_yaml_can_be_built():
+def test_what_pages_show_as_yaml_can_be_used(tmp_path):
     found = [yaml.safe_load(b) for page in PAGES for b in blocks(page, "yaml")]
-    assert found
-    for streams in found:
+    adapters = [b for b in found if all("adapter" in part for part in b.values())]
+    mixtures = [b for b in found if b not in adapters]
+    assert adapters and mixtures
+    for streams in adapters:
         for spec in streams.values():
             catalog.load("adapters", spec["adapter"]).Config(**spec["adapter_config"])
+    data = write_people(tmp_path)
+    for parts in mixtures:
+        path = tmp_path / "mixture.yaml"
+        path.write_text(yaml.safe_dump(parts, sort_keys=False), encoding="utf-8")
+        assert len(Mixture(path, data=data)) > 0
 
 
 def test_commands_of_the_pages_have_the_flags_they_are_shown_with():
