@@ -117,8 +117,10 @@ def _sets(mixture: Mixture) -> list[dict[str, Any]]:
 
 
 def _stage(path: Path) -> dict[str, Any]:
-    """Choices and seconds of a finished stage."""
+    """Choices and seconds of a finished stage; where the real sets lay is nobody's business."""
     done: dict[str, Any] = json.loads(path.with_name(path.name + ".done.json").read_text(encoding="utf-8"))
+    if done["choices"].get("data"):
+        done["choices"]["data"] = Path(done["choices"]["data"]).name
     return done
 
 
