@@ -53,11 +53,18 @@ def test_answers_are_what_is_known():
     )  # fmt: skip
     for seed in range(30):
         answers = [a for _, a in ask(facts, seed, sounds=("dog bark", "rain"))]
+        assert ("the same" in answers) is False
         assert sorted(a for a in answers if a not in ("the face", "the voice")) == sorted(
             ["happy", "angry", "no", "a woman", "rain", "loud", "medium", "yes", "no"]
         )
-        which = [(q, a) for q, a in ask(facts, seed) if a in ("the face", "the voice")]
-        assert len(which) == 1 and ("happ" in which[0][0]) == (which[0][1] == "the face")
+        which = [(q.lower(), a) for q, a in ask(facts, seed) if a in ("the face", "the voice")]
+        compared = [(q, a) for q, a in which if "more" in q or "happier" in q]  # happy: 0.81, 0.51; angry: -0.51, 0.59
+        assert len(which) == 3 and {a for _, a in compared} == {"the face", "the voice"}
+        assert all((a == "the face") == any(w in q for w in ("positive", "pleasant", "happier")) for q, a in compared)
+        (asked,) = [t for t in which if t not in compared]
+        assert ("happ" in asked[0]) == (asked[1] == "the face")
+    agreeing = Facts(picture=True, sound=True, face="sad", voice="sad", has_voice=True)
+    assert [a for _, a in ask(agreeing)].count("the same") == 2
 
 
 def test_what_is_missing_is_said():

@@ -112,6 +112,10 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
         ask("excited", "excited" if arousal > 0.1 else "calm")
     if facts.face and facts.voice:
         ask("agreement", "yes" if facts.face == facts.voice else "no")
+        # Whether the two agree gives no gradient from either alone; which is higher on a scale does (docs/tiny.md, run 19).
+        for scale, family in enumerate(("more_positive", "more_excited")):
+            face, voice = PLACES[facts.face][scale], PLACES[facts.voice][scale]
+            ask(family, "the same" if facts.face == facts.voice else "the face" if face > voice else "the voice")
         if facts.face != facts.voice:
             shown = rng.choice(("face", "voice"))
             emotion = facts.face if shown == "face" else facts.voice
