@@ -180,16 +180,18 @@ def _training(provenance: Mapping[str, Any]) -> str:
     """Stages and minutes of every round."""
     rounds = _rounds(provenance)
     minutes = [", ".join(f"{s} {v['seconds'] / 60:.0f}" for s, v in stages.items()) for stages in rounds]
-    trained = "\n".join(f"- round {i}: {told}" for i, told in enumerate(minutes, 1)) if len(rounds) > 1 else minutes[0]
-    later = "\nA later round goes on from the checkpoint before (`unifusion train tiny --on`)." if len(rounds) > 1 else ""
+    trained = minutes[0]
+    if len(rounds) > 1:
+        told = "\n".join(f"- round {i}: {text}" for i, text in enumerate(minutes, 1))
+        trained = f"{told}\n\nA later round goes on from the checkpoint before (`unifusion train tiny --on`)."
     total = sum(v["seconds"] for stages in rounds for v in stages.values())
     cores = f" on {provenance['cores']} CPU cores" if "cores" in provenance else ""
     return f"""## Training
 Stages, minutes{cores} ({total / 3600:.1f} hours in all; energy was not measured):
 
 {trained}
-{later}
-Choices of every stage are in `provenance.json`, losses in `training_log.csv`, those of the last round in `training_log.png`."""
+
+Choices of every stage are in `provenance.json`, losses in `training_log.csv`, drawn (of the last round) in `training_log.png`."""
 
 
 def _rounds(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
