@@ -22,10 +22,10 @@ __all__ = ["build"]
 ASK = {
     "happy-face-happy-voice": "How does this person feel, and why?",
     "happy-face-angry-voice": "Do the face and the voice agree?",
-    "objects-and-sounds": "What is on screen when the bell rings?",
+    "objects-and-sounds": "Which object is there when you hear the bell?",
 }
 """What is worth asking about the examples that ship."""
-QUESTIONS = ("What happens in this clip?", "How does the person sound?", "Do the face and the voice agree?", "What can be heard, and when?")
+QUESTIONS = ("What happens in this clip?", "How does the person sound?", "Do the face and the voice agree?", "When does the voice start?")
 _SEEK = """
 element.addEventListener('click', (event) => {
   const mark = event.target.closest('[data-seek]');
