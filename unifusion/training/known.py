@@ -107,9 +107,14 @@ class Known:
         return truth_P
 
     def unsure_of(self, stream: str) -> list[int]:
-        """Phrases beside clip world's that something in it resembles, so that they cannot be called false of its clips."""
+        """Phrases beside clip world's that cannot be called false of its clips.
+
+        Some of its sounds resemble real ones, its voices are high or low as a woman's or a man's is, and which of them is loud no set
+        of recordings says.
+        """
         index = {p: i for i, p in enumerate(self.bank[stream])}
-        return [index[p] for p in self.extra.get(stream, ()) if p.removeprefix("sound of ") in ALIKE]
+        unsure = {*(f"sound of {real}" for real in ALIKE), *(f"a {who}'s voice" for who in ("man", "woman")), "loud voice", "soft voice"}
+        return [index[p] for p in self.extra.get(stream, ()) if p in unsure]
 
 
 def third_of(prosody: Prosody, thirds: Mapping[str, Sequence[float]]) -> dict[str, str]:
