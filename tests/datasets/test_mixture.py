@@ -5,7 +5,6 @@ from collections import Counter
 import pytest
 
 from unifusion import catalog
-from unifusion.conversation import Example
 from unifusion.datasets.mixture import Mixture
 from unifusion.errors import DatasetError
 
@@ -68,6 +67,7 @@ def test_what_is_wrong_is_named(data, tmp_path, text, message):
 def test_speakers_are_held_apart(data, tmp_path):
     text = "voices: {dataset: emodb, path: emodb}\n"
     train, val = (mixture(tmp_path, text, data=data, split=s) for s in ("train", "val"))
-    Mixture.hold_apart(train, val)
-    with pytest.raises(DatasetError, match="1 groups are in both sets"):
-        Mixture.hold_apart([*train, Example(id="x", group="emodb_11")], val)
+    train.hold_apart(val)
+    both = mixture(tmp_path, "voices: {dataset: emodb, path: emodb, splits: {test: val}}\n", data=data, split="test")
+    with pytest.raises(DatasetError, match=r"1 groups are in test and in val .emodb_11"):
+        both.hold_apart(val)

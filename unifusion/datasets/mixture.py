@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,17 +130,21 @@ class Mixture(Dataset):
         name, number = self.place(index)
         return self.parts[name][number]
 
-    @staticmethod
-    def hold_apart(first: Iterable[Example], second: Iterable[Example]) -> None:
-        """Refuse two sets that share a group: a speaker, a recording or a dialogue.
+    def every(self) -> Iterator[Example]:
+        """Each row of each part once, whatever its weight."""
+        return (row for part in self.parts.values() for row in part)
+
+    def hold_apart(self, other: Mixture) -> None:
+        """Refuse another split that shares a group: a speaker, a recording or a dialogue.
 
         Raises:
             DatasetError: names the groups they share.
         """
-        shared = sorted({r.group for r in first if r.group} & {r.group for r in second if r.group})
+        shared = sorted({r.group for r in self.every() if r.group} & {r.group for r in other.every()})
         if shared:
             raise DatasetError(
-                f"{len(shared)} groups are in both sets ({', '.join(shared[:3])});", remedy="split by speaker or recording, not by row."
+                f"{self.path}: {len(shared)} groups are in {self.split} and in {other.split} ({', '.join(shared[:3])});",
+                remedy="split by speaker or recording, not by row.",
             )
 
 

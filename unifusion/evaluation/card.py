@@ -122,7 +122,7 @@ def _people(people: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) 
     """Figures on real sets."""
     text = [
         f"""## Real voices, faces, sounds and lines
-Rows of split `{people["split"]}`: speakers, recordings and faces that were neither trained on nor chosen by. Every label of
+Rows of split `{people["split"]}`: none was trained on or chosen by, and no speaker or recording of them was trained on. Every label of
 the set is scored as the whole answer; intervals are of 1,000 draws of whole speakers. "Composed" is a still of a face that
 moves a little with a voice of the same split.
 

@@ -153,7 +153,7 @@ def evaluate_free(
     Returns:
         `accuracy`, `families` (accuracy of each), `n`, and `predictions`.
     """
-    rows = [row for part in mixture.parts.values() for row in part]
+    rows = list(mixture.every())
     voices = {row.id: measured_prosody(row) for row in rows if "thirds" in row.labels}
     asked = [(q, row, truth) for q in questions for row, truth in _rows(q, rows, voices, per_question)]
     kept = Kept(engine)

@@ -89,7 +89,15 @@ def release(
 
 
 def _real(engine: Engine, real: Real) -> dict[str, Any]:
-    """Calibrate on val, then measure on test."""
+    """Calibrate on val, then measure on test.
+
+    Val and test may share a speaker (of the spoken digits one alone is held out, and each has half of his takes), never a row.
+
+    Raises:
+        DatasetError: a speaker, recording or dialogue that was trained on is in one of them.
+    """
+    for held_out in (real.val, real.test):
+        real.train.hold_apart(held_out)
     model = engine.model
     model.config.calibration = {}
     chosen = {name: p for name, p in PROBES.items() if p.key in TASKS and not p.family and not p.mute}

@@ -101,8 +101,8 @@ def real_pieces(stream: str, spec: StreamSpec, cache: ClipCache, real: tuple[Mix
         DatasetError: a speaker or recording is in both.
     """
     train, val, share = real
-    Mixture.hold_apart((r for p in train.parts.values() for r in p), (r for p in val.parts.values() for r in p))
-    known = Known.of(r for m in (train, val) for p in m.parts.values() for r in p)
+    train.hold_apart(val)
+    known = Known.of(r for m in (train, val) for r in m.every())
     c = cache.choices
     shape = {"duration_s": c.duration_s, "window_s": window_of(spec), "rate_hz": c.rate_hz, "size_px": c.size_px}
     made = [Pieces(m.parts, m.weights, stream, known, shape, share=share, seed=seed) for m in (train, val)]

@@ -53,7 +53,7 @@ class RealTalks(Dataset[TurnsRow]):
         given = {"template": 0.7, "long": 0.3, "mute": 0.15, "chat": 0.15, "limit": 1100, "seed": 0, **(options or {})}
         self.template, self.long, self.mute, self.chat = (given[k] for k in ("template", "long", "mute", "chat"))
         self.limit, self.seed = given["limit"], given["seed"]
-        rows = [r for part in mixture.parts.values() for r in part if r.media and "sound" in r.labels and r.media[0].kind == "audio"]
+        rows = [r for r in mixture.every() if r.media and "sound" in r.labels and r.media[0].kind == "audio"]
         self.sounds = tuple(sorted({str(r.labels["sound"]) for r in rows}))
         self._behind = [r.media[0] for r in rows]
         self._sets = {name: tuple(sorted(_labels(part))) for name, part in mixture.parts.items()}
@@ -197,10 +197,9 @@ class Blend(Dataset[TurnsRow]):
 
 def texts_of(mixture: Mixture, grammar: Grammar, *, per_family: int = 300) -> Iterator[str]:
     """Every text of a mixture's rows, their labels, and many questions of a grammar: what a vocabulary is learnt from."""
-    for part in mixture.parts.values():
-        for row in part:
-            yield from (v for k in ("question", "answer", "transcript", "caption") if (v := row.texts.get(k)))
-            yield from (str(row.labels[k]) for k in ("emotion", "sound", "digit") if k in row.labels)
+    for row in mixture.every():
+        yield from (v for k in ("question", "answer", "transcript", "caption") if (v := row.texts.get(k)))
+        yield from (str(row.labels[k]) for k in ("emotion", "sound", "digit") if k in row.labels)
     for family in grammar.families:
         yield from (grammar.ask(family, random.Random(i), {"e": "happy", "n": "happiness", "thing": "rain"}) for i in range(per_family))
 
