@@ -11,6 +11,7 @@ from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
 from unifusion.evaluation.free import evaluate_free, read_free
 from unifusion.evaluation.people import evaluate_people, people_table
+from unifusion.evaluation.rationales import evaluate_rationales, rationales_table
 from unifusion.training.choices import parse, shared_yaml
 from unifusion.training.grammar import Grammar
 
@@ -29,6 +30,8 @@ class Choices:
     """val was used to choose."""
     most: int = 800
     """Rows of a probe."""
+    rationales: int = 300
+    """Rows of a part with voices that a rationale is asked for and compared with measures of the voice; 0 for none."""
     free: str | None = None
     """File of questions in words that no template has, asked and answered in words (tests/data/free_questions.jsonl of the sources)."""
 
@@ -45,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     (folder / "predictions.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results["predictions"]), encoding="utf-8")
     (folder / "results.md").write_text(people_table(results) + "\n", encoding="utf-8")
     print(people_table(results))
+    if c.rationales:
+        said = evaluate_rationales(engine, rows, most=c.rationales)
+        (folder / "rationales.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
+        print(f"\n{rationales_table(said)}")
     if c.free:
         told = evaluate_free(engine, read_free(c.free), rows)
         (folder / "free.json").write_text(json.dumps(told, indent=1), encoding="utf-8")

@@ -1,6 +1,7 @@
 """Probes of real sets: which rows are asked, what counts as true, and that the figures are those of the predictions."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.toys import chat_model
 from unifusion import share
 from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
-from unifusion.evaluation.people import PROBES, Probe, evaluate_people, people_table
+from unifusion.evaluation.people import PROBES, SINGLE, Probe, evaluate_people, people_table
 from unifusion.metrics.macro_recall import macro_recall
 from unifusion.training.grammar import Grammar
 
@@ -71,3 +72,12 @@ def test_probes_name_parts_and_questions_that_ship():
     shipped = Grammar(share.folder("train") / "questions" / "people.yaml")
     for probe in PROBES.values():
         assert not probe.family or shipped.ask(probe.family, random.Random(0))
+
+
+def test_both_streams_are_compared_with_the_best_of_one_on_the_same_rows(mixture):
+    probes = {name: replace(PROBES[name], key="voice_emotion", family="voice_emotion", where=lambda labels: True) for name in ("composed", *SINGLE["composed"])}
+    told = evaluate_people(Engine(*chat_model()), mixture, GRAMMAR, probes=probes, most=6)
+    found = told["paired"]["composed"]
+    best = max(told["probes"][name]["value"] for name in SINGLE["composed"])
+    assert found["difference"] == pytest.approx(told["probes"]["composed"]["value"] - best) and found["n"] == told["probes"]["composed"]["n"]
+    assert 0 < found["p"] <= 1 and f"over {found['over']} on the same {found['n']} rows" in people_table(told)

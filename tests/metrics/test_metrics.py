@@ -17,6 +17,7 @@ from unifusion.metrics.ccc import ccc
 from unifusion.metrics.ece import ece
 from unifusion.metrics.exact_match import exact_match, normalise
 from unifusion.metrics.macro_recall import macro_recall
+from unifusion.metrics.paired_permutation import paired_permutation
 from unifusion.metrics.rouge_l import rouge_l
 from unifusion.metrics.temporal_iou import temporal_iou
 from unifusion.metrics.time_error import time_error
@@ -191,3 +192,29 @@ def test_bootstrap_refuses_what_does_not_fit():
     for wrong in ({"values": []}, {"values": [1.0], "groups": ["a", "b"]}, {"values": [1.0], "confidence": 1.0}, {"values": [[1.0, 2.0]]}):
         with pytest.raises(ConfigError, match="bootstrap of shape"):
             bootstrap(**wrong)
+
+
+@pytest.mark.parametrize(("better", "worse"), [(9, 1), (6, 5), (14, 3), (5, 5)])
+def test_paired_permutation_of_accuracy_is_the_sign_test_of_the_rows_that_differ(better, worse):
+    from scipy.stats import binomtest
+
+    n = 40
+    first = ["x"] * better + ["y"] * worse + ["x"] * (n - better - worse)
+    second = ["y"] * better + ["x"] * worse + ["x"] * (n - better - worse)
+    told = paired_permutation(first, second, ["x"] * n, accuracy)
+    assert told.difference == pytest.approx((better - worse) / n) and told.groups == n
+    assert told.p == pytest.approx(binomtest(better, better + worse).pvalue, abs=0.02)
+
+
+def test_paired_permutation_swaps_speakers_as_wholes():
+    right, wrong, groups = ["x"] * 30, ["y"] * 30, [f"speaker {i // 10}" for i in range(30)]
+    told = paired_permutation(right, wrong, right, accuracy, groups=groups)
+    assert told.groups == 3 and told.p == pytest.approx(2 * 0.5**3, abs=0.03)
+    assert paired_permutation(right, wrong, right, accuracy).p < 0.001
+    assert paired_permutation(right, right, right, macro_recall).p == 1.0
+
+
+@pytest.mark.parametrize("call", [([], [], []), (["x"], ["x", "y"], ["x"])])
+def test_paired_permutation_refuses_rows_that_do_not_pair(call):
+    with pytest.raises(ConfigError, match="as many of each"):
+        paired_permutation(*call, accuracy)

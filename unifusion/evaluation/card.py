@@ -12,12 +12,15 @@ from safetensors import safe_open
 
 from unifusion.errors import CheckpointError
 from unifusion.evaluation.people import people_table
+from unifusion.evaluation.rationales import rationales_table
 from unifusion.evaluation.world import table
 
 __all__ = ["RESULTS", "card", "write_card"]
 
 RESULTS = "evaluation"
-"""Folder of a checkpoint with `world.json` and, where real sets were trained on, `people.json`, `free.json`, `calibration.json`."""
+"""Folder of a checkpoint with `world.json` and, where real sets were trained on, `people.json`, `free.json`, `rationales.json`,
+`calibration.json`."""
+OTHERS = ("people", "free", "rationales", "calibration")
 _WORST = 3
 
 
@@ -30,7 +33,7 @@ def write_card(folder: str | Path) -> Path:
     root = Path(folder)
     provenance = _json(root / "provenance.json")
     world = _json(root / RESULTS / "world.json")
-    others = {name: _json(path) for name in ("people", "free", "calibration") if (path := root / RESULTS / f"{name}.json").is_file()}
+    others = {name: _json(path) for name in OTHERS if (path := root / RESULTS / f"{name}.json").is_file()}
     work, target = root / ".README.tmp", root / "README.md"
     work.write_text(card(root.name, _weights(root), provenance, world, others), encoding="utf-8")
     os.replace(work, target)
@@ -69,7 +72,7 @@ def card(
         weights: how many.
         provenance: stages with their choices and seconds, and the data.
         world: results on clip world.
-        others: `people`, `free` and `calibration`, those that there are.
+        others: those of OTHERS that there are.
     """
     people = others.get("people")
     parts = [
@@ -133,6 +136,9 @@ moves a little with a voice of the same split.
         rows = "\n".join(f"| {family} | {value:.2f} |" for family, value in free["families"].items())
         text.append(f"{free['n']} questions in words that no template has, answered in words: {free['accuracy']:.3f} right.\n\n"
                     f"| family | right |\n|---|---|\n{rows}")  # fmt: skip
+    if "rationales" in others:
+        text.append("What rationales name of held-out clips (`unifusion emotion`), against what was measured of the voice, in thirds of its "
+                    f"set, and the labels:\n\n{rationales_table(others['rationales'])}")  # fmt: skip
     if "calibration" in others:
         text.append(f"Calibration, fitted on split `val` and measured on the rows above:\n\n{_calibrated(others['calibration'])}")
     for name, figures in people["probes"].items():

@@ -21,6 +21,7 @@ from unifusion.metrics.accuracy import accuracy
 from unifusion.metrics.bootstrap import bootstrap
 from unifusion.metrics.ece import ece
 from unifusion.metrics.macro_recall import macro_recall
+from unifusion.metrics.paired_permutation import paired_permutation
 from unifusion.metrics.weighted_f1 import weighted_f1
 from unifusion.training.facts import MIDDLE
 from unifusion.training.grammar import Grammar
@@ -87,6 +88,8 @@ PROBES: dict[str, Probe] = {
     "tempo": Probe(parts=("voices_en", "voices_de"), key="rate_hz", family="rate_hz"),
 }
 """What is asked of the mixture `people`, by the names of its parts."""
+SINGLE = {"composed": ("composed, picture only", "composed, sound only")}
+"""Probe -> those of one stream alone; it is compared with the best of them."""
 
 
 def evaluate_people(
@@ -105,6 +108,7 @@ def evaluate_people(
     Returns:
         `probes`: per probe its metric with a 95 % interval over whole groups, rows, the share of the most frequent label, ECE, a table of
         classes with what was answered, and the surest mistakes;
+        `paired`: per probe of both streams what it gains over the best stream alone, and two-sided p, rows or speakers swapped;
         `predictions`: one record per probe and row.
     """
     kept = Kept(engine)
@@ -122,7 +126,8 @@ def evaluate_people(
         out[name] = _figures(probe, [r for r in records if r["probe"] == name])
         if probe.parts != _BOTH:  # whose rows are asked about many times, with streams muted
             kept.clips.clear()
-    return {"probes": out, "predictions": records, "split": mixture.split}
+    paired = {name: _paired(out, records, name, [s for s in single if s in out]) for name, single in SINGLE.items() if name in out}
+    return {"probes": out, "paired": {k: v for k, v in paired.items() if v}, "predictions": records, "split": mixture.split}
 
 
 def _rows(mixture: Mixture, probe: Probe, most: int) -> list[tuple[Example, tuple[str, ...], str]]:
@@ -185,6 +190,22 @@ def _figures(probe: Probe, records: Sequence[Mapping[str, Any]]) -> dict[str, An
     }  # fmt: skip
 
 
+def _paired(figures: Mapping[str, Any], records: Sequence[Mapping[str, Any]], name: str, single: Sequence[str]) -> dict[str, Any]:
+    """What a probe gains over the best of others on the same rows; empty where there is no other one."""
+    if not single:
+        return {}
+    best = max(single, key=lambda s: figures[s]["value"])
+    both = {r["id"]: r for r in records if r["probe"] == name}
+    alone = {r["id"]: r for r in records if r["probe"] == best}
+    rows = [(both[i]["answer"], alone[i]["answer"], both[i]["truth"], both[i]["group"] or i) for i in both if i in alone]
+    first, second, truth, groups = ([row[k] for row in rows] for k in range(4))
+    metric = METRICS[figures[name]["metric"]]
+    by_row = paired_permutation(first, second, truth, metric)
+    by_speaker = paired_permutation(first, second, truth, metric, groups=groups)
+    found = {"over": best, "difference": by_row.difference, "p": by_row.p, "p by speaker": by_speaker.p}
+    return found | {"groups": by_speaker.groups, "n": len(rows)}
+
+
 def _classes(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """True label -> rows, recall, and how often each label was answered."""
     out = {}
@@ -209,4 +230,7 @@ def people_table(results: Mapping[str, Any]) -> str:
         interval = f"{f['low']:.3f} to {f['high']:.3f}"
         numbers = " | ".join([f"{f['value']:.3f}", interval, str(f["groups"]), str(f["n"]), *shown])
         lines.append(f"| {name} | {f['metric']} | {numbers} |")
+    for name, f in results.get("paired", {}).items():
+        swapped = f"p = {f['p']:.4f} with rows swapped, {f['p by speaker']:.4f} with the {f['groups']} speakers swapped"
+        lines += ["", f"{name}: {f['difference']:+.3f} over {f['over']} on the same {f['n']} rows (paired permutation test, {swapped})."]
     return "\n".join(lines)

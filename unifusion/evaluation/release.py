@@ -20,6 +20,7 @@ from unifusion.evaluation.calibrate import calibrate, measure_calibration
 from unifusion.evaluation.card import RESULTS, write_card
 from unifusion.evaluation.free import evaluate_free, read_free
 from unifusion.evaluation.people import PROBES, evaluate_people
+from unifusion.evaluation.rationales import evaluate_rationales
 from unifusion.evaluation.world import evaluate_world, held_out_questions, write_results
 from unifusion.processor import StreamSpec
 from unifusion.training.chat import assemble
@@ -109,7 +110,7 @@ def _real(engine: Engine, real: Real) -> dict[str, Any]:
     for task, fitted in model.config.calibration.items():
         records = [r for r in people["predictions"] if r["probe"] in chosen and chosen[r["probe"]].key == task]
         measured[task] = measure_calibration(records, **fitted)
-    out = {"people": people, "calibration": measured}
+    out = {"people": people, "calibration": measured, "rationales": evaluate_rationales(engine, real.test)}
     return out | ({"free": evaluate_free(engine, read_free(real.free), real.test)} if real.free is not None else {})
 
 
