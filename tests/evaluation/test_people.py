@@ -75,9 +75,14 @@ def test_probes_name_parts_and_questions_that_ship():
 
 
 def test_both_streams_are_compared_with_the_best_of_one_on_the_same_rows(mixture):
-    probes = {name: replace(PROBES[name], key="voice_emotion", family="voice_emotion", where=lambda labels: True) for name in ("composed", *SINGLE["composed"])}
+    probes = {
+        name: replace(PROBES[name], key="voice_emotion", family="voice_emotion", where=lambda labels: True)
+        for name in ("composed", *SINGLE["composed"])
+    }
     told = evaluate_people(Engine(*chat_model()), mixture, GRAMMAR, probes=probes, most=6)
     found = told["paired"]["composed"]
     best = max(told["probes"][name]["value"] for name in SINGLE["composed"])
-    assert found["difference"] == pytest.approx(told["probes"]["composed"]["value"] - best) and found["n"] == told["probes"]["composed"]["n"]
+    assert (
+        found["difference"] == pytest.approx(told["probes"]["composed"]["value"] - best) and found["n"] == told["probes"]["composed"]["n"]
+    )
     assert 0 < found["p"] <= 1 and f"over {found['over']} on the same {found['n']} rows" in people_table(told)

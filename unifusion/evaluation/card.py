@@ -137,8 +137,8 @@ moves a little with a voice of the same split.
         text.append(f"{free['n']} questions in words that no template has, answered in words: {free['accuracy']:.3f} right.\n\n"
                     f"| family | right |\n|---|---|\n{rows}")  # fmt: skip
     if "rationales" in others:
-        text.append("What rationales name of held-out clips (`unifusion emotion`), against what was measured of the voice, in thirds of its "
-                    f"set, and the labels:\n\n{rationales_table(others['rationales'])}")  # fmt: skip
+        told = "What rationales name of held-out clips (`unifusion emotion`), against what was measured of the voice and the labels:"
+        text.append(f"{told}\n\n{rationales_table(others['rationales'])}")
     if "calibration" in others:
         text.append(f"Calibration, fitted on split `val` and measured on the rows above:\n\n{_calibrated(others['calibration'])}")
     for name, figures in people["probes"].items():

@@ -160,9 +160,7 @@ def _read(opened: Opened, span: Span, limits: Limits, strict: bool, chain: Chain
     return result
 
 
-def _packets(
-    opened: Opened, streams: Sequence[Stream], result: Pass, strict: bool, chain: Chain | None
-) -> Iterator[Packet[Any]]:
+def _packets(opened: Opened, streams: Sequence[Stream], result: Pass, strict: bool, chain: Chain | None) -> Iterator[Packet[Any]]:
     """Packets of the chosen streams; a demuxer's error ends them in lenient mode."""
     source = opened.container.demux(*streams)
     while True:
