@@ -7,12 +7,14 @@ from dataclasses import dataclass, fields
 
 from unifusion import catalog
 from unifusion.datasets.mixture import Mixture
+from unifusion.errors import ConfigError, nearest
 from unifusion.models.grounding import GroundingConfig
 from unifusion.processor import StreamSpec
 from unifusion.training.align import train_alignment
 from unifusion.training.choices import parse, shared_yaml
 from unifusion.training.clip_cache import ClipCacheChoices, render_cache
 from unifusion.training.fit import FitChoices
+from unifusion.training.pieces import INGREDIENTS
 from unifusion.training.stage import stage
 
 LOG_MEL = (-13.0, 5.0)
@@ -37,6 +39,8 @@ class Choices:
     """Folder that the mixture's paths are relative to."""
     real_share: float = 0.5
     """Of the rows."""
+    without: str | None = None
+    """What is left out, by commas, to see what it brings: mask, choice (of one label among its set), changes, noise (of real pieces)."""
     tokenizer: str = "runs/tiny/tokenizer"
     cache: str = "runs/tiny/align"
     """`.clips` and `.val` are added: where the rendered clips lie."""
@@ -135,11 +139,21 @@ def both_splits(name: str, data: str | None, share: float) -> tuple[Mixture, Mix
     return Mixture(path, data=data), Mixture(path, data=data, split="val"), share
 
 
+def weights_without(left_out: frozenset[str]) -> dict[str, float]:
+    """Weights of the losses that leave some ingredients out."""
+    known = {"mask": {"mask_rows": 0.0, "masked_weight": 0.0}, "choice": {"choice_weight": 0.0}, **{name: {} for name in INGREDIENTS}}
+    for name in left_out:
+        if name not in known:
+            raise ConfigError(f"nothing called {name!r} can be left out;", remedy=nearest(name, list(known)))
+    return {k: v for name in left_out for k, v in known[name].items()}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Render, train, measure."""
     c = parse(Choices, argv, prog="unifusion train align")
     with stage(f"{c.out}/{c.stream}", c) as todo:
         if todo:
+            left_out = frozenset(c.without.split(",") if c.without else ())
             train = render_cache(
                 f"{c.cache}.clips",
                 ClipCacheChoices(seed=c.seed, count=c.clips, size_px=c.size_px, rate_hz=c.frames_hz),
@@ -158,10 +172,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 val,
                 f"{c.out}/{c.stream}",
                 choices=FitChoices.of(c),
-                grounding=GroundingConfig(patch=c.patch),
+                grounding=GroundingConfig(patch=c.patch, **weights_without(left_out)),
                 start=c.start,
                 pack=c.pack if c.stream == "audio" else 0.0,
                 real=both_splits(c.real, c.data, c.real_share) if c.real else None,
+                without=left_out,
             )
 
 

@@ -1,11 +1,15 @@
 """Real recordings and stills as pieces of a row: what is known of each window, and what training sees of them."""
 
+import runpy
+
 import numpy as np
 import pytest
 import torch
 
+from unifusion import share
 from unifusion.conversation import Clip, Example, Media
 from unifusion.datasets._files import Listed
+from unifusion.errors import ConfigError
 from unifusion.training.known import Known, label_phrase
 from unifusion.training.pieces import Pieces, loud_part
 
@@ -132,3 +136,22 @@ def test_silence_around_a_sound_is_left_out():
     padded = np.concatenate([np.zeros(RATE, np.float32), TONE, np.zeros(RATE, np.float32)])
     assert len(loud_part(padded)) == pytest.approx(len(TONE) + 0.2 * RATE, abs=0.05 * RATE)
     assert len(loud_part(np.zeros(RATE, np.float32))) == RATE and len(loud_part(TONE[:100])) == 100
+
+
+def test_ingredients_can_be_left_out():
+    plain = Pieces(ROWS, {"voices": 5.0, "sounds": 1.0}, "audio", KNOWN, SHAPE, without=frozenset({"changes", "noise"}))
+    quiet = KNOWN.bank["audio"].index("no sound event")
+    voice = KNOWN.bank["audio"].index("a voice")
+    rows = [plain.pack(i, 0) for i in range(20)]
+    truth = torch.cat([row.truth_KP for row in rows])
+    assert (truth[truth[:, voice] == 1][:, quiet] == 1).all()
+    assert all(np.abs(row.clip.waveform_N).max() <= 0.3 + 1e-4 for row in rows)  # nothing is louder than the recording
+    faces = Pieces(ROWS, {"faces": 1.0}, "video", KNOWN, SHAPE, without=frozenset({"changes"})).pack(0, 0)
+    assert set(np.unique(faces.clip.frames_THWC)) == {90, 200}
+
+
+def test_alignment_refuses_to_leave_out_what_it_has_not():
+    weights = runpy.run_path(str(share.folder("train") / "align.py"))["weights_without"]
+    assert weights(frozenset({"mask", "noise"})) == {"mask_rows": 0.0, "masked_weight": 0.0}
+    with pytest.raises(ConfigError, match="did you mean 'choice'"):
+        weights(frozenset({"choise"}))

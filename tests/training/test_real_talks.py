@@ -10,7 +10,7 @@ from unifusion import share
 from unifusion.conversation import Example, Media, Mix
 from unifusion.datasets.mixture import Mixture
 from unifusion.media.prosody import Prosody
-from unifusion.training.facts import Facts, evidence_of, facts_of, turns_of, with_article
+from unifusion.training.facts import PLACES, Facts, evidence_of, facts_of, turns_of, with_article
 from unifusion.training.grammar import Grammar
 from unifusion.training.real_talks import Blend, RealTalks, texts_of
 from unifusion.world.world_file import phrasings
@@ -74,6 +74,25 @@ def test_what_is_missing_is_said():
     assert MISSING["voice"] in rain and MISSING["picture"] in rain and rain.count("rain") == 1 and {"yes", "no"} <= set(rain)
     muted = Facts(picture=True, sound=True, face="sad", voice="happy", has_voice=True, told={"gender": "male"}).without(("audio",))
     assert muted == Facts(picture=True, sound=False, face="sad", has_voice=False)
+
+
+def test_valence_and_arousal_are_the_mean_of_face_and_voice(data):
+    assert Facts(picture=True, sound=False, face="sad").affect == PLACES["sad"] and Facts(picture=True, sound=True).affect is None
+    both = Facts(picture=True, sound=True, face="happy", voice="angry").affect
+    assert both == pytest.approx(((0.81 - 0.51) / 2, (0.51 + 0.59) / 2))
+    mixture, (_, processor) = Mixture(data / "mix.yaml", data=data), chat_model()
+    talks = RealTalks(mixture, processor, GRAMMAR, count=60, options={"template": 1.0})
+    told = []
+    for index in range(len(talks)):
+        part, example, media = talks.row_of(index)
+        known = facts_of(example) if media is not None else None
+        if known is None or known.affect is None:
+            continue
+        found = [a for _, a in talks._templates(part, known, example, random.Random(index)) if a.startswith("valence")]
+        valence, arousal = (round(v, 1) + 0 for v in known.affect)
+        assert found in ([], [f"valence {valence:.1f}, arousal {arousal:.1f}"])
+        told.append(bool(found))
+    assert 0.2 < sum(told) / len(told) < 0.8
 
 
 def test_evidence_is_what_was_measured():

@@ -29,7 +29,7 @@ __all__ = ["train_alignment"]
 def train_alignment(
     stream: str, spec: StreamSpec, tokenizer_folder: str | Path, train: ClipCache, val: ClipCache, out: str | Path, *,
     choices: FitChoices, grounding: GroundingConfig, start: str | Path | None = None, pack: float = 0.0,
-    real: tuple[Mixture, Mixture, float] | None = None,
+    real: tuple[Mixture, Mixture, float] | None = None, without: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:  # fmt: skip
     """Train one stream's encoder and adapter, save them in `out` with `spec.json`, and measure them on `val`.
 
@@ -45,13 +45,14 @@ def train_alignment(
         start: folder of an earlier round, whose encoder and adapter this one goes on with.
         pack: see GroundingData.
         real: recordings and pictures to learn from, those to measure on, and the share of rows that they have.
+        without: what is not done to real pieces: see Pieces.
 
     Returns:
         the figures, also written to `out/metrics.json`.
     """
     torch.manual_seed(choices.seed)
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    pieces, held_out = real_pieces(stream, spec, train, real, choices.seed) if real is not None else (None, None)
+    pieces, held_out = real_pieces(stream, spec, train, real, choices.seed, without) if real is not None else (None, None)
     known = pieces.known if pieces is not None else Known({})
     ids = pad_phrases([tokenizer.encode(p, add_special_tokens=False) for p in known.bank[stream]])
     encoder = spec.encoder_class.build(spec.encoder_choices, load_weights=False)
@@ -94,7 +95,9 @@ def _save(out: Path, spec: StreamSpec, encoder: Any, adapter: Any, work: Path, f
                 (folder / name).write_bytes((work / name).read_bytes())
 
 
-def real_pieces(stream: str, spec: StreamSpec, cache: ClipCache, real: tuple[Mixture, Mixture, float], seed: int) -> tuple[Pieces, Pieces]:
+def real_pieces(
+    stream: str, spec: StreamSpec, cache: ClipCache, real: tuple[Mixture, Mixture, float], seed: int, without: frozenset[str] = frozenset()
+) -> tuple[Pieces, Pieces]:  # fmt: skip
     """Pieces to learn from and to measure on, with the phrases of both.
 
     Raises:
@@ -105,5 +108,5 @@ def real_pieces(stream: str, spec: StreamSpec, cache: ClipCache, real: tuple[Mix
     known = Known.of(r for m in (train, val) for r in m.every())
     c = cache.choices
     shape = {"duration_s": c.duration_s, "window_s": window_of(spec), "rate_hz": c.rate_hz, "size_px": c.size_px}
-    made = [Pieces(m.parts, m.weights, stream, known, shape, share=share, seed=seed) for m in (train, val)]
+    made = [Pieces(m.parts, m.weights, stream, known, shape, share=share, seed=seed, without=without) for m in (train, val)]
     return made[0], made[1]

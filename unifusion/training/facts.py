@@ -52,6 +52,12 @@ class Facts:
         found = {e for e in (self.face, self.voice) if e}
         return found.pop() if len(found) == 1 else ""
 
+    @property
+    def affect(self) -> tuple[float, float] | None:
+        """Valence and arousal: the mean of what face and voice tell; None where neither does."""
+        found = [PLACES[e] for e in (self.face, self.voice) if e]
+        return (sum(v for v, _ in found) / len(found), sum(a for _, a in found) / len(found)) if found else None
+
     def without(self, muted: tuple[str, ...]) -> Facts:
         """As somebody knows it who does not get some streams."""
         known = self

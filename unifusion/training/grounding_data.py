@@ -86,7 +86,8 @@ class GroundingData(Dataset[dict[str, Any]]):
         turn = self._reads[index] = self._reads.get(index, -1) + 1
         rng = random.Random(f"{self.seed}/{index}/{turn}")
         if self.pieces is not None and rng.random() < self.pieces.share:
-            return self.real(self.pieces.pack(index, turn), (self.seed, index, turn) if self.augment else None)
+            changed = self.augment and "changes" not in self.pieces.without
+            return self.real(self.pieces.pack(index, turn), (self.seed, index, turn) if changed else None)
         scripts: tuple[Script, ...] = (self.cache.script(index),)
         if self.sentences is not None and rng.random() < self.pack:
             sound, scripts = self.sentences.pack(index, turn)

@@ -20,7 +20,7 @@ from unifusion.media.prosody import Prosody, measure_prosody
 from unifusion.processor.opening import decode
 from unifusion.training.known import Known
 
-__all__ = ["Grounded", "Pieces", "loud_part"]
+__all__ = ["INGREDIENTS", "Grounded", "Pieces", "loud_part"]
 
 RATE_HZ = 16_000
 _MARGIN_S = 0.1
@@ -34,6 +34,8 @@ _LEVEL_DB = 3.0
 _NOISY, _SNR_DB = 0.3, (4.0, 22.0)
 """Share of voices with another sound behind them, and the voice's power over it."""
 _FLOOR = 1e-5
+INGREDIENTS = ("changes", "noise")
+"""What may be left out: changes of a piece from one time it is met to the next, and other sounds behind voices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +64,14 @@ class Pieces:
         shape: `duration_s` of a clip, `window_s` of the truth, `rate_hz` and `size_px` of frames.
         share: of the rows that training takes from here.
         seed: of what is drawn and changed.
+        without: ingredients that are left out.
     """
 
     def __init__(
         self, parts: Mapping[str, Dataset], weights: Mapping[str, float], stream: str, known: Known, shape: Mapping[str, Any], *,
-        share: float = 0.5, seed: int = 0,
+        share: float = 0.5, seed: int = 0, without: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
+        self.without = without
         self.stream, self.known, self.share, self.seed = stream, known, share, seed
         self.duration_s, self.window_s = float(shape["duration_s"]), float(shape["window_s"])
         self.rate_hz, self.size_px = float(shape["rate_hz"]), int(shape["size_px"])
@@ -129,7 +133,8 @@ class Pieces:
         frames = []
         for k in range(windows):
             example = self._draw(rng)
-            frames += _views(self.array(example), self.size_px, each, rng)
+            still = self.array(example)
+            frames += [_view(still, self.size_px)] * each if "changes" in self.without else _views(still, self.size_px, each, rng)
             truth_KP[k], group_K[k] = self._truth(example), k
         return self._grounded(self._clip(np.stack(frames), None), truth_KP, group_K)
 
@@ -141,7 +146,7 @@ class Pieces:
         at_s, number = rng.uniform(0.0, 0.4), 0
         while at_s < self.duration_s - 0.3:
             example = self._draw(rng)
-            piece, speed, gain_db = _changed(self.array(example).astype(np.float32) / 32767.0, rng)
+            piece, speed, gain_db = self._changed(example, rng)
             begin, room_s = round(at_s * RATE_HZ), self.duration_s - at_s
             length_s = min(len(piece) / RATE_HZ, _LONGEST_S)
             if "digit" in example.labels and length_s > room_s:
@@ -150,7 +155,7 @@ class Pieces:
                 first = rng.randrange(len(piece) - round(length_s * RATE_HZ) + 1)
                 piece = piece[first : first + round(length_s * RATE_HZ)]
             piece, told_P = piece[: len(sound) - begin], self._heard(example, speed, gain_db)
-            if "sound" not in example.labels and self.behind and rng.random() < _NOISY:
+            if "sound" not in example.labels and self.behind and "noise" not in self.without and rng.random() < _NOISY:
                 other = rng.choice(self.behind)
                 piece, told_P = self._over(piece, other, rng), self.known.behind(told_P, other)
             sound[begin : begin + len(piece)] = _faded(piece)
@@ -158,9 +163,14 @@ class Pieces:
             at_s, number = at_s + len(piece) / RATE_HZ + rng.uniform(0.0, 0.4), number + 1
         return self._grounded(self._clip(None, sound), truth_KP, group_K)
 
+    def _changed(self, example: Example, rng: random.Random) -> tuple[np.ndarray, float, float]:
+        """A row's sound as training meets it this time, with its factor of speed and what was added to its level (dB)."""
+        piece = self.array(example).astype(np.float32) / 32767.0
+        return (piece, 1.0, 0.0) if "changes" in self.without else _changed(piece, rng)
+
     def _over(self, piece_N: np.ndarray, other: Example, rng: random.Random) -> np.ndarray:
         """A voice with another sound behind it."""
-        noise = _changed(self.array(other).astype(np.float32) / 32767.0, rng)[0]
+        noise = self._changed(other, rng)[0]
         mixed: np.ndarray = np.clip(mix_at_snr(piece_N, np.resize(noise, len(piece_N)), rng.uniform(*_SNR_DB)), -1.0, 1.0)
         return mixed
 

@@ -29,6 +29,8 @@ _LINES = 10
 _FEELING = 0.75
 """Share of lines with an emotion that are asked for it; the others are to be gone on with."""
 _GO_ON = ("Go on:", "Continue:", "Complete this:", "How does this go on?")
+_WITHOUT_LABELS = ("digit", "valence_arousal")
+"""Tasks that offer no labels, or always the same ones."""
 _QUOTES = ('Somebody says: "{}" ', '"{}" ', 'A person says: "{}" ', "Line: {} ", 'In a talk: "{}" ')
 
 
@@ -96,21 +98,25 @@ class RealTalks(Dataset[TurnsRow]):
         return turns_row(self.processor, prefix, turns, apart=apart, limit=self.limit if apart else min(self.limit, 640))
 
     def _templates(self, part: str, known: Facts, example: Example, rng: random.Random) -> list[Turn]:
-        """The row's label in the prompt manager's words, among the labels of its set in any order."""
+        """The row's label in the prompt manager's words, among the labels of its set in any order; valence and arousal."""
         answer = {"emotion": known.emotion, "sound": known.told.get("sound"), "digit": known.told.get("digit")}
         turns = []
         for name, label in answer.items():
             if not label or rng.random() >= self.template:
                 continue
             turns.append(self._asked(name, part, {name: label}, example, rng))
+        if known.affect is not None and rng.random() < self.template / 2:
+            valence, arousal = known.affect
+            turns.append(self._asked("valence_arousal", part, {"valence": valence, "arousal": arousal}, example, rng))
         return turns
 
     def _asked(self, name: str, part: str, labels: Mapping[str, Any], example: Example, rng: random.Random) -> Turn:
         """A task's question and answer; the labels of the row's set are offered in any order."""
-        truth = next(iter(labels.values()))
-        offered = list(dict.fromkeys([*self._sets[part], truth]))
-        rng.shuffle(offered)
-        task = catalog.load("tasks", name)(seed=rng.randrange(10**6), labels=None if name == "digit" else offered)
+        offered = None
+        if name not in _WITHOUT_LABELS:
+            offered = list(dict.fromkeys([*self._sets[part], next(iter(labels.values()))]))
+            rng.shuffle(offered)
+        task = catalog.load("tasks", name)(seed=rng.randrange(10**6), labels=offered)
         talk = task.conversation(replace(example, labels=labels), with_answer=True)
         return talk.messages[-2].text, talk.messages[-1].text
 
