@@ -251,6 +251,7 @@ def test_release_calibrates_on_val_and_measures_on_test(chain, tmp_path):
     people = json.loads((out / "evaluation" / "people.json").read_text())
     assert people["split"] == "test" and people["probes"]["digits"]["n"] == 2 and "predictions" not in people
     card = (out / "README.md").read_text()
+    assert (out / "evaluation" / "risk_coverage.png").is_file() and "| voice |" in card
     assert "license_name: research-only" in card and "| digits | accuracy |" in card and "free: " not in card
     (out / "README.md").unlink()
     assert CliRunner().invoke(app, ["card", str(out)]).exit_code == 0 and (out / "README.md").read_text() == card

@@ -127,7 +127,8 @@ def _people(people: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) 
         f"""## Real voices, faces, sounds and lines
 Rows of split `{people["split"]}`: none was trained on or chosen by, and no speaker or recording of them was trained on. Every label of
 the set is scored as the whole answer; intervals are of 1,000 draws of whole speakers. "Composed" is a still of a face that
-moves a little with a voice of the same split.
+moves a little with a voice of the same split. `python eval/people.py --data SETS --free tests/data/free_questions.jsonl` measures all
+of it again.
 
 {people_table(people)}"""
     ]
@@ -140,7 +141,8 @@ moves a little with a voice of the same split.
         told = "What rationales name of held-out clips (`unifusion emotion`), against what was measured of the voice and the labels:"
         text.append(f"{told}\n\n{rationales_table(others['rationales'])}")
     if "calibration" in others:
-        text.append(f"Calibration, fitted on split `val` and measured on the rows above:\n\n{_calibrated(others['calibration'])}")
+        text.append(f"Calibration, fitted on split `val` and measured on the rows above:\n\n{_calibrated(others['calibration'])}\n\n"
+                    "![Wrong answers against answers given; dots: the thresholds](evaluation/risk_coverage.png)")  # fmt: skip
     for name, figures in people["probes"].items():
         if "classes" in figures and "," not in name:
             text.append(_classes(name, figures))

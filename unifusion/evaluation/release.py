@@ -84,6 +84,8 @@ def release(
     for name, found in results.items():
         kept = {k: v for k, v in found.items() if k != "predictions"}
         (told / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    if "calibration" in results:
+        _draw_risk(results["calibration"], told / "risk_coverage.png")
     _logs(folder, Path(out))
     write_card(out)
     return provenance
@@ -147,6 +149,34 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _draw_risk(tasks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Share of wrong answers against the share of answers given, a curve a task, with the threshold that ships."""
+    figure, axis = _pyplot().subplots(figsize=(4.2, 3.0))
+    for task, told in tasks.items():
+        (line,) = axis.plot(told["risk_coverage"]["coverage"], told["risk_coverage"]["risk"], label=task)
+        axis.plot(told["coverage"], told["risk"], "o", color=line.get_color())
+    axis.set(xlabel="answers given", ylabel="of those wrong", xlim=(0, 1), ylim=(0, None))
+    axis.legend()
+    _write(figure, path)
+
+
+def _write(figure: Any, path: Path) -> None:
+    """Save a figure and let it go."""
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    _pyplot().close(figure)
+
+
+def _pyplot() -> Any:
+    """Matplotlib without a window."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
 def _logs(run: Path, out: Path) -> None:
     """Training logs of all stages as one CSV, and a plot of each loss."""
     before = run / "before" / "training_log.csv"
@@ -158,17 +188,10 @@ def _logs(run: Path, out: Path) -> None:
         if path.is_file():
             lines += [f"{name},{line}" for line in path.read_text(encoding="utf-8").splitlines()[1:]]
     (out / "training_log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     names = [n for n in STAGES if (run / n / "loss.csv").is_file()]
-    figure, axes = pyplot.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), squeeze=False)
+    figure, axes = _pyplot().subplots(1, len(names), figsize=(3.2 * len(names), 2.8), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         points = [line.split(",") for line in (run / name / "loss.csv").read_text(encoding="utf-8").splitlines()[1:]]
         axis.plot([int(s) for s, _ in points], [float(v) for _, v in points], linewidth=1)
         axis.set(title=name, xlabel="step")
-    figure.tight_layout()
-    figure.savefig(out / "training_log.png", dpi=90)
-    pyplot.close(figure)
+    _write(figure, out / "training_log.png")
