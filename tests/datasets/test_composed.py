@@ -36,6 +36,7 @@ def test_rows_tell_what_each_stream_shows():
     rows = list(data)
     assert data[7] == rows[7] and catalog.load("datasets", "composed") is Composed
     assert Counter(r.labels["voice_emotion"] for r in rows) == {"happy": 200, "sad": 200}  # no face is bored
+    assert all(r.labels["voice"] == r.labels["voice_emotion"] for r in rows)  # ids of the voices above
     agree = [r for r in rows if r.labels["agreement"] == "yes"]
     assert all((r.labels["face_emotion"] == r.labels["voice_emotion"]) == (r in agree) == ("emotion" in r.labels) for r in rows)
     assert 160 < len(agree) < 240 and 160 < sum("sound" in r.labels for r in rows) < 240

@@ -47,6 +47,12 @@ def test_a_part_of_weight_nothing_gives_no_rows(data, tmp_path):
     assert len(rows) == 1 and rows[0].labels["digit"] == "two" and len(rows.parts["voices"]) == 2
 
 
+def test_a_part_may_be_of_one_split_alone(data, tmp_path):
+    text = "voices: {dataset: emodb, path: emodb}\ndigits: {dataset: fsdd, path: fsdd, only: train, weight: 3}\n"
+    train, val = (mixture(tmp_path, text, data=data, split=s) for s in ("train", "val"))
+    assert train.weights == {"voices": 0.25, "digits": 0.75} and val.weights == {"voices": 1.0}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

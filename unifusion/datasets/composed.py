@@ -19,10 +19,10 @@ class Composed(Dataset):
     Source: this package; media and licences are those of the sets given. Layout on disk: none. One raw row:
 
         Example(id="composed/7/train/12", media=(Media(kind="video", source=Mix(still=.., voice=.., background=.., snr_db=8.3, ..)),),
-                labels={"face_emotion": "sad", "voice_emotion": "happy", "agreement": "no"}, ..)
+                labels={"face_emotion": "sad", "voice_emotion": "happy", "agreement": "no", "voice": "ravdess/.."}, ..)
 
-    Rows that agree also have `labels["emotion"]`. Each voice is taken in turn, so that speakers and classes are met as often as the set
-    has them; the face is drawn. Everything random is a function of (seed, row).
+    Rows that agree also have `labels["emotion"]`; `labels["voice"]` is the id of the voice's row. Each voice is taken in turn, so that
+    speakers and classes are met as often as the set has them; the face is drawn. Everything random is a function of (seed, row).
 
     Args:
         faces: rows with an image and `labels["emotion"]`, of one split.
@@ -77,6 +77,7 @@ class Composed(Dataset):
             snr_db=round(rng.uniform(*self.snr_db), 1), seed=rng.randrange(2**31),
         )  # fmt: skip
         labels: dict[str, Any] = {"face_emotion": shown, "voice_emotion": said, "agreement": "yes" if shown == said else "no"}
+        labels["voice"] = voice.id
         labels |= {key: voice.labels[key] for key in ("language", "gender", "thirds") if key in voice.labels}
         labels |= {"emotion": said} if shown == said else {}
         labels |= {"sound": behind.labels["sound"]} if behind else {}

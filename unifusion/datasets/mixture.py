@@ -31,7 +31,7 @@ class Mixture(Dataset):
     `path` is below `data`. `thirds: {level_db: [-41.1, -33.3], ..}` says where the lowest and the highest third of a part's voices begin
     (`media.measure_prosody`); rows get it as a label. A part whose dataset is `composed` names other parts instead:
     `{dataset: composed, faces: [..], voices: [..], sounds: [..]}`. A part of weight 0 gives no rows of its own. `split` may be overruled
-    by a part (`splits: {val: dev}`).
+    by a part (`splits: {val: dev}`), and a part that says `only: train` is not there in other splits.
 
     Args:
         path: the YAML file.
@@ -54,7 +54,7 @@ class Mixture(Dataset):
     ) -> None:  # fmt: skip
         self.path, self.split, self.seed = Path(path), split, seed
         root = Path(data) if data is not None else self.path.parent
-        written = _written(self.path)
+        written = {name: part for name, part in _written(self.path).items() if part.pop("only", split) == split}
         self.parts: dict[str, Dataset] = {}
         for name, part in sorted(written.items(), key=lambda item: item[1].get("dataset") == "composed"):
             self.parts[name] = self._part(name, dict(part), root)

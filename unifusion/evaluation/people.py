@@ -108,7 +108,7 @@ def evaluate_people(
     Returns:
         `probes`: per probe its metric with a 95 % interval over whole groups, rows, the share of the most frequent label, ECE, a table of
         classes with what was answered, and the surest mistakes;
-        `paired`: per probe of both streams what it gains over the best stream alone, and two-sided p, rows or speakers swapped;
+        `paired`: per probe of both streams what it gains over the best stream alone, and two-sided p, recordings swapped as wholes;
         `predictions`: one record per probe and row.
     """
     kept = Kept(engine)
@@ -121,7 +121,10 @@ def evaluate_people(
         if not rows:
             continue
         found = [_asked(engine, name, probe, row, labels, grammar, seed) for row, labels, _ in rows]
-        told = [{"probe": name, "id": row.id, "group": row.group, "truth": truth} for row, _, truth in rows]
+        told = [
+            {"probe": name, "id": row.id, "group": row.group, "recording": row.labels.get("voice", row.id), "truth": truth}
+            for row, _, truth in rows
+        ]
         records += [{**t, **f} for t, f in zip(told, found, strict=True)]
         out[name] = _figures(probe, [r for r in records if r["probe"] == name])
         if probe.parts != _BOTH:  # whose rows are asked about many times, with streams muted
@@ -197,13 +200,10 @@ def _paired(figures: Mapping[str, Any], records: Sequence[Mapping[str, Any]], na
     best = max(single, key=lambda s: figures[s]["value"])
     both = {r["id"]: r for r in records if r["probe"] == name}
     alone = {r["id"]: r for r in records if r["probe"] == best}
-    rows = [(both[i]["answer"], alone[i]["answer"], both[i]["truth"], both[i]["group"] or i) for i in both if i in alone]
-    first, second, truth, groups = ([row[k] for row in rows] for k in range(4))
-    metric = METRICS[figures[name]["metric"]]
-    by_row = paired_permutation(first, second, truth, metric)
-    by_speaker = paired_permutation(first, second, truth, metric, groups=groups)
-    found = {"over": best, "difference": by_row.difference, "p": by_row.p, "p by speaker": by_speaker.p}
-    return found | {"groups": by_speaker.groups, "n": len(rows)}
+    rows = [(both[i]["answer"], alone[i]["answer"], both[i]["truth"], both[i]["recording"]) for i in both if i in alone]
+    first, second, truth, recordings = ([row[k] for row in rows] for k in range(4))
+    told = paired_permutation(first, second, truth, METRICS[figures[name]["metric"]], groups=recordings)
+    return {"over": best, "difference": told.difference, "p": told.p, "recordings": told.groups, "n": len(rows)}
 
 
 def _classes(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -231,6 +231,6 @@ def people_table(results: Mapping[str, Any]) -> str:
         numbers = " | ".join([f"{f['value']:.3f}", interval, str(f["groups"]), str(f["n"]), *shown])
         lines.append(f"| {name} | {f['metric']} | {numbers} |")
     for name, f in results.get("paired", {}).items():
-        swapped = f"p = {f['p']:.4f} with rows swapped, {f['p by speaker']:.4f} with the {f['groups']} speakers swapped"
-        lines += ["", f"{name}: {f['difference']:+.3f} over {f['over']} on the same {f['n']} rows (paired permutation test, {swapped})."]
+        test = f"two-sided paired permutation test over {f['recordings']} recordings"
+        lines += ["", f"{name}: {f['difference']:+.3f} over {f['over']} on the same {f['n']} rows (p = {f['p']:.4f}; {test})."]
     return "\n".join(lines)
