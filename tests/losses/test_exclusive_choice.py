@@ -18,9 +18,10 @@ def brute_force(logits, truth, group, sets, smoothing):
             right = [n for n, p in enumerate(chosen.tolist()) if any(truth[k, p] == 1 for k in rows)]
             if len(right) != 1:
                 continue
-            means = [sum(float(logits[k, p]) for k in rows) / len(rows) for p in chosen.tolist()]
+            offered = [n for n, p in enumerate(chosen.tolist()) if n == right[0] or all(truth[k, p] != -1 for k in rows)]
+            means = [sum(float(logits[k, chosen[n]]) for k in rows) / len(rows) for n in offered]
             total = math.log(sum(math.exp(m) for m in means))
-            wanted = [smoothing / len(means) + (1 - smoothing) * (n == right[0]) for n in range(len(means))]
+            wanted = [smoothing / len(means) + (1 - smoothing) * (n == right[0]) for n in offered]
             losses.append(sum(w * (total - m) for w, m in zip(wanted, means, strict=True)))
     return sum(losses) / len(losses) if losses else 0.0
 

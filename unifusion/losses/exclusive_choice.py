@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 __all__ = ["exclusive_choice_loss"]
 
@@ -26,6 +25,8 @@ def exclusive_choice_loss(
     | sets | each (N,) | indices of phrases that exclude each other |
     | smoothing | | share of the target that is spread over the set (Szegedy et al. 2016) |
 
+    A phrase that is unknown of a group is not offered to it.
+
     Averaging a clip's logits is the pooling of weakly labelled sound events (Kong et al., "PANNs", 2020).
     """
     inside_K = group_K >= 0
@@ -35,13 +36,16 @@ def exclusive_choice_loss(
     count = int(group_N.max()) + 1
     sizes_G = torch.bincount(group_N, minlength=count).to(logits_KP)
     mean_GP = logits_KP.new_zeros(count, logits_KP.shape[1]).index_add_(0, group_N, logits_KP[inside_K]) / sizes_G[:, None]
-    true_GP = torch.zeros_like(mean_GP).index_add_(0, group_N, (truth_KP[inside_K] == 1).to(mean_GP)) > 0
+    true_GP, unsure_GP = (
+        torch.zeros_like(mean_GP).index_add_(0, group_N, (truth_KP[inside_K] == value).to(mean_GP)) > 0 for value in (1, -1)
+    )
     losses = []
     for index_N in sets:
         one_G = true_GP[:, index_N].sum(1) == 1
         if bool(one_G.any()):
-            target_G = true_GP[one_G][:, index_N].float().argmax(1)
-            losses.append(
-                functional.cross_entropy(mean_GP[one_G][:, index_N].float(), target_G, reduction="none", label_smoothing=smoothing)
-            )
+            right_GN = true_GP[one_G][:, index_N]
+            offered_GN = right_GN | ~unsure_GP[one_G][:, index_N]
+            told_GN = mean_GP[one_G][:, index_N].float().masked_fill(~offered_GN, -torch.inf).log_softmax(1).masked_fill(~offered_GN, 0.0)
+            wanted_GN = (1 - smoothing) * right_GN + smoothing * offered_GN / offered_GN.sum(1, keepdim=True)
+            losses.append(-(wanted_GN * told_GN).sum(1))
     return torch.cat(losses).mean() if losses else logits_KP.sum() * 0.0

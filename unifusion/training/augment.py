@@ -11,18 +11,18 @@ from unifusion.conversation import Clip
 __all__ = ["augment_clip"]
 
 
-def augment_clip(clip: Clip, *, seed: tuple[int, ...]) -> Clip:
+def augment_clip(clip: Clip, *, seed: tuple[int, ...], level: bool = True) -> Clip:
     """Return a changed copy; a pure function of the clip and `seed`, the same for all frames of the clip.
 
     Each change comes in about half of the clips; they stand for what cameras, microphones and codecs do (an AAC or H.264 pass takes
-    away fine detail), so that encoders trained on arrays hold on files.
+    away fine detail), so that encoders trained on arrays hold on files. The sound's level stays as it is where `level` is false.
     """
     rng = np.random.default_rng(seed)
     frames, sound = clip.frames_THWC, clip.waveform_N
     if frames is not None:
         frames = _picture(frames, rng)
     if sound is not None:
-        sound = _sound(sound, clip.sampling_rate_hz, rng)
+        sound = _sound(sound, clip.sampling_rate_hz, rng, level)
     return replace(clip, frames_THWC=frames, waveform_N=sound)
 
 
@@ -39,7 +39,7 @@ def _picture(frames_THWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
 
-def _sound(waveform_N: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+def _sound(waveform_N: np.ndarray, rate_hz: int, rng: np.random.Generator, change_level: bool) -> np.ndarray:
     """Level, white noise at 18 to 45 dB below it, and a low-pass."""
     x = waveform_N.astype(np.float32)
     if rng.random() < 0.3:
@@ -50,5 +50,6 @@ def _sound(waveform_N: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np
     level = float(np.sqrt(np.mean(x**2)))
     if rng.random() < 0.5:
         x = x + rng.standard_normal(len(x), dtype=np.float32) * np.float32(level * 10 ** (-rng.uniform(18.0, 45.0) / 20))
-    x = x * np.float32(10 ** (rng.uniform(-6.0, 4.0) / 20))
+    if change_level:
+        x = x * np.float32(10 ** (rng.uniform(-6.0, 4.0) / 20))
     return np.clip(x, -1.0, 1.0)

@@ -112,7 +112,8 @@ class GroundingData(Dataset[dict[str, Any]]):
     def real(self, piece: Grounded, seed: tuple[int, ...] | None) -> dict[str, Any]:
         """A row of real pieces of one stream; nobody knows when their words are said."""
         stream = "video" if piece.clip.waveform_N is None else "audio"
-        clip = augment_clip(piece.clip, seed=seed) if seed is not None else piece.clip
+        # Pieces are louder or softer already, and whether a voice is called loud follows from that.
+        clip = augment_clip(piece.clip, seed=seed, level=False) if seed is not None else piece.clip
         spec = self.specs[stream]
         given = spec.encoder_class.preprocess(spec.encoder_choices, clip)
         unnamed = torch.full((len(given.times_S),), -1)
