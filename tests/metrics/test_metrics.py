@@ -218,3 +218,19 @@ def test_paired_permutation_swaps_speakers_as_wholes():
 def test_paired_permutation_refuses_rows_that_do_not_pair(call):
     with pytest.raises(ConfigError, match="as many of each"):
         paired_permutation(*call, accuracy)
+
+
+def test_bootstrap_within_groups_covers_what_whole_groups_cannot():
+    rng = np.random.default_rng(0)
+    rows = (rng.random(200) < 0.7).astype(float)
+    one = ["a"] * 200
+    assert bootstrap(rows, one).low == bootstrap(rows, one).high == rows.mean()
+    inner = bootstrap(rows, one, within=True, resamples=4000)
+    wanted = 1.96 * np.sqrt(rows.mean() * (1 - rows.mean()) / 200)
+    assert inner.high - inner.estimate == pytest.approx(wanted, rel=0.15) and inner.estimate - inner.low == pytest.approx(wanted, rel=0.15)
+    groups = [f"g{i // 20}" for i in range(200)]
+    spread = rows * 0.1 + np.repeat(rng.random(10), 20)
+    outer, both = bootstrap(spread, groups), bootstrap(spread, groups, within=True)
+    assert both.high - both.low >= 0.95 * (outer.high - outer.low) and both.estimate == outer.estimate == spread.mean()
+    other = bootstrap(spread, groups, within=True, statistic=lambda r: float(r.mean()))
+    assert (other.low, other.high) == (both.low, both.high)

@@ -55,7 +55,7 @@ def calibrate(records: Sequence[Mapping[str, Any]], *, coverage: float = 0.8) ->
     """Fit one task on its predictions.
 
     Args:
-        records: `probabilities` (label -> number, at temperature 1) and `truth` of each row.
+        records: `log_probs` (label -> log-likelihood) and `truth` of each row.
         coverage: share of the rows that shall be answered; the threshold is the highest that answers so many.
 
     Returns:
@@ -72,28 +72,27 @@ def measure_calibration(records: Sequence[Mapping[str, Any]], temperature: float
     """What a fitted task gains on other rows.
 
     Args:
-        records: as `calibrate` takes them, but with probabilities at the fitted temperature.
-        temperature: that one.
+        records: as `calibrate` takes them.
+        temperature: the fitted one.
         threshold: below which it abstains.
 
     Returns:
         `ece_before`, `ece_after`, `coverage` and `risk` at the threshold, `risk_of_all`, and the `risk_coverage` curve.
     """
     logits, targets = _logits(records)
-    after = [_softmax(row) for row in logits]
+    after = [_softmax(row / temperature) for row in logits]
     right = np.array([int(p.argmax()) == t for p, t in zip(after, targets, strict=True)])
     given = np.array([p.max() >= threshold for p in after])
     return {
-        "temperature": temperature, "threshold": threshold, "ece_before": _ece([_softmax(row * temperature) for row in logits], targets),
+        "temperature": temperature, "threshold": threshold, "ece_before": _ece([_softmax(row) for row in logits], targets),
         "ece_after": _ece(after, targets), "coverage": float(given.mean()), "risk": float(1 - right[given].mean()) if given.any() else 0.0,
         "risk_of_all": float(1 - right.mean()), "risk_coverage": _curve(after, targets),
     }  # fmt: skip
 
 
 def _logits(records: Sequence[Mapping[str, Any]]) -> tuple[list[np.ndarray], list[int]]:
-    """Log-probabilities of each row, and the index of its true label."""
-    logits = [np.log(np.maximum(np.array(list(r["probabilities"].values())), 1e-12)) for r in records]
-    return logits, [list(r["probabilities"]).index(r["truth"]) for r in records]
+    """Log-likelihoods of each row's labels, and the index of the true one."""
+    return [np.array(list(r["log_probs"].values())) for r in records], [list(r["log_probs"]).index(r["truth"]) for r in records]
 
 
 def _softmax(row: np.ndarray) -> np.ndarray:

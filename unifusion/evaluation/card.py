@@ -126,7 +126,8 @@ def _people(people: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) 
     text = [
         f"""## Real voices, faces, sounds and lines
 Rows of split `{people["split"]}`: none was trained on or chosen by, and no speaker or recording of them was trained on. Every label of
-the set is scored as the whole answer; intervals are of 1,000 draws of whole speakers. "Composed" is a still of a face that
+the set is scored as the whole answer. Intervals are of 1,000 draws of speakers (column "groups") and of rows within each; with so few
+speakers they say little about how much other speakers differ. "Composed" is a still of a face that
 moves a little with a voice of the same split. `python eval/people.py --data SETS --free tests/data/free_questions.jsonl` measures all
 of it again.
 
@@ -141,8 +142,7 @@ of it again.
         told = "What rationales name of held-out clips (`unifusion emotion`), against what was measured of the voice and the labels:"
         text.append(f"{told}\n\n{rationales_table(others['rationales'])}")
     if "calibration" in others:
-        text.append(f"Calibration, fitted on split `val` and measured on the rows above:\n\n{_calibrated(others['calibration'])}\n\n"
-                    "![Wrong answers against answers given; dots: the thresholds](evaluation/risk_coverage.png)")  # fmt: skip
+        text.append(_calibrated(others["calibration"]))
     for name, figures in people["probes"].items():
         if "classes" in figures and "," not in name:
             text.append(_classes(name, figures))
@@ -150,13 +150,19 @@ of it again.
 
 
 def _calibrated(tasks: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line a task."""
-    columns = ("task", "temperature", "ECE before", "ECE after", "threshold for 80 % answered", "wrong of those", "wrong of all")
+    """What was fitted, a line a task, and the curves."""
+    columns = ("task", "temperature", "ECE before", "ECE after", "threshold", "answered", "wrong of those", "wrong of all")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for task, c in tasks.items():
-        numbers = (c["temperature"], c["ece_before"], c["ece_after"], c["threshold"], c["risk"], c["risk_of_all"])
+        numbers = (c["temperature"], c["ece_before"], c["ece_after"], c["threshold"], c["coverage"], c["risk"], c["risk_of_all"])
         lines.append(f"| {task} | " + " | ".join(f"{n:.3f}" for n in numbers) + " |")
-    return "\n".join(lines)
+    table = "\n".join(lines)
+    return f"""Calibration, fitted on split `val` (temperature, and the threshold above which 80 % of it are answered) and measured on
+the rows above. Where one speaker alone is held out, as of the digits, both splits have recordings of the same voice.
+
+{table}
+
+![Wrong answers against answers given; dots: the thresholds](evaluation/risk_coverage.png)"""
 
 
 def _classes(name: str, figures: Mapping[str, Any]) -> str:

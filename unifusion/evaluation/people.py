@@ -106,8 +106,8 @@ def evaluate_people(
         seed: of the questions' words.
 
     Returns:
-        `probes`: per probe its metric with a 95 % interval over whole groups, rows, the share of the most frequent label, ECE, a table of
-        classes with what was answered, and the surest mistakes;
+        `probes`: per probe its metric with a 95 % interval (speakers drawn, then rows within), rows, the share of the most frequent
+        label, ECE, a table of classes with what was answered, and the surest mistakes;
         `paired`: per probe of both streams what it gains over the best stream alone, and two-sided p, recordings swapped as wholes;
         `predictions`: one record per probe and row.
     """
@@ -171,7 +171,8 @@ def _asked(
     (scores,) = engine.score_labels([talk], [labels], task="" if probe.family else probe.key)
     if not isinstance(scores, LabelScores):
         raise DatasetError(f"{row.id}: {scores}", remedy="check the file with `unifusion chat`.") from scores
-    return {"answer": scores.best, "probabilities": {k: round(p, 5) for k, p in zip(labels, scores.probabilities, strict=True)}}
+    told = {"probabilities": scores.probabilities, "log_probs": scores.log_probs}
+    return {"answer": scores.best, **{name: dict(zip(labels, values, strict=True)) for name, values in told.items()}}
 
 
 def _figures(probe: Probe, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -179,7 +180,7 @@ def _figures(probe: Probe, records: Sequence[Mapping[str, Any]]) -> dict[str, An
     metric = METRICS[probe.metric]
     pairs = np.array([(r["answer"], r["truth"]) for r in records], dtype=object)
     groups = [r["group"] or r["id"] for r in records]
-    interval = bootstrap(pairs, groups, statistic=lambda rows: metric(list(rows[:, 0]), list(rows[:, 1])))
+    interval = bootstrap(pairs, groups, statistic=lambda rows: metric(list(rows[:, 0]), list(rows[:, 1])), within=True)
     truths = Counter(r["truth"] for r in records)
     errors = []
     for labels in dict.fromkeys(tuple(r["probabilities"]) for r in records):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ from unifusion.conversation import Example
 from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
 from unifusion.media.prosody import Prosody
-from unifusion.metrics.accuracy import accuracy
 from unifusion.metrics.bootstrap import bootstrap
 from unifusion.training.facts import Facts, facts_of
 from unifusion.training.known import THIRDS
@@ -35,8 +35,8 @@ def evaluate_rationales(engine: Engine, mixture: Mixture, *, parts: Sequence[str
         most: rows of a part.
 
     Returns:
-        `attributes`: kind -> accuracy with a 95 % interval over speakers, rows, and the share of its most frequent value, `voice` for
-        loudness, pitch and tempo together; `predictions`, one a row.
+        `attributes`: kind -> accuracy with a 95 % interval (speakers drawn, then rows within), rows, and the share of its most frequent
+        value, `voice` for loudness, pitch and tempo together; `predictions`, one a row.
     """
     records: list[dict[str, Any]] = []
     for part, rows in mixture.parts.items():
@@ -106,8 +106,8 @@ def _figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         own = [p for p in pairs if p[0] in kinds]
         if not own:
             continue
-        interval = bootstrap([float(p[1] == p[2]) for p in own], [p[3] for p in own])
-        constant = max(accuracy([v] * len(own), [p[2] for p in own]) for v in {p[2] for p in own})
+        interval = bootstrap([float(p[1] == p[2]) for p in own], [p[3] for p in own], within=True)
+        constant = sum(max(Counter(p[2] for p in own if p[0] == kind).values(), default=0) for kind in kinds) / len(own)
         out[name] = {"accuracy": interval.estimate, "low": interval.low, "high": interval.high, "n": len(own), "most frequent": constant}
     return out
 

@@ -15,6 +15,7 @@ _QUIET_DB = 25.0
 """Frames that are softer than the loudest by more are pauses."""
 _DIP_DB = 2.0
 _APART_S = 0.08
+_LAST_S = 0.06
 _FLOOR = 1e-10
 
 
@@ -28,6 +29,7 @@ class Prosody:
         rate_hz: syllable nuclei a second between the first and the last frame that is no pause.
         brightness_hz: centre of gravity of the spectrum of those frames.
         start_s, end_s: the first and the end of the last frame that is no pause.
+        cut: the voice is still heard at the very end, so its last words may be missing.
     """
 
     level_db: float
@@ -36,6 +38,7 @@ class Prosody:
     brightness_hz: float
     start_s: float = 0.0
     end_s: float = 0.0
+    cut: bool = False
 
 
 def measure_prosody(waveform_N: np.ndarray, *, rate_hz: int = 16_000) -> Prosody | None:
@@ -64,6 +67,7 @@ def measure_prosody(waveform_N: np.ndarray, *, rate_hz: int = 16_000) -> Prosody
         brightness_hz=float((spectrum_F * hertz_F).sum() / max(spectrum_F.sum(), _FLOOR)),
         start_s=float(at[0] * _HOP_S),
         end_s=float(at[-1] * _HOP_S + _FRAME_S),
+        cut=bool(at[-1] * _HOP_S + _FRAME_S > len(waveform_N) / rate_hz - _LAST_S),
     )
 
 

@@ -28,6 +28,7 @@ def bootstrap(
     groups: Sequence[Hashable] | None = None,
     *,
     statistic: Callable[[np.ndarray], float] | None = None,
+    within: bool = False,
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -39,6 +40,10 @@ def bootstrap(
     | `values` | (N,) or (N, ..) | one row per answer |
     | `groups` | (N,) | speaker, conversation or source video of each row; default every row its own |
     | `statistic` | rows (K, ..) -> number | default the mean |
+    | `within` | | of each drawn group, draw its rows with replacement too (Davison and Hinkley 1997, 3.8) |
+
+    With few groups whole ones alone say too little (of one group, nothing at all); rows drawn `within` them then at least tell how much
+    the figure depends on the rows.
 
     Raises:
         ConfigError: no rows, lengths that differ, or a confidence outside (0, 1).
@@ -53,12 +58,15 @@ def bootstrap(
     for i, name in enumerate(names):
         index.setdefault(name, []).append(i)
     members = [np.asarray(m) for m in index.values()]
-    picks_RG = np.random.default_rng(seed).integers(len(members), size=(resamples, len(members)))
-    if statistic is None:
+    rng = np.random.default_rng(seed)
+    picks_RG = rng.integers(len(members), size=(resamples, len(members)))
+    estimate = float(rows.mean()) if statistic is None else float(statistic(rows))
+    if statistic is None and not within:
         sums, sizes = np.array([rows[m].sum() for m in members]), np.array([len(m) for m in members])
-        draws, estimate = sums[picks_RG].sum(axis=1) / sizes[picks_RG].sum(axis=1), float(rows.mean())
+        draws = sums[picks_RG].sum(axis=1) / sizes[picks_RG].sum(axis=1)
     else:
-        draws = np.array([statistic(rows[np.concatenate([members[g] for g in picks])]) for picks in picks_RG])
-        estimate = float(statistic(rows))
+        measure = statistic or np.mean
+        drawn = ([rng.choice(members[g], len(members[g])) if within else members[g] for g in picks] for picks in picks_RG)
+        draws = np.array([measure(rows[np.concatenate(d)]) for d in drawn])
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(estimate, float(low), float(high), len(members))

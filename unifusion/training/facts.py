@@ -23,6 +23,11 @@ NOUNS = {
     "neutral": "calm", "happy": "happiness", "sad": "sadness", "angry": "anger", "fear": "fear", "disgust": "disgust",
     "surprise": "surprise", "boredom": "boredom", "contempt": "contempt",
 }  # fmt: skip
+_NEAR = 0.1
+"""Differences of valence or arousal below this are nobody's to judge."""
+_COVERED_DB = 5.0
+"""A voice that is not louder than what is behind it by this: how loud it is by itself cannot be told."""
+_OF_A_VOICE = ("statement", "language", "gender", "digit", "level_db", "pitch_hz", "rate_hz")
 MIDDLE = {"level_db": "normal", "pitch_hz": "medium", "rate_hz": "normal"}
 
 
@@ -34,6 +39,7 @@ class Facts:
         picture, sound: whether there is one.
         face, voice: their emotion; empty where there is none, or nobody knows it.
         has_voice: whether somebody speaks; None where that is unclear.
+        alone: nothing else is heard beside a voice.
         told: kind -> what the labels say: sound, background, digit, language, gender, statement.
         thirds: measure of the voice -> low, middle or high.
     """
@@ -43,6 +49,7 @@ class Facts:
     face: str = ""
     voice: str = ""
     has_voice: bool | None = None
+    alone: bool = False
     told: Mapping[str, str] = field(default_factory=dict)
     thirds: Mapping[str, str] = field(default_factory=dict)
 
@@ -64,27 +71,32 @@ class Facts:
         if "video" in muted:
             known = replace(known, picture=False, face="")
         if "audio" in muted:
-            known = replace(known, sound=False, voice="", has_voice=False, told={}, thirds={})
+            known = replace(known, sound=False, voice="", has_voice=False, alone=False, told={}, thirds={})
         return known
 
 
 def facts_of(example: Example, prosody: Prosody | None = None) -> Facts:
     """What a row's labels say, and which third of its set its voice is in."""
     labels, kind = example.labels, example.media[0].kind if example.media else ""
-    mix = example.media[0].source if example.media else None
-    picture = kind == "image" or (isinstance(mix, Mix) and mix.still is not None)
-    voice = str(labels.get("voice_emotion") or (labels.get("emotion") if kind == "audio" else "") or "")
+    mix = example.media[0].source if example.media and isinstance(example.media[0].source, Mix) else None
+    filmed = kind == "video" and mix is None
+    picture = filmed or kind == "image" or (mix is not None and mix.still is not None)
+    emotion = str(labels.get("emotion", ""))
+    voice = str(labels.get("voice_emotion", emotion if kind == "audio" or filmed else ""))
     told = {key: str(labels[key]) for key in ("digit", "language", "gender") if key in labels}
     if "sound" in labels:
         told["background" if voice else "sound"] = str(labels["sound"])
-    if voice and "transcript" in example.texts:
+    if voice and "transcript" in example.texts and not (prosody is not None and prosody.cut):
         told["statement"] = example.texts["transcript"]
     speaks = bool(voice) or "digit" in labels
     thirds = third_of(prosody, labels["thirds"]) if prosody is not None and "thirds" in labels else {}
+    if mix is not None and mix.background is not None and mix.snr_db < _COVERED_DB:
+        thirds.pop("level_db", None)
     return Facts(
-        picture=picture, sound=kind == "audio" or isinstance(mix, Mix), voice=voice, told=told, thirds=thirds,
-        face=str(labels.get("face_emotion") or (labels.get("emotion") if kind == "image" else "") or ""),
-        has_voice=True if speaks else None if told.get("sound") in ("baby cry", "person sneeze") else False,
+        picture=picture, sound=filmed or kind == "audio" or mix is not None, voice=voice, told=told, thirds=thirds,
+        face=str(labels.get("face_emotion", emotion if kind == "image" or filmed else "")),
+        alone=bool(voice) and not filmed and "sound" not in labels and (mix is None or mix.background is None),
+        has_voice=True if speaks else None if filmed or told.get("sound") in ("baby cry", "person sneeze") else False,
     )  # fmt: skip
 
 
@@ -121,7 +133,8 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
         # Whether the two agree gives no gradient from either alone; which is higher on a scale does (docs/tiny.md, run 19).
         for scale, family in enumerate(("more_positive", "more_excited")):
             face, voice = PLACES[facts.face][scale], PLACES[facts.voice][scale]
-            ask(family, "the same" if facts.face == facts.voice else "the face" if face > voice else "the voice")
+            if facts.face == facts.voice or abs(face - voice) >= _NEAR:
+                ask(family, "the same" if facts.face == facts.voice else "the face" if face > voice else "the voice")
         if facts.face != facts.voice:
             shown = rng.choice(("face", "voice"))
             emotion = facts.face if shown == "face" else facts.voice
@@ -135,10 +148,18 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
     if not facts.sound:
         for family in rng.sample(("sound", "statement", "language", "level_db", "pitch_hz", "background"), 2):
             ask(family, missing["sound"])
+    elif facts.has_voice is False:
+        for family in rng.sample((*_OF_A_VOICE, *(() if facts.picture else ("emotion",))), 2):
+            ask(family, missing["voice"])
+    elif facts.alone and rng.random() < 0.3:
+        ask("background", "nothing")
     heard = facts.told.get("sound") or facts.told.get("background")
-    if heard and sounds:
-        for thing in (heard, rng.choice([s for s in sounds if s != heard])):
+    other = rng.choice([s for s in sounds if s != heard] or [""])
+    if heard and other:
+        for thing in (heard, other):
             ask("seen", "yes" if thing == heard else "no", thing=with_article(thing))
+    elif facts.alone and other and rng.random() < 0.2:
+        ask("seen", "no", thing=with_article(other))
     rng.shuffle(turns)
     return turns
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,9 @@ __all__ = ["Blend", "RealTalks", "asked_mixture", "measured_prosody", "texts_of"
 VIEWS = 3
 """Ways in which a recording or picture is shown: as it is, and with another sound behind it, or moved like a hand-held shot."""
 _LINES = 10
+_LABELS = ("emotion", "sound", "digit")
+_PARTED = 0.2
+"""Share of faces with a voice and nothing behind it that are shown as two clips."""
 _FEELING = 0.75
 """Share of lines with an emotion that are asked for it; the others are to be gone on with."""
 _GO_ON = ("Go on:", "Continue:", "Complete this:", "How does this go on?")
@@ -58,22 +61,22 @@ class RealTalks(Dataset[TurnsRow]):
         rows = [r for r in mixture.every() if r.media and "sound" in r.labels and r.media[0].kind == "audio"]
         self.sounds = tuple(sorted({str(r.labels["sound"]) for r in rows}))
         self._behind = [r.media[0] for r in rows]
-        self._sets = {name: tuple(sorted(_labels(part))) for name, part in mixture.parts.items()}
+        self._sets = {name: {key: _labels(part, key) for key in _LABELS} for name, part in mixture.parts.items()}
         self._prosody: dict[str, Prosody | None] = {}
 
     def __len__(self) -> int:
         """Rows."""
         return self.count
 
-    def row_of(self, index: int) -> tuple[str, Example, Media | None]:
-        """The part, the row and the view of it that training shows."""
+    def row_of(self, index: int) -> tuple[str, Example, tuple[Media, ...]]:
+        """The part, the row and the view of it that training shows: one clip, a face and its voice apart, or none."""
         part, number = self.mixture.place(index)
         example = self.mixture.parts[part][number]
-        return part, example, self._view(example, index) if example.media else None
+        return part, example, self._view(example, index) if example.media else ()
 
     def media(self, indices: Iterable[int]) -> list[Media]:
         """Every clip that some rows show, once each."""
-        return list(dict.fromkeys(m for i in indices if (m := self.row_of(i)[2]) is not None))
+        return list(dict.fromkeys(m for i in indices for m in self.row_of(i)[2]))
 
     def __getitem__(self, index: int) -> TurnsRow:
         """One row."""
@@ -81,19 +84,20 @@ class RealTalks(Dataset[TurnsRow]):
             raise IndexError(f"row {index} of {self.count}")
         rng = random.Random(f"{self.seed}/talk {index}")
         part, example, media = self.row_of(index)
-        if media is None:
+        if not media:
             return self._lines(part, index, rng)
         prosody = self._measured(example)
         facts = facts_of(example, prosody)
-        both = facts.picture and facts.sound
+        both = facts.picture and facts.sound and len(media) == 1
         muted = (rng.choice(("video", "audio")),) if both and rng.random() < self.mute else ()
-        known = facts.without(muted)
-        opened = self.processor.opener.open(replace(media, mute=muted))
+        opened = [self.processor.opener.open(replace(m, mute=muted)) for m in media]
+        added = any(isinstance(m.source, Mix) and m.source.background is not None for m in media)
+        known = replace(facts, alone=facts.alone and not added).without(_lacking(opened))
         turns = [*self._templates(part, known, example, rng), *turns_of(known, self.grammar, rng, sounds=self.sounds)]
         if known.emotion and rng.random() < self.long:
-            labels = {"emotion": known.emotion, "evidence": evidence_of(known, prosody, opened.duration_s)}
-            turns.append(self._asked("emotion_rationale", part, labels, example, rng))
-        prefix = media_prefix(self.processor, [opened], example.id)
+            evidence = evidence_of(known, prosody, max(o.duration_s for o in opened))
+            turns.append(self._asked("emotion_rationale", part, {"emotion": known.emotion, "evidence": evidence}, example, rng))
+        prefix = media_prefix(self.processor, opened, example.id)
         apart = rng.random() >= self.chat
         return turns_row(self.processor, prefix, turns, apart=apart, limit=self.limit if apart else min(self.limit, 640))
 
@@ -114,7 +118,8 @@ class RealTalks(Dataset[TurnsRow]):
         """A task's question and answer; the labels of the row's set are offered in any order."""
         offered = None
         if name not in _WITHOUT_LABELS:
-            offered = list(dict.fromkeys([*self._sets[part], next(iter(labels.values()))]))
+            key, truth = next(iter(labels.items()))
+            offered = list(dict.fromkeys([*self._sets[part][key], truth]))
             rng.shuffle(offered)
         task = catalog.load("tasks", name)(seed=rng.randrange(10**6), labels=offered)
         talk = task.conversation(replace(example, labels=labels), with_answer=True)
@@ -137,16 +142,22 @@ class RealTalks(Dataset[TurnsRow]):
         cut = rng.randrange(len(words) + 1) if len(words) < 4 else rng.randrange(2, len(words) - 1)
         return f"{rng.choice(_GO_ON)} {' '.join(words[:cut])}", " ".join(words[cut:]) or "."
 
-    def _view(self, example: Example, index: int) -> Media:
-        """A row's clip as it is, or changed in one of few ways, so that each is encoded once."""
+    def _view(self, example: Example, index: int) -> tuple[Media, ...]:
+        """A row's clip as it is, or changed in one of few ways, so that each is encoded once; some faces and voices as two clips."""
         media = example.media[0]
-        view = random.Random(f"{self.seed}/view {index}").randrange(VIEWS)
-        if view == 0 or isinstance(media.source, Mix) or (media.kind == "audio" and "emotion" not in example.labels):
-            return media
+        rng = random.Random(f"{self.seed}/view {index}")
+        view = rng.randrange(VIEWS)
+        if isinstance(media.source, Mix):
+            mix = media.source
+            if mix.still is not None and mix.voice is not None and mix.background is None and rng.random() < _PARTED:
+                return mix.still, mix.voice
+            return (media,)
+        if view == 0 or media.kind == "video" or (media.kind == "audio" and ("emotion" not in example.labels or not self._behind)):
+            return (media,)
         rng = random.Random(f"{self.seed}/{example.id}/{view}")
         if media.kind == "image":
-            return Media(kind="video", source=Mix(still=media, seed=rng.randrange(2**31)))
-        return Media(kind="audio", source=Mix(voice=media, background=rng.choice(self._behind), snr_db=round(rng.uniform(8.0, 22.0), 1)))
+            return (Media(kind="video", source=Mix(still=media, seed=rng.randrange(2**31))),)
+        return (Media(kind="audio", source=Mix(voice=media, background=rng.choice(self._behind), snr_db=round(rng.uniform(8.0, 22.0), 1))),)
 
     def _measured(self, example: Example) -> Prosody | None:
         """The prosody of a row's voice, measured once."""
@@ -205,11 +216,17 @@ def texts_of(mixture: Mixture, grammar: Grammar, *, per_family: int = 300) -> It
     """Every text of a mixture's rows, their labels, and many questions of a grammar: what a vocabulary is learnt from."""
     for row in mixture.every():
         yield from (v for k in ("question", "answer", "transcript", "caption") if (v := row.texts.get(k)))
-        yield from (str(row.labels[k]) for k in ("emotion", "sound", "digit") if k in row.labels)
+        yield from (str(row.labels[k]) for k in _LABELS if k in row.labels)
     for family in grammar.families:
         yield from (grammar.ask(family, random.Random(i), {"e": "happy", "n": "happiness", "thing": "rain"}) for i in range(per_family))
 
 
-def _labels(rows: Any) -> set[str]:
-    """The labels of a part: its emotions, sounds or digits."""
-    return {str(r.labels[key]) for r in rows for key in ("emotion", "sound", "digit") if key in r.labels and r.media}
+def _labels(rows: Any, key: str) -> tuple[str, ...]:
+    """The labels of a part under one key, in alphabetical order."""
+    return tuple(sorted({str(r.labels[key]) for r in rows if key in r.labels and r.media}))
+
+
+def _lacking(opened: Sequence[Any]) -> tuple[str, ...]:
+    """Modalities that none of some clips has, or whose stream is muted."""
+    present = {"video" if r.modality == "image" else r.modality for o in opened for r in o.reports.values() if r.present}
+    return tuple(m for m in ("video", "audio") if m not in present)
