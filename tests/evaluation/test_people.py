@@ -10,7 +10,7 @@ from tests.toys import chat_model
 from unifusion import share
 from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
-from unifusion.evaluation.people import PROBES, SINGLE, Probe, evaluate_people, people_table
+from unifusion.evaluation.people import PROBES, SINGLE, WHICH, Probe, _slots, _truth, evaluate_people, people_table
 from unifusion.metrics.macro_recall import macro_recall
 from unifusion.training.grammar import Grammar
 
@@ -86,3 +86,13 @@ def test_both_streams_are_compared_with_the_best_of_one_on_the_same_rows(mixture
         found["difference"] == pytest.approx(told["probes"]["composed"]["value"] - best) and found["n"] == told["probes"]["composed"]["n"]
     )
     assert 0 < found["p"] <= 1 and f"over {found['over']} on the same {found['n']} rows" in people_table(told)
+
+
+def test_which_stream_shows_an_emotion_is_asked_of_face_and_voice_alike(mixture):
+    rows = [r for r in mixture.parts["together"] if "emotion" not in r.labels]
+    asked = [(_truth(r, WHICH), _slots(r, WHICH), r.labels) for r in rows]
+    assert {a for a, _, _ in asked} == {"the face", "the voice"}
+    assert all(slots["e"] == labels["face_emotion" if answer == "the face" else "voice_emotion"] for answer, slots, labels in asked)
+    told = evaluate_people(Engine(*chat_model()), mixture, GRAMMAR, probes={"which stream": PROBES["which stream"]}, most=20)
+    assert 0 < told["probes"]["which stream"]["n"] <= 20
+    assert {tuple(sorted(r["probabilities"])) for r in told["predictions"]} == {("the face", "the voice")}

@@ -23,7 +23,7 @@ from unifusion.metrics.ece import ece
 from unifusion.metrics.macro_recall import macro_recall
 from unifusion.metrics.paired_permutation import paired_permutation
 from unifusion.metrics.weighted_f1 import weighted_f1
-from unifusion.training.facts import MIDDLE
+from unifusion.training.facts import MIDDLE, NOUNS
 from unifusion.training.grammar import Grammar
 from unifusion.training.known import THIRDS, third_of
 from unifusion.training.real_talks import measured_prosody
@@ -65,6 +65,8 @@ def _conflict(labels: Mapping[str, Any]) -> bool:
 
 
 _BOTH = ("together",)
+WHICH = "which_stream"
+"""Key of a truth that no label holds: which of face and voice shows one of their two emotions, drawn for each row."""
 PROBES: dict[str, Probe] = {
     "voices_en": Probe(parts=("voices_en",), key="emotion", metric="macro_recall"),
     "voices_de": Probe(parts=("voices_de",), key="emotion", metric="macro_recall"),
@@ -82,6 +84,7 @@ PROBES: dict[str, Probe] = {
     "conflict, voice": Probe(parts=_BOTH, key="voice_emotion", family="voice_emotion", where=_conflict),
     "conflict, voice, picture muted": Probe(parts=_BOTH, key="voice_emotion", family="voice_emotion", where=_conflict, mute=("video",)),
     "conflict, voice, sound muted": Probe(parts=_BOTH, key="voice_emotion", family="voice_emotion", where=_conflict, mute=("audio",)),
+    "which stream": Probe(parts=_BOTH, key=WHICH, family=WHICH, where=_conflict),
     "agreement": Probe(parts=_BOTH, key="agreement", family="agreement"),
     "loudness": Probe(parts=("voices_en", "voices_de"), key="level_db", family="level_db"),
     "pitch": Probe(parts=("voices_en", "voices_de"), key="pitch_hz", family="pitch_hz"),
@@ -148,11 +151,24 @@ def _rows(mixture: Mixture, probe: Probe, most: int) -> list[tuple[Example, tupl
 
 def _truth(row: Example, key: str) -> str | None:
     """A row's true answer; None where it has none."""
+    if key == WHICH:
+        return f"the {_drawn(row)}"
     if key not in THIRDS:
         return str(row.labels[key]) if key in row.labels else None
     prosody = measured_prosody(row)
     third = third_of(prosody, row.labels["thirds"]).get(key) if prosody is not None and "thirds" in row.labels else None
     return None if third is None else {"low": THIRDS[key][0], "middle": MIDDLE[key], "high": THIRDS[key][1]}[third]
+
+
+def _drawn(row: Example) -> str:
+    """The stream whose emotion a row is asked for."""
+    return random.Random(f"which/{row.id}").choice(("face", "voice"))
+
+
+def _slots(row: Example, key: str) -> dict[str, str]:
+    """What a question's words leave open."""
+    emotion = str(row.labels[f"{_drawn(row)}_emotion"]) if key == WHICH else ""
+    return {"e": emotion, "n": NOUNS[emotion]} if emotion else {}
 
 
 def _asked(
@@ -161,7 +177,7 @@ def _asked(
     """The scored labels of one row."""
     media = tuple(m.muted(*probe.mute) for m in row.media)
     if probe.family:
-        question = grammar.ask(probe.family, random.Random(f"{seed}/{name}/{row.id}"))
+        question = grammar.ask(probe.family, random.Random(f"{seed}/{name}/{row.id}"), _slots(row, probe.key))
         if not media:
             question = f'Somebody says: "{row.texts["transcript"]}" {question}'
         talk = Conversation(id=row.id, messages=(Message(role="user", parts=(*media, question)),))
