@@ -11,7 +11,7 @@ from unifusion import share
 from unifusion.conversation import Example, Media, Mix
 from unifusion.datasets.mixture import Mixture
 from unifusion.media.prosody import Prosody
-from unifusion.training.facts import PLACES, Facts, evidence_of, facts_of, turns_of, with_article
+from unifusion.training.facts import PLACES, Facts, caption_of, evidence_of, facts_of, turns_of, with_article
 from unifusion.training.grammar import Grammar
 from unifusion.training.real_talks import Blend, RealTalks, texts_of
 from unifusion.world.world_file import phrasings
@@ -142,6 +142,19 @@ def test_faces_with_a_voice_are_asked_about_emotions_alone_and_some_come_as_two_
     for i in together[:12]:
         text = processor.tokenizer.decode([t for t in talks[i].row.ids if t < 256])
         assert "rain," not in text and "dog bark," not in text, text
+
+
+def test_a_clip_is_described_by_what_is_known_of_it():
+    told = {"gender": "female", "language": "german", "background": "dog bark", "statement": "Guten Tag."}
+    both = Facts(picture=True, sound=True, face="fear", voice="boredom", has_voice=True, told=told)
+    assert caption_of(both) == (
+        'The face is afraid. A woman speaks German. The voice is bored. The words are "Guten Tag". There is a dog bark in the background.'
+    )
+    assert caption_of(both.without(("audio",))) == "The face is afraid. There is no sound."
+    assert caption_of(Facts(picture=False, sound=True, has_voice=False, told={"sound": "rain"})) == "There is rain. There is no picture."
+    assert caption_of(Facts(picture=False, sound=True, has_voice=True, told={"digit": "six"})) == (
+        'Somebody speaks. The words are "six". There is no picture.'
+    )
 
 
 def test_evidence_is_what_was_measured():

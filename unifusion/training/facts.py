@@ -12,10 +12,11 @@ from unifusion.media.prosody import Prosody
 from unifusion.training.grammar import Grammar
 from unifusion.training.known import THIRDS, third_of
 from unifusion.training.talks import Turn
+from unifusion.world.captions import adjective
 from unifusion.world.circumplex import POSITIONS
 from unifusion.world.world_file import phrasings
 
-__all__ = ["MIDDLE", "Facts", "evidence_of", "facts_of", "turns_of", "with_article"]
+__all__ = ["MIDDLE", "Facts", "caption_of", "evidence_of", "facts_of", "turns_of", "with_article"]
 
 PLACES = {**POSITIONS, "boredom": (-0.65, -0.62)}
 """Emotion -> (valence, arousal); boredom from the same table of Russell and Mehrabian (1977)."""
@@ -162,6 +163,20 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
         ask("seen", "no", thing=with_article(other))
     rng.shuffle(turns)
     return turns
+
+
+def caption_of(facts: Facts) -> str:
+    """What is seen and heard in a few short sentences, as captions of clip world are written."""
+    found = [f"The face is {adjective(facts.face)}."] if facts.face else []
+    who = {"male": "A man", "female": "A woman"}.get(facts.told.get("gender", ""), "Somebody")
+    if facts.has_voice:
+        found.append(f"{who} speaks{' ' + language.capitalize() if (language := facts.told.get('language')) else ''}.")
+    found += [f"The voice is {adjective(facts.voice)}."] if facts.voice else []
+    found += [f'The words are "{words.rstrip(".")}".' for key in ("digit", "statement") if (words := facts.told.get(key))]
+    found += [f"There is {with_article(facts.told['sound'])}."] if "sound" in facts.told else []
+    found += [f"There is {with_article(facts.told['background'])} in the background."] if "background" in facts.told else []
+    absent = [f"There is no {name}." for name, there in (("picture", facts.picture), ("sound", facts.sound)) if not there]
+    return " ".join([*found, *absent])
 
 
 def evidence_of(facts: Facts, prosody: Prosody | None, duration_s: float) -> list[dict[str, Any]]:

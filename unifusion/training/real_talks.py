@@ -17,7 +17,7 @@ from unifusion.media.prosody import Prosody, measure_prosody
 from unifusion.processor import UniFusionProcessor
 from unifusion.processor.opening import decode
 from unifusion.training.choices import shared_yaml
-from unifusion.training.facts import Facts, evidence_of, facts_of, turns_of
+from unifusion.training.facts import Facts, caption_of, evidence_of, facts_of, turns_of
 from unifusion.training.grammar import Grammar
 from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
 
@@ -27,6 +27,8 @@ VIEWS = 3
 """Ways in which a recording or picture is shown: as it is, and with another sound behind it, or moved like a hand-held shot."""
 _LINES = 10
 _LABELS = ("emotion", "sound", "digit")
+_DESCRIBED = 0.3
+"""Share of rows that are to be described in words."""
 _PARTED = 0.2
 """Share of faces with a voice and nothing behind it that are shown as two clips."""
 _FEELING = 0.75
@@ -109,6 +111,11 @@ class RealTalks(Dataset[TurnsRow]):
             if not label or rng.random() >= self.template:
                 continue
             turns.append(self._asked(name, part, {name: label}, example, rng))
+        if rng.random() < _DESCRIBED:
+            described = caption_of(known)
+            task = catalog.load("tasks", "caption")(seed=rng.randrange(10**6))
+            asked = [self.grammar.ask("describe", rng), task.conversation(example).messages[-1].text]
+            turns.append((rng.choice(asked), described))
         if known.affect is not None and rng.random() < self.template / 2:
             valence, arousal = known.affect
             turns.append(self._asked("valence_arousal", part, {"valence": valence, "arousal": arousal}, example, rng))

@@ -12,16 +12,16 @@ from unifusion.world.sample import VOICE_EMOTIONS
 from unifusion.world.script import Script
 from unifusion.world.world_file import phrasings
 
-__all__ = ["blocks", "caption", "dense_description", "evidence", "overall_emotion", "rationale", "there_is"]
+__all__ = ["adjective", "blocks", "caption", "dense_description", "evidence", "overall_emotion", "rationale", "there_is"]
 
 
 def blocks(script: Script) -> dict[str, str]:
     """Return the caption in independent parts: `person` (face and voice together), `objects`, `sounds`; a part may be empty."""
     person = []
     if script.identity is not None:
-        person.append(f"The face is {_adjective(face_emotion(script))}.")
+        person.append(f"The face is {adjective(face_emotion(script))}.")
     if script.utterance is not None:
-        person.append(f"The voice is {_adjective(script.utterance.emotion)}.")
+        person.append(f"The voice is {adjective(script.utterance.emotion)}.")
     objects = [f"{an(object_name(o)).capitalize()} {phrasings()['moves'][o.direction]}." for o in script.objects]
     kinds = dict.fromkeys(kind_name(s.kind) for s in script.sounds)
     sounds = [f"{there_is(kind)}." for kind in kinds]
@@ -35,8 +35,12 @@ def caption(script: Script) -> str:
     return text or "Nothing happens."
 
 
-def _adjective(emotion: str) -> str:
-    return {"fear": "afraid", "surprise": "surprised", "disgust": "disgusted", "contempt": "full of contempt"}.get(emotion, emotion)
+_ADJECTIVES = {"fear": "afraid", "surprise": "surprised", "disgust": "disgusted", "contempt": "full of contempt", "boredom": "bored"}
+
+
+def adjective(emotion: str) -> str:
+    """Return how a face or voice with this emotion is called."""
+    return _ADJECTIVES.get(emotion, emotion)
 
 
 def there_is(kind: str) -> str:
@@ -48,7 +52,7 @@ def dense_description(script: Script) -> str:
     """Return what happens with times, one sentence per event in order of time. The utterance must have been spoken."""
     events: list[tuple[float, str]] = []
     for e in script.expressions:
-        events.append((e.start_s, f"From {e.start_s:.1f} s the face is {_adjective(e.emotion)}: {_units(e.action_units)}."))
+        events.append((e.start_s, f"From {e.start_s:.1f} s the face is {adjective(e.emotion)}: {_units(e.action_units)}."))
     if script.identity is not None and not script.expressions:
         events.append((0.0, "The face is neutral."))
     for o in script.objects:
@@ -60,7 +64,7 @@ def dense_description(script: Script) -> str:
         events.append((s.start_s, f"From {s.start_s:.1f} to {s.end_s:.1f} s {there_is(kind_name(s.kind)).lower()}."))
     said = script.utterance
     if said is not None:
-        how = f'a {said.voice.register} {_adjective(said.emotion)} voice says in {said.language.capitalize()}: "{said.text}".'
+        how = f'a {said.voice.register} {adjective(said.emotion)} voice says in {said.language.capitalize()}: "{said.text}".'
         events.append((said.start_s, f"From {said.start_s:.1f} to {said.end_s:.1f} s {how}"))
     if script.background is not None:
         events.append((-1.0, f"There is {script.background.kind} in the background."))
