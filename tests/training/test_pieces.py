@@ -1,5 +1,6 @@
 """Real recordings and stills as pieces of a row: what is known of each window, and what training sees of them."""
 
+import random
 import runpy
 
 import numpy as np
@@ -136,6 +137,18 @@ def test_silence_around_a_sound_is_left_out():
     padded = np.concatenate([np.zeros(RATE, np.float32), TONE, np.zeros(RATE, np.float32)])
     assert len(loud_part(padded)) == pytest.approx(len(TONE) + 0.2 * RATE, abs=0.05 * RATE)
     assert len(loud_part(np.zeros(RATE, np.float32))) == RATE and len(loud_part(TONE[:100])) == 100
+
+
+def test_sounds_are_met_at_many_levels_and_voices_near_their_own():
+    def levels(name, **options):
+        pieces = Pieces({name: ROWS[name]}, {name: 1.0}, "audio", KNOWN, SHAPE, **options)
+        changed = [pieces._changed(row, random.Random(i)) for row in ROWS[name] for i in range(150)]
+        assert max(float(np.abs(piece).max()) for piece, _, _ in changed) <= 1.0
+        for piece, _, change_db in changed[:40]:
+            assert 20 * np.log10(np.sqrt(np.mean(piece**2)) / np.sqrt(np.mean(TONE**2))) == pytest.approx(change_db, abs=0.3)
+        return np.std([change_db for _, _, change_db in changed])
+
+    assert levels("voices") == pytest.approx(3.0, rel=0.15) and levels("sounds") == pytest.approx(8.0, rel=0.2)
 
 
 def test_ingredients_can_be_left_out():

@@ -29,8 +29,8 @@ _QUIET_DB = 35.0
 _COVERED = 0.6
 """Share of a window that a piece must fill."""
 _LONGEST_S = 3.0
-_LEVEL_DB = 3.0
-"""Deviation of the level of a piece from its own."""
+_LEVEL_DB, _OF_SOUNDS_DB = 3.0, 8.0
+"""Deviation of the level of a piece from its own: a voice's tells of its emotion, that of a sound or a digit only of the microphone."""
 _NOISY, _SNR_DB = 0.3, (4.0, 22.0)
 """Share of voices with another sound behind them, and the voice's power over it."""
 _FLOOR = 1e-5
@@ -166,7 +166,8 @@ class Pieces:
     def _changed(self, example: Example, rng: random.Random) -> tuple[np.ndarray, float, float]:
         """A row's sound as training meets it this time, with its factor of speed and what was added to its level (dB)."""
         piece = self.array(example).astype(np.float32) / 32767.0
-        return (piece, 1.0, 0.0) if "changes" in self.without else _changed(piece, rng)
+        deviation_db = _LEVEL_DB if "emotion" in example.labels else _OF_SOUNDS_DB
+        return (piece, 1.0, 0.0) if "changes" in self.without else _changed(piece, rng, deviation_db)
 
     def _over(self, piece_N: np.ndarray, other: Example, rng: random.Random) -> np.ndarray:
         """A voice with another sound behind it."""
@@ -263,8 +264,8 @@ def _faded(piece_N: np.ndarray) -> np.ndarray:
     return piece
 
 
-def _changed(piece_N: np.ndarray, rng: random.Random) -> tuple[np.ndarray, float, float]:
-    """Another speed (and with it pitch), room colour and, by a few decibels, level: how loud a voice is tells of its emotion.
+def _changed(piece_N: np.ndarray, rng: random.Random, deviation_db: float) -> tuple[np.ndarray, float, float]:
+    """Another speed (and with it pitch), room colour and level, never so loud that it had to be cut off.
 
     Returns:
         the sound, the factor of its speed, and what was added to its level in decibels.
@@ -279,9 +280,9 @@ def _changed(piece_N: np.ndarray, rng: random.Random) -> tuple[np.ndarray, float
         octave = np.log2(np.maximum(np.fft.rfftfreq(len(piece_N), 1 / RATE_HZ), 50.0) / 1000.0)
         bump = rng.uniform(-8.0, 8.0) * np.exp(-np.square((octave - rng.uniform(-3.0, 3.0)) / rng.uniform(0.5, 1.5)))
         piece_N = np.fft.irfft(spectrum * 10 ** ((rng.uniform(-3.0, 3.0) * octave + bump) / 20), len(piece_N)).astype(np.float32)
-    change_db = rng.gauss(0.0, _LEVEL_DB)
-    gain_db = own_db + change_db - _level_db(piece_N)
-    return np.clip(piece_N * np.float32(10 ** (gain_db / 20)), -1.0, 1.0), speed, change_db
+    now_db, loudest = _level_db(piece_N), float(np.abs(piece_N).max())
+    gain_db = min(own_db + rng.gauss(0.0, deviation_db) - now_db, -20 * float(np.log10(loudest + _FLOOR)))
+    return np.clip(piece_N * np.float32(10 ** (gain_db / 20)), -1.0, 1.0), speed, now_db + gain_db - own_db
 
 
 def _view(still_HWC: np.ndarray, size_px: int) -> np.ndarray:
