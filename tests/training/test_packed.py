@@ -58,3 +58,10 @@ def test_rows_know_what_each_sentence_says_and_when(cache):
         assert truth[window, phrases.index(f"{said.language} speech")] != 0
     assert 0.3 < float((words > 0).float().mean()) <= 1.0
     assert torch.equal(letters > 0, words > 0) and torch.isfinite(given.tensors["input_features"]).all() and sound.any()
+
+
+def test_streams_that_are_not_asked_for_are_not_read(cache):
+    index = next(i for i in range(len(cache)) if cache.script(i).has_picture and cache.script(i).has_sound)
+    whole, sound, picture = cache.clip(index), cache.clip(index, streams=("audio",)), cache.clip(index, streams=("video",))
+    assert np.array_equal(whole.waveform_N, sound.waveform_N) and np.array_equal(whole.frames_THWC, picture.frames_THWC)
+    assert sound.frames_THWC is None and sound.frame_times_s is None and picture.waveform_N is None

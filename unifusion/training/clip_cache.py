@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,15 +67,16 @@ class ClipCache:
         """The script of one clip, word times filled in."""
         return Script.from_json(self._lines[index])
 
-    def clip(self, index: int, script: Script | None = None) -> Clip:
-        """The arrays of one clip; a stream that the script lacks is None."""
+    def clip(self, index: int, script: Script | None = None, *, streams: Collection[str] = ("video", "audio")) -> Clip:
+        """The arrays of one clip; a stream that the script lacks, or that is not asked for, is None and not read."""
         script = script or self.script(index)
         c = self.choices
         times = np.arange(0.0, c.duration_s - 1e-6, 1.0 / c.rate_hz)
+        seen, heard = script.has_picture and "video" in streams, script.has_sound and "audio" in streams
         return Clip(
-            frames_THWC=np.array(self._frames[index]) if script.has_picture else None,
-            frame_times_s=times if script.has_picture else None,
-            waveform_N=self._sound[index].astype(np.float32) / 32767.0 if script.has_sound else None,
+            frames_THWC=np.array(self._frames[index]) if seen else None,
+            frame_times_s=times if seen else None,
+            waveform_N=self._sound[index].astype(np.float32) / 32767.0 if heard else None,
             duration_s=c.duration_s,
         )  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -93,11 +92,7 @@ class GroundingData(Dataset[dict[str, Any]]):
             sound, scripts = self.sentences.pack(index, turn)
             clip = Clip(waveform_N=sound, duration_s=self.cache.choices.duration_s)
         else:
-            clip = self.cache.clip(index, scripts[0])
-        if "audio" not in self.specs:
-            clip = replace(clip, waveform_N=None)
-        if "video" not in self.specs:
-            clip = replace(clip, frames_THWC=None)
+            clip = self.cache.clip(index, scripts[0], streams=tuple(self.specs))
         if self.augment:
             clip = augment_clip(clip, seed=(self.seed, index, turn))
         out: dict[str, Any] = {}

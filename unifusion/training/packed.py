@@ -54,7 +54,7 @@ class Sentences:
 
     def _piece(self, index: int, said: Utterance) -> np.ndarray:
         """One sentence with a margin, faded at both ends."""
-        waveform = self.cache.clip(index).waveform_N
+        waveform = self.cache.clip(index, streams=("audio",)).waveform_N
         if waveform is None:
             raise DatasetError(f"clip {index} has a sentence but no sound;", remedy="render the clips again.")
         low, high = round((said.start_s - _MARGIN_S) * RATE_HZ), round((said.end_s + _MARGIN_S) * RATE_HZ)
