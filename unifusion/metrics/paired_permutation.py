@@ -10,7 +10,7 @@ import numpy as np
 
 from unifusion.errors import ConfigError
 
-__all__ = ["Paired", "paired_permutation"]
+__all__ = ["paired_permutation"]
 
 
 @dataclass(frozen=True)
