@@ -11,7 +11,7 @@ from unifusion import share
 from unifusion.conversation import Clip, Example, Media
 from unifusion.datasets._files import Listed
 from unifusion.errors import ConfigError
-from unifusion.training.known import Known, label_phrase
+from unifusion.training.known import ALIKE, Known, label_phrase
 from unifusion.training.pieces import Pieces, loud_part
 
 RATE = 16_000
@@ -67,6 +67,16 @@ def test_a_label_rules_out_what_excludes_it_and_says_nothing_of_the_rest():
     still = told(ROWS["faces"][0], "video")
     assert (still("sad face"), still("happy face"), still("a face"), still("no sign")) == (1, 0, 1, -1)
     assert label_phrase(ROWS["faces"][0], "video") == "sad face" and label_phrase(ROWS["sounds"][0], "audio") == "sound of dog bark"
+
+
+def test_no_label_of_a_real_set_is_unsure_of_another():
+    kinds = [*ALIKE, "rain"]
+    rows = [sound(kind, sound=kind) for kind in kinds]
+    known = Known.of(rows)
+    index = {p: i for i, p in enumerate(known.bank["audio"])}
+    for row in rows:
+        truth = known.truth(row, "audio")
+        assert {k: int(truth[index[f"sound of {k}"]]) for k in kinds} == {k: int(k == row.id) for k in kinds}
 
 
 def test_sounds_stand_side_by_side_with_what_is_known_of_each():

@@ -16,10 +16,11 @@ from unifusion.world.script import LANGUAGES
 __all__ = ["THIRDS", "Known", "label_phrase", "third_of"]
 
 ALIKE = {
-    "dog bark": ("bark",), "helicopter": ("engine",), "chainsaw": ("engine",), "sea waves": ("wind", "rain"), "rooster": ("bird",),
-    "fire crackling": ("rain", "applause"), "clock tick": ("knocking", "footsteps"),
+    "dog bark": ("bark",), "helicopter": ("engine",), "chainsaw": ("engine",), "sea waves": ("wind",), "rooster": ("bird",),
+    "fire crackling": ("applause",), "clock tick": ("knocking", "footsteps"),
 }  # fmt: skip
-"""Real sound -> kinds of clip world that it resembles; whether one of these is heard in the other is nobody's to say."""
+"""Real sound -> kinds of clip world that it resembles; whether one of these is heard in the other is nobody's to say. Rain is a kind of
+both, and by its labels neither sea waves nor fire."""
 _BREATH = ("baby cry", "person sneeze")
 """Sounds of people that are no speech."""
 THIRDS = {"level_db": ("soft", "loud"), "pitch_hz": ("low", "high"), "rate_hz": ("slow", "fast")}
