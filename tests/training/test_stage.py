@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -31,6 +33,20 @@ def test_a_failed_stage_is_done_again(tmp_path):
         raise RuntimeError("killed")
     with stage(tmp_path / "a", Choices()) as todo:
         assert todo
+
+
+def test_the_time_of_attempts_that_were_killed_counts(tmp_path):
+    for _ in range(2):
+        with pytest.raises(RuntimeError), stage(tmp_path / "a", Choices()):
+            began = (tmp_path / "a.choices.json").stat().st_mtime
+            (tmp_path / "a.fit" / "checkpoint-1").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "a.fit" / "checkpoint-1" / "trained").touch()
+            os.utime(tmp_path / "a.fit" / "checkpoint-1", (began, began))
+            os.utime(tmp_path / "a.fit" / "checkpoint-1" / "trained", (began + 60, began + 60))
+            raise RuntimeError("killed")
+    with stage(tmp_path / "a", Choices()):
+        pass
+    assert 120 <= json.loads((tmp_path / "a.done.json").read_text())["seconds"] < 125
 
 
 def test_other_choices_are_refused_and_named(tmp_path):

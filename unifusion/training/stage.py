@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 def stage(out: str | Path, choices: Any) -> Iterator[bool]:
     """Yield whether there is anything to do; when the block ends well the stage is marked done beside `out`.
 
-    `<out>.choices.json` holds the resolved choices from the start, `<out>.done.json` those and the seconds when it is done.
+    `<out>.choices.json` holds the resolved choices from the start, `<out>.done.json` those and the seconds when it is done: of all
+    attempts, one that was killed up to the last file it wrote in `out` or `<out>.fit`.
 
     Raises:
         ConfigError: `out` was begun with other choices.
@@ -50,12 +51,22 @@ def stage(out: str | Path, choices: Any) -> Iterator[bool]:
         log.info("%s is done already", target)
         yield False
         return
-    _write(begun, {"choices": wanted})
+    before = _spent(target, begun)
+    _write(begun, {"choices": wanted, "seconds": before})
     began = time.perf_counter()
     yield True
-    seconds = round(time.perf_counter() - began, 1)
+    seconds = round(before + time.perf_counter() - began, 1)
     _write(done, {"choices": wanted, "seconds": seconds})
     log.info("%s done in %.0f s", target, seconds)
+
+
+def _spent(target: Path, begun: Path) -> float:
+    """Seconds of earlier attempts: `begun` is written as one starts."""
+    if not begun.is_file():
+        return 0.0
+    written = [path.stat().st_mtime for folder in (target, target.with_name(target.name + ".fit")) for path in folder.rglob("*")]
+    earlier = json.loads(begun.read_text(encoding="utf-8")).get("seconds", 0.0)
+    return round(earlier + max(0.0, max(written, default=0.0) - begun.stat().st_mtime), 1)
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
