@@ -6,7 +6,7 @@ import torch
 from tests.models.families import FAMILIES
 from tests.toys import chat_model, mixed, talk
 from unifusion.engine import Engine
-from unifusion.engine.labels import label_ids, score_labels, score_labels_slowly
+from unifusion.engine.labels import label_ids, score_batch, score_labels, score_labels_slowly
 from unifusion.errors import ConfigError, MediaError
 
 LABELS = ("happy", "sad", "a", "very very angry indeed", "", "é", "neutral")
@@ -22,6 +22,20 @@ def test_equals_full_prompts(llm):
         assert fast.log_probs == pytest.approx(slow.log_probs, abs=1e-4)
         assert sum(fast.probabilities) == pytest.approx(1.0)
         assert fast.best == LABELS[max(range(len(LABELS)), key=slow.log_probs.__getitem__)]
+
+
+@pytest.mark.parametrize("most", [1, 2000, 1_000_000])
+@pytest.mark.parametrize("llm", [*FAMILIES])
+def test_a_batch_equals_full_prompts(llm, most):
+    """Rows of all lengths with sets of labels of their own, in one pass, in several, and one row a pass."""
+    engine = Engine(*chat_model(llm=FAMILIES[llm], seed=1))
+    rows = [engine.processor.row(conversation, generate=True) for conversation in mixed()[:6]]
+    labels = [LABELS[: 2 + i % 6] for i in range(len(rows))]
+    assert len({len(r.ids) for r in rows}) > 3
+    found = score_batch(engine.model, engine.processor, rows, labels, most=most)
+    for row, own, scores in zip(rows, labels, found, strict=True):
+        assert scores.labels == own and scores.report == row.report
+        assert scores.log_probs == pytest.approx(score_labels_slowly(engine.model, engine.processor, row, own).log_probs, abs=1e-4)
 
 
 def test_a_score_is_the_likelihood_of_the_label_as_the_whole_answer(tiny_engine):

@@ -15,7 +15,7 @@ from unifusion import checkpoint
 from unifusion.conversation import Conversation, Media
 from unifusion.engine.answers import Answer, EmotionAnswer, LabelScores
 from unifusion.engine.decoding import Sampling, decode_batch
-from unifusion.engine.labels import score_labels
+from unifusion.engine.labels import score_batch
 from unifusion.engine.session import Session
 from unifusion.errors import LimitError, UniFusionError
 from unifusion.limits import Limits
@@ -171,19 +171,23 @@ class Engine:
             return error
 
     def score_labels(
-        self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]], *, task: str = ""
+        self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]], *, task: str = "", batch_size: int = 8
     ) -> list[LabelScores | UniFusionError]:
-        """Likelihood of each label as the answer, per conversation; an item that fails holds its error.
+        """Likelihood of each label as the answer, per conversation, in batches; an item that fails holds its error.
 
         Args:
             conversations: the questions.
             labels: of each.
             task: its temperature and threshold are taken from the checkpoint, where it has any.
+            batch_size: conversations that are read together.
         """
         out: list[LabelScores | UniFusionError] = []
-        for conversation, choices in zip(conversations, labels, strict=True):
-            row = self._row(conversation)
-            out.append(self.calibrated(score_labels(self.model, self.processor, row, choices), task) if isinstance(row, Row) else row)
+        for start in range(0, len(conversations), batch_size):
+            some = slice(start, start + batch_size)
+            rows = [self._row(c) for c in conversations[some]]
+            good = [(row, tuple(own)) for row, own in zip(rows, labels[some], strict=True) if isinstance(row, Row)]
+            found = iter(score_batch(self.model, self.processor, [r for r, _ in good], [own for _, own in good]) if good else ())
+            out += [self.calibrated(next(found), task) if isinstance(row, Row) else row for row in rows]
         return out
 
     def calibrated(self, scores: LabelScores, task: str) -> LabelScores:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+from transformers import DynamicCache
 
 from unifusion.engine.answers import LabelScores
 from unifusion.engine.decoding import new_cache
 from unifusion.errors import ConfigError
 from unifusion.processor import Row, UniFusionProcessor
 
-__all__ = ["score_labels", "score_labels_slowly"]
+__all__ = ["score_batch", "score_labels", "score_labels_slowly"]
 
 
 def label_ids(processor: UniFusionProcessor, label: str) -> list[int]:
@@ -20,32 +23,88 @@ def label_ids(processor: UniFusionProcessor, label: str) -> list[int]:
     return [*processor.text.user(label), processor.text.control(processor.format.assistant_end)[0]]
 
 
-@torch.no_grad()
 def score_labels(model: Any, processor: UniFusionProcessor, row: Row, labels: Sequence[str]) -> LabelScores:
-    """Score `labels` after the prompt `row`: one prefill, then one pass over all labels together.
+    """Score `labels` after the prompt `row`: see `score_batch`."""
+    return score_batch(model, processor, [row], [labels])[0]
 
-    The prompt costs its tokens once instead of once per label; log-probabilities equal full prompts' (1e-4).
+
+@torch.no_grad()
+def score_batch(
+    model: Any, processor: UniFusionProcessor, rows: Sequence[Row], labels: Sequence[Sequence[str]], *, most: int = 65_536
+) -> list[LabelScores]:
+    """Score each row's labels after its prompt: one prefill of all rows, then one pass over labels of as many rows as fit.
+
+    A prompt costs its tokens once instead of once per label; log-probabilities equal those of full prompts, one at a time (1e-4).
+
+    Args:
+        model: the chat model.
+        processor: the one that fits it.
+        rows: prompts with their clips.
+        labels: of each row.
+        most: positions that copies of the prompts may take in the second pass; a row's labels are never parted.
 
     Raises:
         ConfigError: no labels, or two that are the same.
     """
-    if not labels or len(set(labels)) != len(labels):
-        raise ConfigError(f"cannot score the labels {list(labels)};", remedy="give two or more different labels.")
-    candidates = [label_ids(processor, label) for label in labels]
-    batch = processor.collate([row]).to(model.device)
+    for choices in labels:
+        if not choices or len(set(choices)) != len(choices):
+            raise ConfigError(f"cannot score the labels {list(choices)};", remedy="give two or more different labels.")
+    candidates = [[label_ids(processor, label) for label in choices] for choices in labels]
+    batch = processor.collate(rows, side="left").to(model.device)
+    mask_BS = batch["attention_mask"]
+    positions_BS = (mask_BS.cumsum(-1) - 1).clamp(min=0)
     cache = new_cache(model)
-    embeds = model.embed(batch["input_ids"], batch["media"])
-    first = model(inputs_embeds=embeds, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].float().log_softmax(-1)
-    longest = max(map(len, candidates))
-    scores = torch.stack([first[0, ids[0]] for ids in candidates])
-    if longest > 1:
-        cache.batch_repeat_interleave(len(labels))
-        ids = torch.tensor([c + [processor.tokenizer.pad_token_id] * (longest - len(c)) for c in candidates], device=model.device)
-        logits = model(inputs_embeds=model.get_input_embeddings()(ids[:, :-1]), past_key_values=cache, use_cache=True).logits
-        steps = logits.float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-        real = torch.tensor([[i + 1 < len(c) for i in range(longest - 1)] for c in candidates], device=model.device)
-        scores = scores + (steps * real).sum(-1)
-    return LabelScores(labels=tuple(labels), log_probs=tuple(scores.tolist()), report=row.report)
+    out = model(
+        inputs_embeds=model.embed(batch["input_ids"], batch["media"]), attention_mask=mask_BS, position_ids=positions_BS,
+        past_key_values=cache, use_cache=True, logits_to_keep=1,
+    )  # fmt: skip
+    first_BV = out.logits[:, -1].float().log_softmax(-1)
+    scores: list[list[float]] = []
+    at_once = max(1, most // (mask_BS.shape[1] * max(map(len, candidates))))
+    for start in range(0, len(rows), at_once):
+        some = range(start, min(start + at_once, len(rows)))
+        owner_N = torch.tensor([i for i in some for _ in candidates[i]], device=model.device)
+        ids = [c for i in some for c in candidates[i]]
+        told_N = first_BV[owner_N, torch.tensor([c[0] for c in ids], device=model.device)]
+        if max(map(len, ids)) > 1:
+            state = (_chosen(cache, owner_N), mask_BS[owner_N], positions_BS[owner_N, -1])
+            told_N = told_N + _continued(model, ids, state, processor.tokenizer.pad_token_id)
+        scores += [part.tolist() for part in told_N.split([len(candidates[i]) for i in some])]
+    return [
+        LabelScores(labels=tuple(choices), log_probs=tuple(own), report=row.report)
+        for row, choices, own in zip(rows, labels, scores, strict=True)
+    ]  # fmt: skip
+
+
+def _chosen(cache: DynamicCache, index_N: Tensor) -> DynamicCache:
+    """A cache with copies of some rows of another, which stays as it is."""
+    own = copy.copy(cache)
+    own.layers = [copy.copy(layer) for layer in cache.layers]
+    own.batch_select_indices(index_N)
+    return own
+
+
+def _continued(model: Any, ids: Sequence[Sequence[int]], state: tuple[DynamicCache, Tensor, Tensor], pad: int) -> Tensor:
+    """Log-likelihoods (N,) of all tokens of some labels but the first.
+
+    Args:
+        model: the chat model.
+        ids: of each label.
+        state: what was fed before each: the cache, which positions are real (N, S), and the last one's number (N,).
+        pad: any id, for labels shorter than the longest.
+    """
+    cache, mask_NS, last_N = state
+    longest = max(map(len, ids))
+    padded_NL = torch.tensor([[*c, *[pad] * (longest - len(c))] for c in ids], device=model.device)
+    real_NL = torch.tensor([[i < len(c) for i in range(1, longest)] for c in ids], device=model.device)
+    positions_NL = last_N[:, None] + real_NL.cumsum(-1)  # of padding, one of its row: a learned table of positions may end there
+    logits = model(
+        inputs_embeds=model.get_input_embeddings()(padded_NL[:, :-1]), attention_mask=torch.cat([mask_NS, torch.ones_like(real_NL)], -1),
+        position_ids=positions_NL, past_key_values=cache, use_cache=True,
+    ).logits  # fmt: skip
+    steps_NL = logits.float().log_softmax(-1).gather(-1, padded_NL[:, 1:, None])[..., 0]
+    told_N: Tensor = (steps_NL * real_NL).sum(-1)
+    return told_N
 
 
 @torch.no_grad()

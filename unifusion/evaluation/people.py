@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -123,7 +123,7 @@ def evaluate_people(
         rows = _rows(mixture, probe, most)
         if not rows:
             continue
-        found = [_asked(engine, name, probe, row, labels, grammar, seed) for row, labels, _ in rows]
+        found = _asked(engine, name, probe, rows, grammar, seed)
         told = [
             {"probe": name, "id": row.id, "group": row.group, "recording": row.labels.get("voice", row.id), "truth": truth}
             for row, _, truth in rows
@@ -172,23 +172,29 @@ def _slots(row: Example, key: str) -> dict[str, str]:
 
 
 def _asked(
-    engine: Engine, name: str, probe: Probe, row: Example, labels: tuple[str, ...], grammar: Grammar, seed: int
-) -> dict[str, Any]:  # fmt: skip
-    """The scored labels of one row."""
+    engine: Engine, name: str, probe: Probe, rows: Sequence[tuple[Example, tuple[str, ...], str]], grammar: Grammar, seed: int
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The scored labels of each row."""
+    talks = [_talk(name, probe, row, labels, grammar, seed) for row, labels, _ in rows]
+    scored = engine.score_labels(talks, [labels for _, labels, _ in rows], task="" if probe.family else probe.key)
+    out = []
+    for (row, labels, _), scores in zip(rows, scored, strict=True):
+        if not isinstance(scores, LabelScores):
+            raise DatasetError(f"{row.id}: {scores}", remedy="check the file with `unifusion chat`.") from scores
+        told = {"probabilities": scores.probabilities, "log_probs": scores.log_probs}
+        out.append({"answer": scores.best, **{kind: dict(zip(labels, values, strict=True)) for kind, values in told.items()}})
+    return out
+
+
+def _talk(name: str, probe: Probe, row: Example, labels: tuple[str, ...], grammar: Grammar, seed: int) -> Conversation:
+    """A probe's question about one row."""
     media = tuple(m.muted(*probe.mute) for m in row.media)
-    if probe.family:
-        question = grammar.ask(probe.family, random.Random(f"{seed}/{name}/{row.id}"), _slots(row, probe.key))
-        if not media:
-            question = f'Somebody says: "{row.texts["transcript"]}" {question}'
-        talk = Conversation(id=row.id, messages=(Message(role="user", parts=(*media, question)),))
-    else:
-        task = catalog.load("tasks", probe.key)(seed=seed, labels=labels)
-        talk = task.conversation(replace(row, media=media))
-    (scores,) = engine.score_labels([talk], [labels], task="" if probe.family else probe.key)
-    if not isinstance(scores, LabelScores):
-        raise DatasetError(f"{row.id}: {scores}", remedy="check the file with `unifusion chat`.") from scores
-    told = {"probabilities": scores.probabilities, "log_probs": scores.log_probs}
-    return {"answer": scores.best, **{name: dict(zip(labels, values, strict=True)) for name, values in told.items()}}
+    if not probe.family:
+        return cast(Conversation, catalog.load("tasks", probe.key)(seed=seed, labels=labels).conversation(replace(row, media=media)))
+    question = grammar.ask(probe.family, random.Random(f"{seed}/{name}/{row.id}"), _slots(row, probe.key))
+    if not media:
+        question = f'Somebody says: "{row.texts["transcript"]}" {question}'
+    return Conversation(id=row.id, messages=(Message(role="user", parts=(*media, question)),))
 
 
 def _figures(probe: Probe, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
