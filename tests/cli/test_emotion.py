@@ -53,6 +53,31 @@ def test_together_is_one_answer(feel, clip, sound):
     assert len(answer["report"]["clips"]) == 2
 
 
+def test_a_manifest_is_answered_as_its_clips_are_and_gone_on_with(feel, clip, sound, tmp_path, rows_of):
+    manifest, out = tmp_path / "m.jsonl", tmp_path / "o.jsonl"
+    files = {"a": {"path": clip}, "b": {"path": "missing.mp4"}, "c": {"audio": sound}, "d": {"video": clip, "audio": sound}}
+    manifest.write_text("".join(json.dumps({"id": key, **row}) + "\n" for key, row in files.items()))
+    code, printed, err = feel(manifest, "-o", out, "--labels", "calm,angry", "--batch-size", 3)
+    assert code == 0 and printed == "" and "4 rows, 0 were there already, 1 hold an error" in err
+    found = rows_of(out)
+    assert [row["id"] for row in found] == ["a", "b", "c", "d"] and "missing.mp4" in found[1]["error"]
+    alone = [json.loads(feel(*words, "--json", "--labels", "calm,angry")[1]) for words in ([clip], [sound], [clip, sound, "--together"])]
+    for row, answer in zip([found[0], *found[2:]], alone, strict=True):
+        assert {k: row[k] for k in KEYS - {"probabilities"}} == {k: answer[k] for k in KEYS - {"probabilities"}}
+        assert row["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-4)
+    out.write_bytes(b"".join(out.read_bytes().splitlines(keepends=True)[:2]) + b'{"id": "c", "la')
+    assert "4 rows, 2 were there already" in feel(manifest, "-o", out, "--labels", "calm,angry")[2]
+    assert [row["id"] for row in rows_of(out)] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("words", [("--start", "1"), ("--together",), ("--no-sound",), ("other.mp4",)])
+def test_a_manifest_says_by_itself_what_is_shown(feel, clip, tmp_path, words):
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text(json.dumps({"id": "a", "path": clip}) + "\n")
+    code, _, err = feel(manifest, *words, "-o", tmp_path / "o.jsonl")
+    assert code == 2 and "one manifest" in err
+
+
 @pytest.mark.parametrize("labels", ["angry", "", "sad,sad", ","])
 def test_labels_must_be_two_or_more(feel, clip, labels):
     code, _, err = feel(clip, "--labels", labels)

@@ -25,7 +25,10 @@ class Truthful:
     def __init__(self, mixture, but=lambda text: text):
         self.rows, self.but = {row.media: row for row in mixture.every() if row.media}, but
 
-    def emotion(self, media, labels):
+    def emotions(self, clips, *, labels, batch_size):
+        return [self.emotion(media) for media in clips]
+
+    def emotion(self, media):
         row = self.rows[tuple(media)]
         prosody = measured_prosody(row)
         evidence = evidence_of(facts_of(row, prosody), prosody, 2.0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unifusion.cli import common
+from unifusion.cli.manifests import BatchSize, Overwrite, Retry, over_manifest
 from unifusion.errors import UniFusionError
 
 if TYPE_CHECKING:
@@ -17,12 +19,18 @@ __all__ = ["emotion"]
 Labels = Annotated[str | None, typer.Option("--labels", metavar="A,B,..", help="Choose among these instead.", show_default=False)]
 Together = Annotated[bool, typer.Option("--together", help="Judge all clips as one moment (a face and its voice in two files).")]
 
+Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT.jsonl", help="For a manifest: one line per row.", show_default=False)]
+
 
 def emotion(
     clips: common.Clips,
     json: common.Json = False,
     labels: Labels = None,
     together: Together = False,
+    out: Out = None,
+    batch_size: BatchSize = 8,
+    overwrite: Overwrite = False,
+    retry_errors: Retry = False,
     start: common.Start = None,
     end: common.End = None,
     model: common.Model = common.DEFAULT_MODEL,
@@ -36,8 +44,22 @@ def emotion(
     Probabilities, valence and arousal, and what in picture, sound and words speaks for them, with times.
 
     With --json one object per clip, one a line. A clip that cannot be read is told on stderr and the others go on.
+
+    A manifest (MANIFEST.jsonl -o OUT.jsonl, as for `unifusion predict`) is answered in batches, and gone on with after a kill.
     """
     chosen = split_labels(labels)
+    if out is not None:
+        from unifusion.evaluation import predict as work
+
+        if len(clips) != 1 or start is not None or end is not None or no_picture or no_sound or together:
+            raise typer.BadParameter("-o takes one manifest, whose rows name clips and spans; leave the other options out.")
+        run = work.Run(task="emotion with evidence", labels=chosen or (), model=model, seed=0, max_new_tokens=0)
+        over_manifest(
+            work.read_manifest(Path(clips[0])), out, run,
+            lambda engine, waiting, sink: work.feel_rows(engine, waiting, chosen, sink, batch_size=batch_size),
+            isolate=isolate, lenient=lenient, overwrite=overwrite, retry_errors=retry_errors,
+        )  # fmt: skip
+        return
     span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound}
     engine = None
     failed: UniFusionError | None = None

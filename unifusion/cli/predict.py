@@ -9,15 +9,13 @@ import typer
 
 from unifusion.cli import common
 from unifusion.cli.emotion import Labels, split_labels
+from unifusion.cli.manifests import BatchSize, Overwrite, Retry, over_manifest
 
 __all__ = ["predict"]
 
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST.jsonl", help="Lines of id, path (or video, audio, image), question.")]
 TaskName = Annotated[str, typer.Option("--task", help="What to ask of every row; see: unifusion list tasks.")]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT.jsonl", help="Where the answers go, one line per row.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Rows answered at once.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin again instead of going on with OUT.jsonl.")]
-Retry = Annotated[bool, typer.Option("--retry-errors", help="Try the rows again that ended in an error.")]
 NewTokens = Annotated[int, typer.Option("--max-new-tokens", metavar="N", min=1, help="Longest answer in tokens.")]
 Seed = Annotated[int, typer.Option("--seed", help="Picks the phrasing of each question.")]
 Abstain = Annotated[bool, typer.Option("--abstain", help="Give no label where it is less likely than the checkpoint's threshold.")]
@@ -50,12 +48,7 @@ def predict(
     rows = work.read_manifest(manifest)
     asked = catalog.load("tasks", task)(seed=seed, labels=split_labels(labels))
     run = work.Run(task=task, labels=asked.labels, model=model, seed=seed, max_new_tokens=max_new_tokens, abstain=abstain)
-    with work.OutFile.open(out, run, overwrite=overwrite, retry_errors=retry_errors) as sink:
-        waiting = [row for row in rows if row.id not in sink.done]
-        if waiting:
-            with common.quiet_stdout():
-                engine = common.load_engine(model, isolate=isolate, lenient=lenient)
-                work.answer_rows(engine, waiting, asked, sink, batch_size=batch_size, run=run)
-        common.note(f"{out}: {len(rows)} rows, {len(rows) - len(waiting)} were there already, {sink.errors} hold an error")
-    if waiting and sink.errors >= len(rows):
-        raise typer.Exit(3)
+    over_manifest(
+        rows, out, run, lambda engine, waiting, sink: work.answer_rows(engine, waiting, asked, sink, batch_size=batch_size, run=run),
+        isolate=isolate, lenient=lenient, overwrite=overwrite, retry_errors=retry_errors,
+    )  # fmt: skip

@@ -4,85 +4,121 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from unifusion import catalog
-from unifusion.conversation import Conversation, Example, Media
-from unifusion.engine.answers import EmotionAnswer
-from unifusion.engine.decoding import decode_one, new_cache
-from unifusion.engine.labels import score_labels
-from unifusion.prompts import Evidence, RationaleAnswer, ValenceArousalAnswer, load_template
+from unifusion.conversation import Example, Media
+from unifusion.engine.answers import EmotionAnswer, LabelScores
+from unifusion.engine.decoding import decode_batch
+from unifusion.engine.labels import score_batch
+from unifusion.errors import UniFusionError
+from unifusion.prompts import Evidence, Parsed, RationaleAnswer, ValenceArousalAnswer
 
 if TYPE_CHECKING:
     from unifusion.batch import ModalityReport
     from unifusion.engine.engine import Engine
     from unifusion.processor import OpenedMedia, Row
+    from unifusion.tasks.task import Task
 
-__all__ = ["answer_emotion"]
+__all__ = ["answer_emotions"]
 
-_MAX_RATIONALE = 160
+_MAX_RATIONALE, _MAX_AFFECT = 160, 24
 
 
-def answer_emotion(engine: Engine, media: Sequence[Media], *, labels: Sequence[str] | None = None) -> EmotionAnswer:
-    """Ask three questions about the same opened clips.
+def answer_emotions(
+    engine: Engine, clips: Sequence[Sequence[Media]], *, labels: Sequence[str] | None = None
+) -> list[EmotionAnswer | UniFusionError]:  # fmt: skip
+    """Ask three questions about each of some groups of clips, each question about all groups together; each clip is opened once.
 
     Args:
         engine: where the model is.
-        media: one or more clips.
+        clips: groups of one or more clips that show one moment.
         labels: the closed set; None takes the task's default.
+
+    Returns:
+        an answer a group, or what went wrong with it.
     """
     began = time.perf_counter()
-    opened = [engine.open(m)[0] for m in media]
-    example = Example(id="emotion", media=tuple(media))
-    task = catalog.load("tasks", "emotion")(labels=labels)
-    row = _prompt(engine, task.conversation(example), opened)
-    scores = engine.calibrated(score_labels(engine.model, engine.processor, row, task.choices(example)), "emotion")
-    rationale, found = _rationale(engine, example, opened, scores.best, task.choices(example))
-    report = row.report
+    groups = [_opened(engine, media, labels) for media in clips]
+    good = [group for group in groups if isinstance(group, _Group)]
+    answers = iter(_answers(engine, good, labels) if good else ())
+    each_s = (time.perf_counter() - began) / max(len(clips), 1)
+    return [replace(next(answers), timing={"total_s": each_s}) if isinstance(group, _Group) else group for group in groups]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Clips of one moment, opened."""
+
+    media: Sequence[Media]
+    opened: Sequence[OpenedMedia]
+
+    def prompt(self, engine: Engine, task: Task) -> Row:
+        """A task's question about them."""
+        talk = task.conversation(Example(id="emotion", media=tuple(self.media)))
+        return engine.fitting(engine.processor.row(talk, opened=self.opened, generate=True), talk)
+
+
+def _opened(engine: Engine, media: Sequence[Media], labels: Sequence[str] | None) -> _Group | UniFusionError:
+    """The clips of one group, or what is wrong with one of them, or that they are too long together."""
+    try:
+        group = _Group(media, [engine.open(m)[0] for m in media])
+        group.prompt(engine, _tasks(labels)[1])
+    except UniFusionError as error:
+        return error
+    return group
+
+
+def _tasks(labels: Sequence[str] | None) -> tuple[Task, Task, Task]:
+    """Label, rationale (the longest question), valence and arousal."""
+    label, why, affect = (catalog.load("tasks", name) for name in ("emotion", "emotion_rationale", "valence_arousal"))
+    return label(labels=labels), why(labels=labels), affect()
+
+
+def _answers(engine: Engine, groups: Sequence[_Group], labels: Sequence[str] | None) -> list[EmotionAnswer]:
+    """One batch."""
+    task, why, affect = _tasks(labels)
+    rows = [group.prompt(engine, task) for group in groups]
+    scored = [engine.calibrated(s, "emotion") for s in score_batch(engine.model, engine.processor, rows, [task.labels] * len(rows))]
+    begun = [f"Emotion: {scores.best}." for scores in scored]
+    reasons = _generate(engine, [group.prompt(engine, why) for group in groups], _MAX_RATIONALE, begun)
+    felt = _generate(engine, [group.prompt(engine, affect) for group in groups], _MAX_AFFECT, [""] * len(groups))
+    told = zip(scored, reasons, felt, strict=True)
+    return [_answer(scores, text, why.template.parse(text, choices=why.labels), affect.template.parse(said)) for scores, text, said in told]
+
+
+def _answer(scores: LabelScores, text: str, reason: Parsed, affect: Parsed) -> EmotionAnswer:
+    """What the three answers say together."""
+    report = scores.report
+    found = reason.evidence if isinstance(reason, RationaleAnswer) else ()
     evidence = [e for e in found if _perceived(e, report)]
     if len(evidence) < len(found):  # a small model names a voice where there was none; the report is what is true
         lines = [f"{e.stream.capitalize()} {e.start_s:.1f}-{e.end_s:.1f} s: {e.text}." for e in evidence]
-        rationale = "\n".join([f"Emotion: {scores.best}.", *lines])
+        text = "\n".join([f"Emotion: {scores.best}.", *lines])
         report.notes.append(f"{len(found) - len(evidence)} piece(s) of evidence left out: named in streams or at times the clip has not.")
-    affect = _generate(engine, _prompt(engine, catalog.load("tasks", "valence_arousal")().conversation(example), opened), 24)
-    parsed = load_template("valence_arousal").parse(affect)
-    valence, arousal = (parsed.valence, parsed.arousal) if isinstance(parsed, ValenceArousalAnswer) else (None, None)
+    valence, arousal = (affect.valence, affect.arousal) if isinstance(affect, ValenceArousalAnswer) else (None, None)
     return EmotionAnswer(
         label=scores.best, probabilities=dict(zip(scores.labels, scores.probabilities, strict=True)), valence=valence, arousal=arousal,
-        rationale=rationale, evidence=[e.to_dict() for e in evidence], report=report, timing={"total_s": time.perf_counter() - began},
+        rationale=text, evidence=[e.to_dict() for e in evidence], report=report,
     )  # fmt: skip
 
 
-def _prompt(engine: Engine, conversation: Conversation, opened: list[OpenedMedia]) -> Row:
-    """The conversation as a prompt over clips that are open already."""
-    return engine.processor.row(conversation, opened=opened, generate=True)
-
-
-@torch.no_grad()
-def _generate(engine: Engine, row: Row, max_new_tokens: int, begin: str = "") -> str:
-    """Greedy answer of one row, forced to begin with `begin`."""
-    ids = engine.processor.text.user(begin)
-    row.add(ids)
-    tokens = decode_one(
-        engine.model, engine.embed(row), new_cache(engine.model), end_ids=engine.processor.end_ids, max_new_tokens=max_new_tokens
-    )
-    said = [t for t in tokens if t not in engine.processor.end_ids]
-    return str(engine.processor.tokenizer.decode(ids + said, skip_special_tokens=True)).strip()
+def _generate(engine: Engine, rows: Sequence[Row], max_new_tokens: int, begun: Sequence[str]) -> list[str]:
+    """Greedy answers of some rows, each forced to begin as told."""
+    given = [engine.processor.text.user(text) for text in begun]
+    for row, ids in zip(rows, given, strict=True):
+        row.add(ids)
+    said = decode_batch(
+        engine.model, engine.processor.collate(rows, side="left").to(engine.model.device), end_ids=engine.processor.end_ids,
+        max_new_tokens=[min(max_new_tokens, engine.context - len(row.ids)) for row in rows],
+        pad_id=engine.processor.tokenizer.pad_token_id,
+    )  # fmt: skip
+    tokenizer = engine.processor.tokenizer
+    return [str(tokenizer.decode(ids + new, skip_special_tokens=True)).strip() for ids, new in zip(given, said, strict=True)]
 
 
 def _perceived(evidence: Evidence, report: ModalityReport) -> bool:
     """Whether the clip has the stream that evidence is said to come from, at that time."""
     modalities = ("video", "image") if evidence.stream == "picture" else ("audio",)
     return any(s.present and s.modality in modalities and evidence.start_s < s.seconds for s in report.streams.values())
-
-
-def _rationale(
-    engine: Engine, example: Example, opened: list[OpenedMedia], label: str, labels: Sequence[str]
-) -> tuple[str, tuple[Evidence, ...]]:
-    """A rationale for `label`, and its evidence with times; evidence is empty when the text cannot be parsed."""
-    task = catalog.load("tasks", "emotion_rationale")(labels=labels)
-    text = _generate(engine, _prompt(engine, task.conversation(example), opened), _MAX_RATIONALE, begin=f"Emotion: {label}.")
-    parsed = task.parse(text, example)
-    return text, parsed.evidence if isinstance(parsed, RationaleAnswer) else ()

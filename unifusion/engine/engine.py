@@ -160,15 +160,22 @@ class Engine:
         """A conversation as a prompt with its clips encoded, or what went wrong."""
         try:
             opened = [self.open(m)[0] for m in conversation.media]
-            row = self.processor.row(conversation, opened=opened, generate=True)
-            if len(row.ids) >= self.context:
-                raise LimitError(
-                    f"conversation {conversation.id or '(unnamed)'} has {len(row.ids)} tokens, the model takes {self.context};",
-                    remedy="show a shorter span of the clip, or ask in fewer words.",
-                )
-            return row
+            return self.fitting(self.processor.row(conversation, opened=opened, generate=True), conversation)
         except UniFusionError as error:
             return error
+
+    def fitting(self, row: Row, conversation: Conversation) -> Row:
+        """Return a conversation's prompt.
+
+        Raises:
+            LimitError: it is longer than the model can read.
+        """
+        if len(row.ids) >= self.context:
+            raise LimitError(
+                f"conversation {conversation.id or '(unnamed)'} has {len(row.ids)} tokens, the model takes {self.context};",
+                remedy="show a shorter span of the clip, or ask in fewer words.",
+            )
+        return row
 
     def score_labels(
         self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]], *, task: str = "", batch_size: int = 8
@@ -200,6 +207,16 @@ class Engine:
         Raises:
             MediaError: a clip cannot be decoded.
         """
-        from unifusion.engine.emotion import answer_emotion
+        (answer,) = self.emotions([media], labels=labels)
+        if isinstance(answer, UniFusionError):
+            raise answer
+        return answer
 
-        return answer_emotion(self, media, labels=labels)
+    def emotions(
+        self, clips: Sequence[Sequence[Media]], *, labels: Sequence[str] | None = None, batch_size: int = 8
+    ) -> list[EmotionAnswer | UniFusionError]:
+        """`emotion` of many groups of clips, in batches; a group that fails holds its error, the others are answered."""
+        from unifusion.engine.emotion import answer_emotions
+
+        starts = range(0, len(clips), batch_size)
+        return [answer for i in starts for answer in answer_emotions(self, clips[i : i + batch_size], labels=labels)]

@@ -6,11 +6,11 @@ spoils its own row only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from unifusion.conversation import Conversation, Example, Message
+from unifusion.conversation import Conversation, Example, Media, Message
 from unifusion.errors import DatasetError, UniFusionError
 from unifusion.evaluation.manifest import Row, read_manifest
 from unifusion.evaluation.outfile import OutFile, Run
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unifusion.engine import Answer, Engine, LabelScores
     from unifusion.tasks.task import Task
 
-__all__ = ["OutFile", "Run", "answer_rows", "predict_batch", "read_manifest"]
+__all__ = ["OutFile", "Run", "answer_rows", "feel_rows", "predict_batch", "read_manifest"]
 
 
 def answer_rows(engine: Engine, rows: Sequence[Row], task: Task, sink: OutFile, *, batch_size: int, run: Run) -> None:
@@ -28,13 +28,38 @@ def answer_rows(engine: Engine, rows: Sequence[Row], task: Task, sink: OutFile, 
 
     Shows a progress bar on a terminal.
     """
+    for batch in _batches(rows, batch_size):
+        sink.write(predict_batch(engine, batch, task, max_new_tokens=run.max_new_tokens, abstain=run.abstain))
+
+
+def feel_rows(engine: Engine, rows: Sequence[Row], labels: Sequence[str] | None, sink: OutFile, *, batch_size: int) -> None:
+    """Tell the emotion in the clips of `rows`, evidence and all, and write each batch as soon as it is there.
+
+    Shows a progress bar on a terminal.
+    """
+    for batch in _batches(rows, batch_size):
+        media = [_media(row) for row in batch]
+        answers = iter(engine.emotions([m for m in media if not isinstance(m, UniFusionError)], labels=labels, batch_size=batch_size))
+        found = [(row, m if isinstance(m, UniFusionError) else next(answers)) for row, m in zip(batch, media, strict=True)]
+        sink.write([_failed(row, a) if isinstance(a, UniFusionError) else {"id": row.id, **a.to_dict()} for row, a in found])
+
+
+def _batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
+    """Some rows at a time, with a progress bar."""
     from tqdm import tqdm
 
     with tqdm(total=len(rows), unit="row", disable=None) as bar:
-        for first in range(0, len(rows), batch_size):
-            batch = rows[first : first + batch_size]
-            sink.write(predict_batch(engine, batch, task, max_new_tokens=run.max_new_tokens, abstain=run.abstain))
-            bar.update(len(batch))
+        for first in range(0, len(rows), size):
+            yield rows[first : first + size]
+            bar.update(len(rows[first : first + size]))
+
+
+def _media(row: Row) -> tuple[Media, ...] | UniFusionError:
+    """A row's clips, or what is wrong with one of them."""
+    try:
+        return row.media()
+    except UniFusionError as error:
+        return error
 
 
 def predict_batch(
@@ -61,7 +86,8 @@ def predict_batch(
         else:
             free.append((row, conversation))
     if closed:
-        scores = engine.score_labels([c for _, c, _ in closed], [labels for *_, labels in closed], task=task.prompt)
+        talks, choices = [c for _, c, _ in closed], [labels for *_, labels in closed]
+        scores = engine.score_labels(talks, choices, task=task.prompt, batch_size=len(closed))
         outcome |= {row.id: _scored(row, score, abstain) for (row, *_), score in zip(closed, scores, strict=True)}
     if free:
         answers = engine.answer([c for _, c in free], max_new_tokens=max_new_tokens, batch_size=len(free))

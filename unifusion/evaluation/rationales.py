@@ -10,6 +10,7 @@ from typing import Any
 from unifusion.conversation import Example
 from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
+from unifusion.errors import DatasetError, UniFusionError
 from unifusion.media.prosody import Prosody
 from unifusion.metrics.bootstrap import bootstrap
 from unifusion.training.facts import Facts, facts_of
@@ -44,7 +45,7 @@ def evaluate_rationales(engine: Engine, mixture: Mixture, *, parts: Sequence[str
             continue
         known = [(row, prosody) for row in list(rows)[:most] if (prosody := measured_prosody(row)) is not None]
         labels = tuple(sorted({e for row, _ in known for e in _emotions(row)}))
-        records += [_asked(engine, part, row, prosody, labels) for row, prosody in known]
+        records += _asked(engine, part, known, labels)
     return {"attributes": _figures(records), "predictions": records, "split": mixture.split}
 
 
@@ -86,14 +87,16 @@ def _true(facts: Facts) -> dict[str, str]:
     return found | ({"words": _plain(facts.told["statement"])} if "statement" in facts.told else {})
 
 
-def _asked(engine: Engine, part: str, row: Example, prosody: Prosody, labels: Sequence[str]) -> dict[str, Any]:
-    """One row's rationale beside the truth."""
-    answer = engine.emotion(row.media, labels=labels)
-    truth, said = _true(facts_of(row, prosody)), named(answer.evidence)
-    return {
-        "id": row.id, "part": part, "group": row.group, "rationale": answer.rationale, "truth": truth,
-        "named": {kind: said.get(kind) for kind in truth},
-    }  # fmt: skip
+def _asked(engine: Engine, part: str, known: Sequence[tuple[Example, Prosody]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Each row's rationale beside the truth."""
+    out = []
+    for (row, prosody), answer in zip(known, engine.emotions([row.media for row, _ in known], labels=labels, batch_size=16), strict=True):
+        if isinstance(answer, UniFusionError):
+            raise DatasetError(f"{row.id}: {answer}", remedy="check the file with `unifusion chat`.") from answer
+        truth, said = _true(facts_of(row, prosody)), named(answer.evidence)
+        told = {kind: said.get(kind) for kind in truth}
+        out.append({"id": row.id, "part": part, "group": row.group, "rationale": answer.rationale, "truth": truth, "named": told})
+    return out
 
 
 def _figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _spent(target: Path, begun: Path) -> float:
     if not begun.is_file():
         return 0.0
     written = [path.stat().st_mtime for folder in (target, target.with_name(target.name + ".fit")) for path in folder.rglob("*")]
-    earlier = json.loads(begun.read_text(encoding="utf-8")).get("seconds", 0.0)
+    earlier = float(json.loads(begun.read_text(encoding="utf-8")).get("seconds", 0.0))
     return round(earlier + max(0.0, max(written, default=0.0) - begun.stat().st_mtime), 1)
 
 

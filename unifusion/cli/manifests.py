@@ -1,0 +1,53 @@
+"""What commands over a manifest share: options, and going on with a file of answers that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unifusion.cli import common
+
+if TYPE_CHECKING:
+    from unifusion.engine import Engine
+    from unifusion.evaluation.manifest import Row
+    from unifusion.evaluation.outfile import OutFile, Run
+
+__all__ = ["BatchSize", "Overwrite", "Retry", "over_manifest"]
+
+BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Rows answered at once.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin again instead of going on with OUT.jsonl.")]
+Retry = Annotated[bool, typer.Option("--retry-errors", help="Try the rows again that ended in an error.")]
+
+
+def over_manifest(
+    rows: Sequence[Row], out: Path, run: Run, answer: Callable[[Engine, Sequence[Row], OutFile], None], *,
+    isolate: bool = False, lenient: bool = False, overwrite: bool = False, retry_errors: bool = False,
+) -> None:  # fmt: skip
+    """Answer the rows that have no answer in `out` yet, and say how it went.
+
+    Args:
+        rows: of the manifest.
+        out: the file of answers.
+        run: what they depend on.
+        answer: writes the answers of some rows.
+        isolate: decode in a child process.
+        lenient: take what can be read of damaged files.
+        overwrite: begin again.
+        retry_errors: answer rows again that hold an error.
+
+    Raises:
+        typer.Exit: with 3, no row could be answered.
+    """
+    from unifusion.evaluation.outfile import OutFile
+
+    with OutFile.open(out, run, overwrite=overwrite, retry_errors=retry_errors) as sink:
+        waiting = [row for row in rows if row.id not in sink.done]
+        if waiting:
+            with common.quiet_stdout():
+                answer(common.load_engine(run.model, isolate=isolate, lenient=lenient), waiting, sink)
+        common.note(f"{out}: {len(rows)} rows, {len(rows) - len(waiting)} were there already, {sink.errors} hold an error")
+    if waiting and sink.errors >= len(rows):
+        raise typer.Exit(3)
