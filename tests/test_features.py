@@ -11,7 +11,7 @@ import torch
 
 from tests.toys import chat_model, clip, run_apart, talk, video
 from unifusion import features
-from unifusion.conversation import Clip, Media
+from unifusion.conversation import Clip, Media, Mix, Take
 from unifusion.engine import Engine
 from unifusion.errors import DatasetError, MediaError
 from unifusion.features import FeatureStore, encode_all, encoder_key, media_key, stored_opener
@@ -135,6 +135,8 @@ def test_keys_follow_content_not_names(tmp_path):
     late = replace(one, waveform_start_s=0.25)
     assert media_key(Media(kind="video", source=one)) != media_key(Media(kind="video", source=late)), "the same sound at another time"
     assert media_key(Media(kind="video", source=one)) == media_key(Media(kind="video", source=clip(seed=1)))
+    mixes = [Media(kind="audio", source=Mix(voice=a, take=take)) for take in (Take(), Take(speed=1.1), Take(gain_db=1.1))]
+    assert len({media_key(m) for m in mixes}) == 3
     with pytest.raises(MediaError, match=r"missing\.wav"):
         media_key(Media(kind="audio", source=tmp_path / "missing.wav"))
 

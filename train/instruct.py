@@ -48,7 +48,7 @@ class Choices:
     """Folder that the mixture's paths are relative to."""
     questions: str = "people"
     """How they are asked about: a YAML file, or the name of one in train/questions."""
-    real_share: float = 0.4
+    real_share: float = 0.5
     """Of the rows."""
     again: int = 2
     rare: int = 3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Clip", "Conversation", "Example", "Media", "MediaKind", "Message", "Mix", "Part", "Role"]
+__all__ = ["Clip", "Conversation", "Example", "Media", "MediaKind", "Message", "Mix", "Part", "Role", "Take"]
 
 MediaKind = Literal["video", "audio", "image"]
 Role = Literal["system", "user", "assistant"]
@@ -74,6 +74,25 @@ class Media:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Take:
+    """How a sound is heard in another recording of it: another player, another microphone.
+
+    Attributes:
+        speed: factor; pitch goes with it.
+        tilt_db: decibels an octave, none at 1 kHz.
+        bump_db: decibels around one pitch, an octave wide.
+        bump_octave: that pitch, in octaves from 1 kHz.
+        gain_db: level against the sound's own, as far as nothing has to be cut off.
+    """
+
+    speed: float = 1.0
+    tilt_db: float = 0.0
+    bump_db: float = 0.0
+    bump_octave: float = 0.0
+    gain_db: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mix:
     """A clip that is put together when it is opened: a still that is moved a little, a voice, a sound behind it.
 
@@ -82,6 +101,8 @@ class Mix:
 
     still: Media | None = None
     voice: Media | None = None
+    take: Take = Take()
+    """Of the voice."""
     background: Media | None = None
     snr_db: float = 10.0
     """Power of the voice over that of the background."""

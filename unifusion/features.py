@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unifusion.conversation import Clip, Media, Mix
+from unifusion.conversation import Clip, Media, Mix, Take
 from unifusion.encoders.encoder import weights_hash
 from unifusion.errors import DatasetError, MediaError
 from unifusion.processor import OpenedMedia, Row, StreamItem, UniFusionProcessor
@@ -41,7 +41,8 @@ def media_key(media: Media) -> str:
         digest.update(source)
     elif isinstance(source, Mix):
         parts = [media_key(m) if m is not None else "" for m in (source.still, source.voice, source.background)]
-        digest.update(json.dumps(["mix", *parts, source.snr_db, source.size_px, source.seed]).encode())
+        told = ["mix", *parts, source.snr_db, source.size_px, source.seed, *([asdict(source.take)] if source.take != Take() else [])]
+        digest.update(json.dumps(told).encode())
     elif str(source).startswith("clip-world://"):
         digest.update(str(source).encode())
     else:

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.media.clips import barcode, number_of, tone
-from unifusion.conversation import Clip
+from unifusion.conversation import Clip, Take
 from unifusion.errors import ConfigError
-from unifusion.media.augment import Augmentation, augment, color_jitter, mix_at_snr, permute_frames, shift_sound
+from unifusion.media.augment import Augmentation, augment, color_jitter, level_db, mix_at_snr, permute_frames, retake, shift_sound
 
 ALL = Augmentation(crop=0.6, flip=0.5, jitter=0.3, keep_time=0.5, permute=0.5, gain_db=6, noise_snr_db=(5, 20), shift_s=0.1)
 
@@ -99,6 +99,28 @@ def test_noise_has_the_power_asked_for(snr, level):
     signal, noise = (level * tone(0.5, 16_000)).astype(np.float32), rng.standard_normal(8_000, dtype=np.float32)
     added = mix_at_snr(signal, noise, snr) - signal
     assert 10 * np.log10(np.mean(signal**2) / np.mean(added**2)) == pytest.approx(snr, abs=0.1)
+
+
+@given(speed=st.floats(0.8, 1.25), gain=st.floats(-20, 6), tilt=st.floats(-3, 3), bump=st.floats(-8, 8))
+def test_another_take_has_the_speed_and_the_level_asked_for(speed, gain, tilt, bump):
+    signal = (0.1 * np.sin(2 * np.pi * 440.0 * np.arange(8_000) / 16_000)).astype(np.float32)
+    found = retake(signal, 16_000, Take(speed=speed, gain_db=gain, tilt_db=tilt, bump_db=bump, bump_octave=1.0))
+    assert len(found) == pytest.approx(len(signal) / speed, abs=2)
+    assert level_db(found) - level_db(signal) == pytest.approx(gain, abs=0.3)
+    assert np.abs(np.fft.rfft(found)).argmax() == 220  # cycles, in a shorter time
+
+
+def test_another_take_colours_the_sound_and_cuts_nothing_off():
+    low, high = (np.sin(2 * np.pi * hz * np.arange(16_000) / 16_000) for hz in (500.0, 2000.0))
+    tilted = np.abs(np.fft.rfft(retake(0.1 * (low + high), 16_000, Take(tilt_db=3.0))))
+    assert 20 * np.log10(tilted[2000] / tilted[500]) == pytest.approx(6.0, abs=0.1)  # two octaves
+    bumped = np.abs(np.fft.rfft(retake(0.1 * (low + high), 16_000, Take(bump_db=8.0, bump_octave=1.0))))
+    assert 20 * np.log10(bumped[2000] / bumped[500]) == pytest.approx(8.0 * (1 - np.exp(-4.0)), abs=0.1)
+    loud = retake((0.5 * low).astype(np.float32), 16_000, Take(gain_db=20.0))
+    assert 0.99 < np.abs(loud).max() <= 1.0
+    assert not retake(np.zeros(1000, np.float32), 16_000, Take(speed=1.1, tilt_db=2.0)).any()
+    signal = (0.1 * low).astype(np.float32)
+    np.testing.assert_allclose(retake(signal, 16_000, Take()), signal, atol=1e-6)
 
 
 def test_noise_on_silence_stays_silence():

@@ -19,7 +19,7 @@ from transformers.models.resnet.modeling_resnet import ResNetBasicLayer, ResNetC
 
 from unifusion.conversation import Clip
 from unifusion.encoders._hub import backbone_config, build_backbone, load_pretrained, resolve_backbone
-from unifusion.encoders._sound import HOP_SAMPLES, SAMPLING_RATE_HZ, hold_whole_tokens, log_mel, mono, normalised
+from unifusion.encoders._sound import HOP_SAMPLES, SAMPLING_RATE_HZ, hold_whole_tokens, log_mel, mono
 from unifusion.encoders.encoder import Encoder, EncoderInput
 from unifusion.errors import ConfigError
 
@@ -117,8 +117,8 @@ class _Backbone(PreTrainedModel):
 class SoundResNet(Encoder):
     """25 tokens a second from log-mels (25 ms windows) and tones of equal temper (256 ms windows, half a semitone apart).
 
-    The sound is cut into chunks of `chunk_s`, the last one filled with zeros: a clip gives the same whatever it is batched with. Within
-    about a second of the sound's end the convolutions reach into those zeros.
+    The sound is cut into chunks of `chunk_s`, the last one filled with silence: a clip gives the same whatever it is batched with, and
+    the network hears after the end what it hears in any pause.
     """
 
     @dataclass(kw_only=True)
@@ -187,15 +187,14 @@ class SoundResNet(Encoder):
         n_chunks = -(-n_samples // chunk_samples)
         samples_C = torch.tensor([min(chunk_samples, n_samples - i * chunk_samples) for i in range(n_chunks)])
         padded_CN = torch.nn.functional.pad(waveform_N, (0, n_chunks * chunk_samples - n_samples)).view(n_chunks, chunk_samples)
-        frames_C, tokens_C = (samples_C // HOP_SAMPLES).clamp(min=1), -(-samples_C // TOKEN_SAMPLES)
-        real_CT = torch.arange(chunk_samples // HOP_SAMPLES) < frames_C[:, None]
-        real_CS = torch.arange(chunk_samples // TOKEN_SAMPLES) < tokens_C[:, None]
+        real_CS = torch.arange(chunk_samples // TOKEN_SAMPLES) < -(-samples_C // TOKEN_SAMPLES)[:, None]
+        mels_CFT = log_mel(padded_CN, torch.full_like(samples_C, chunk_samples), shape.n_mels)
         tones_CFS = log_tones(padded_CN, shape.n_tones, shape.lowest_hz, shape.tones_per_octave)
         index_S = torch.arange(real_CS.numel())
         return EncoderInput(
             tensors={
-                "mels": normalised(log_mel(padded_CN, samples_C, shape.n_mels), real_CT, config.mel_scale),
-                "tones": normalised(tones_CFS, real_CS, config.tone_scale),
+                "mels": (mels_CFT - config.mel_scale[0]) / config.mel_scale[1],
+                "tones": (tones_CFS - config.tone_scale[0]) / config.tone_scale[1],
             },
             times_S=(clip.waveform_start_s + (index_S.double() + 0.5) * TOKEN_SAMPLES / SAMPLING_RATE_HZ).float(),
             mask_S=real_CS.flatten(),

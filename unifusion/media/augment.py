@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unifusion.conversation import Clip
+from unifusion.conversation import Clip, Take
 from unifusion.errors import ConfigError
 
-__all__ = ["Augmentation", "augment", "color_jitter", "generator", "mix_at_snr", "permute_frames", "shift_sound"]
+__all__ = ["Augmentation", "augment", "color_jitter", "generator", "level_db", "mix_at_snr", "permute_frames", "retake", "shift_sound"]
 
+_FLOOR = 1e-5
 _LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
 
 
@@ -114,6 +115,26 @@ def mix_at_snr(waveform_N: np.ndarray, noise_N: np.ndarray, snr_db: float) -> np
     scale = np.sqrt(signal / noise / 10 ** (snr_db / 10))
     mixed: np.ndarray = waveform_N + scale * noise_N
     return mixed.astype(np.float32)
+
+
+def level_db(waveform_N: np.ndarray) -> float:
+    """Power in decibels of full scale; -100 of silence."""
+    return float(10 * np.log10(np.mean(np.square(waveform_N, dtype=np.float64)) + _FLOOR**2)) if len(waveform_N) else -100.0
+
+
+def retake(waveform_N: np.ndarray, rate_hz: int, take: Take) -> np.ndarray:
+    """Return a sound (N,) as another recording of it has it; N goes with the speed."""
+    out, own_db = waveform_N.astype(np.float32), level_db(waveform_N)
+    if take.speed != 1.0:
+        out = np.interp(np.arange(0.0, len(out) - 1, take.speed), np.arange(len(out)), out).astype(np.float32)
+    if take.tilt_db or take.bump_db:
+        octave_F = np.log2(np.maximum(np.fft.rfftfreq(len(out), 1 / rate_hz), 50.0) / 1000.0)
+        change_F = take.tilt_db * octave_F + take.bump_db * np.exp(-np.square(octave_F - take.bump_octave))
+        out = np.fft.irfft(np.fft.rfft(out) * 10 ** (change_F / 20), len(out)).astype(np.float32)
+    loudest = float(np.abs(out).max(initial=0.0))
+    gain_db = min(own_db + take.gain_db - level_db(out), -20 * float(np.log10(loudest + _FLOOR)))
+    scaled: np.ndarray = np.clip(out * np.float32(10 ** (gain_db / 20)), -1.0, 1.0)
+    return scaled
 
 
 def shift_sound(waveform_N: np.ndarray, samples: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from unifusion.batch import StreamReport
-from unifusion.conversation import Clip, Media, Mix
+from unifusion.conversation import Clip, Media, Mix, Take
 from unifusion.errors import LimitError, MediaError
 from unifusion.limits import Limits
 from unifusion.processor.streams import StreamSpec
@@ -247,6 +247,7 @@ def _rendered(reference: str, rate_hz: float | None) -> Clip:
 
 def _composed(mix: Mix, rate_hz: float | None, limits: Limits) -> Clip:
     """Decode the parts of a mix and put them together."""
+    from unifusion.media.augment import retake
     from unifusion.media.compose import compose
 
     def read(part: Media | None, *, rate_hz: float | None = None) -> Clip | None:
@@ -255,12 +256,15 @@ def _composed(mix: Mix, rate_hz: float | None, limits: Limits) -> Clip:
 
     still, voice, behind = read(mix.still, rate_hz=1.0), read(mix.voice), read(mix.background)
     frames = None if still is None else still.frames_THWC
+    said = None if voice is None else voice.waveform_N
+    if said is not None and voice is not None and mix.take != Take():
+        said = retake(said, voice.sampling_rate_hz, mix.take)
     return compose(
         None if frames is None or rate_hz is None else frames[0],
-        None if voice is None else voice.waveform_N,
+        said,
         None if behind is None else behind.waveform_N,
         snr_db=mix.snr_db,
-        duration_s=_SILENT_S if voice is None or voice.waveform_N is None else len(voice.waveform_N) / voice.sampling_rate_hz,
+        duration_s=_SILENT_S if said is None or voice is None else len(said) / voice.sampling_rate_hz,
         rate_hz=rate_hz or 1.0,
         size_px=mix.size_px,
         seed=mix.seed,

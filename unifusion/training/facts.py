@@ -137,9 +137,8 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
             if facts.face == facts.voice or abs(face - voice) >= _NEAR:
                 ask(family, "the same" if facts.face == facts.voice else "the face" if face > voice else "the voice")
         if facts.face != facts.voice:
-            shown = rng.choice(("face", "voice"))
-            emotion = facts.face if shown == "face" else facts.voice
-            ask("which_stream", f"the {shown}", e=emotion, n=NOUNS[emotion])
+            for shown, emotion in (("face", facts.face), ("voice", facts.voice)):
+                ask("which_stream", f"the {shown}", e=emotion, n=NOUNS[emotion])
     elif not (facts.picture and facts.sound) and rng.random() < 0.5:
         ask("agreement", missing["sound" if facts.picture else "picture"])
     for family, answer in facts.told.items():

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from unifusion.conversation import Clip, Example
+from unifusion.conversation import Clip, Example, Take
 from unifusion.datasets.dataset import Dataset
 from unifusion.limits import Limits
-from unifusion.media.augment import mix_at_snr
+from unifusion.media.augment import level_db, mix_at_snr, retake
 from unifusion.media.prosody import Prosody, measure_prosody
 from unifusion.processor.opening import decode
 from unifusion.training.known import Known
 
-__all__ = ["INGREDIENTS", "Grounded", "Pieces", "loud_part"]
+__all__ = ["INGREDIENTS", "Grounded", "Pieces", "any_colour", "loud_part"]
 
 RATE_HZ = 16_000
 _MARGIN_S = 0.1
@@ -180,7 +180,7 @@ class Pieces:
     ) -> None:  # fmt: skip
         """Write a piece's truth into the windows it fills loudly; a digit, shorter than a window, into those that hold most of it."""
         width = round(self.window_s * RATE_HZ)
-        level_K = [_level_db(sound[k * width : (k + 1) * width]) for k in range(len(truth_KP))]
+        level_K = [level_db(sound[k * width : (k + 1) * width]) for k in range(len(truth_KP))]
         inside = [k for k in range(len(truth_KP)) if _shared(span, (k * self.window_s, (k + 1) * self.window_s)) > 0]
         loudest = max((level_K[k] for k in inside), default=0.0)
         short = span[1] - span[0] < 1.5 * self.window_s
@@ -236,11 +236,6 @@ def _shared(first: tuple[float, float], second: tuple[float, float]) -> float:
     return max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
 
 
-def _level_db(waveform_N: np.ndarray) -> float:
-    """Power in decibels of full scale."""
-    return float(10 * np.log10(np.mean(np.square(waveform_N, dtype=np.float64)) + _FLOOR**2)) if len(waveform_N) else -100.0
-
-
 def loud_part(waveform_N: np.ndarray) -> np.ndarray:
     """The sound without the silence around it: from the first to the last 20 ms that reach 35 dB below the loudest tenth of a second."""
     step = RATE_HZ // 50
@@ -265,24 +260,20 @@ def _faded(piece_N: np.ndarray) -> np.ndarray:
 
 
 def _changed(piece_N: np.ndarray, rng: random.Random, deviation_db: float) -> tuple[np.ndarray, float, float]:
-    """Another speed (and with it pitch), room colour and level, never so loud that it had to be cut off.
+    """Another speed (and with it pitch), room colour and level.
 
     Returns:
         the sound, the factor of its speed, and what was added to its level in decibels.
     """
-    speed, own_db = 1.0, _level_db(piece_N)
-    if rng.random() < 0.6:
-        speed = rng.uniform(0.88, 1.14)
-        at = np.arange(0.0, len(piece_N) - 1, speed)
-        piece_N = np.interp(at, np.arange(len(piece_N)), piece_N).astype(np.float32)
-    if rng.random() < 0.6:  # a tilt and a broad bump, as another microphone has
-        spectrum = np.fft.rfft(piece_N)
-        octave = np.log2(np.maximum(np.fft.rfftfreq(len(piece_N), 1 / RATE_HZ), 50.0) / 1000.0)
-        bump = rng.uniform(-8.0, 8.0) * np.exp(-np.square((octave - rng.uniform(-3.0, 3.0)) / rng.uniform(0.5, 1.5)))
-        piece_N = np.fft.irfft(spectrum * 10 ** ((rng.uniform(-3.0, 3.0) * octave + bump) / 20), len(piece_N)).astype(np.float32)
-    now_db, loudest = _level_db(piece_N), float(np.abs(piece_N).max())
-    gain_db = min(own_db + rng.gauss(0.0, deviation_db) - now_db, -20 * float(np.log10(loudest + _FLOOR)))
-    return np.clip(piece_N * np.float32(10 ** (gain_db / 20)), -1.0, 1.0), speed, now_db + gain_db - own_db
+    speed = rng.uniform(0.88, 1.14) if rng.random() < 0.6 else 1.0
+    colour = any_colour(rng) if rng.random() < 0.6 else {}
+    changed = retake(piece_N, RATE_HZ, Take(speed=speed, gain_db=rng.gauss(0.0, deviation_db), **colour))
+    return changed, speed, level_db(changed) - level_db(piece_N)
+
+
+def any_colour(rng: random.Random) -> dict[str, float]:
+    """A tilt and a broad bump, as another microphone has: choices of a Take."""
+    return {"tilt_db": rng.uniform(-3.0, 3.0), "bump_db": rng.uniform(-8.0, 8.0), "bump_octave": rng.uniform(-3.0, 3.0)}
 
 
 def _view(still_HWC: np.ndarray, size_px: int) -> np.ndarray:

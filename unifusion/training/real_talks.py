@@ -10,7 +10,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from unifusion import catalog
-from unifusion.conversation import Example, Media, Mix
+from unifusion.conversation import Example, Media, Mix, Take
 from unifusion.datasets.mixture import Mixture
 from unifusion.limits import Limits
 from unifusion.media.prosody import Prosody, measure_prosody
@@ -19,12 +19,17 @@ from unifusion.processor.opening import decode
 from unifusion.training.choices import shared_yaml
 from unifusion.training.facts import Facts, caption_of, evidence_of, facts_of, turns_of
 from unifusion.training.grammar import Grammar
+from unifusion.training.pieces import any_colour
 from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
 
 __all__ = ["Blend", "RealTalks", "asked_mixture", "measured_prosody", "texts_of"]
 
 VIEWS = 3
-"""Ways in which a recording or picture is shown: as it is, and with another sound behind it, or moved like a hand-held shot."""
+"""Ways in which a picture is shown: as it is, and moved like a hand-held shot."""
+TAKES = 6
+"""Ways in which a recording is heard: as it is, and as by other microphones, with or without another sound behind it."""
+_GAIN_DB = 6.0
+"""Deviation of the level of sounds and digits from their own; that of a voice stays, since it is asked for."""
 _LINES = 10
 _LABELS = ("emotion", "sound", "digit")
 _DESCRIBED = 0.3
@@ -153,18 +158,28 @@ class RealTalks(Dataset[TurnsRow]):
         """A row's clip as it is, or changed in one of few ways, so that each is encoded once; some faces and voices as two clips."""
         media = example.media[0]
         rng = random.Random(f"{self.seed}/view {index}")
-        view = rng.randrange(VIEWS)
+        if media.kind == "audio":
+            return (self._heard(example, rng.randrange(TAKES)),)
         if isinstance(media.source, Mix):
             mix = media.source
             if mix.still is not None and mix.voice is not None and mix.background is None and rng.random() < _PARTED:
                 return mix.still, mix.voice
+            return (replace(media, source=replace(mix, take=Take(**any_colour(rng)))) if rng.random() < 0.5 else media,)
+        view = rng.randrange(VIEWS)
+        if view == 0 or media.kind == "video":
             return (media,)
-        if view == 0 or media.kind == "video" or (media.kind == "audio" and ("emotion" not in example.labels or not self._behind)):
-            return (media,)
-        rng = random.Random(f"{self.seed}/{example.id}/{view}")
-        if media.kind == "image":
-            return (Media(kind="video", source=Mix(still=media, seed=rng.randrange(2**31))),)
-        return (Media(kind="audio", source=Mix(voice=media, background=rng.choice(self._behind), snr_db=round(rng.uniform(8.0, 22.0), 1))),)
+        return (Media(kind="video", source=Mix(still=media, seed=random.Random(f"{self.seed}/{example.id}/{view}").randrange(2**31))),)
+
+    def _heard(self, example: Example, view: int) -> Media:
+        """A recording as it is (view 0), or in another take; voices and digits in half of these with another sound behind them."""
+        media, rng = example.media[0], random.Random(f"{self.seed}/{example.id}/{view}")
+        if view == 0 or isinstance(media.source, Mix):
+            return media
+        take = Take(**any_colour(rng))
+        if "emotion" not in example.labels:
+            take = replace(take, speed=rng.uniform(0.88, 1.14), gain_db=rng.gauss(0.0, _GAIN_DB))
+        behind = rng.choice(self._behind) if self._behind and "sound" not in example.labels and rng.random() < 0.5 else None
+        return Media(kind="audio", source=Mix(voice=media, take=take, background=behind, snr_db=round(rng.uniform(8.0, 22.0), 1)))
 
     def _measured(self, example: Example) -> Prosody | None:
         """The prosody of a row's voice, measured once."""
