@@ -45,6 +45,19 @@ def test_rows_tell_what_each_stream_shows():
     assert [r.media[0].source.seed for r in first] != [r.media[0].source.seed for r in second]
 
 
+def test_rows_of_a_pair_differ_in_one_stream_and_in_whether_both_agree():
+    voices = sounds(("happy", "sad", "angry", "boredom"), "emotion")
+    data = Composed(faces(), voices, sounds=sounds(("rain",), "sound"), count=200, agree=None)
+    for number in range(100):
+        first, second = (data[2 * number + k] for k in range(2))
+        a, b = (r.media[0].source for r in (first, second))
+        assert [r.labels["agreement"] for r in (first, second)] == ["yes", "no"] and first.id != second.id
+        assert (a.background, a.snr_db, a.seed) == (b.background, b.snr_db, b.seed)
+        changed = ("face_emotion", "voice_emotion")[number % 2]
+        assert [k for k in ("face_emotion", "voice_emotion") if first.labels[k] != second.labels[k]] == [changed]
+        assert (first.labels["voice"] == second.labels["voice"]) == (number % 2 == 0) and (a.still == b.still) == (number % 2 == 1)
+
+
 def test_splits_do_not_mix():
     with pytest.raises(DatasetError, match="are of splits train, val"):
         Composed(faces(), sounds(("happy",), "emotion", split="val"))

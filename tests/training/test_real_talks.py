@@ -8,12 +8,12 @@ import pytest
 from tests.people import write_people
 from tests.toys import chat_model
 from unifusion import share
-from unifusion.conversation import Example, Media, Mix
+from unifusion.conversation import Example, Media, Mix, Take
 from unifusion.datasets.mixture import Mixture
 from unifusion.media.prosody import Prosody
-from unifusion.training.facts import PLACES, Facts, caption_of, evidence_of, facts_of, turns_of, with_article
+from unifusion.training.facts import PLACES, Facts, altered, caption_of, evidence_of, facts_of, turns_of, with_article
 from unifusion.training.grammar import Grammar
-from unifusion.training.real_talks import Blend, RealTalks, texts_of
+from unifusion.training.real_talks import Blend, RealTalks, measured_prosody, texts_of
 from unifusion.world.world_file import phrasings
 
 GRAMMAR = Grammar(share.folder("train") / "questions" / "people.yaml")
@@ -155,6 +155,23 @@ def test_a_clip_is_described_by_what_is_known_of_it():
     assert caption_of(Facts(picture=False, sound=True, has_voice=True, told={"digit": "six"})) == (
         'Somebody speaks. The words are "six". There is no picture.'
     )
+
+
+def test_a_description_is_judged_and_a_wrong_one_differs_in_one_thing():
+    told = {"gender": "female", "background": "dog bark", "digit": "six"}
+    both = Facts(picture=True, sound=True, face="fear", voice="boredom", has_voice=True, told=told)
+    captions = {caption_of(altered(both, random.Random(i), ("dog bark", "rain"))) for i in range(200)}
+    sentences = caption_of(both).split(". ")
+    assert all(sum(a != b for a, b in zip(c.split(". "), sentences, strict=True)) == 1 for c in captions) and len(captions) > 15
+    assert {k for k in range(len(sentences)) if any(c.split(". ")[k] != sentences[k] for c in captions)} == set(range(len(sentences)))
+    assert altered(Facts(picture=True, sound=False), random.Random(0)) is None
+
+
+def test_a_voice_is_measured_as_it_is_heard(data):
+    row = next(r for r in Mixture(data / "mix.yaml", data=data).parts["voices"])
+    plain, fast = (measured_prosody(row, take) for take in (Take(), Take(speed=1.25)))
+    assert fast.pitch_hz == pytest.approx(1.25 * plain.pitch_hz, rel=0.03)
+    assert measured_prosody(row, Take(gain_db=-6.0)).level_db == pytest.approx(plain.level_db - 6.0, abs=0.2)
 
 
 def test_evidence_is_what_was_measured():

@@ -29,7 +29,8 @@ class Composed(Dataset):
         voices: rows with a sound and `labels["emotion"]`, of the same split.
         sounds: rows with a sound and `labels["sound"]`, of the same split; None for silence behind the voice.
         count: rows.
-        agree: share of rows whose face has the voice's emotion.
+        agree: share of rows whose face has the voice's emotion. None for pairs: rows 2 k and 2 k + 1 differ in the face alone, or (every
+            second pair) in the voice alone, and the first one agrees, so that what is true of one is not of the other and one stream tells.
         noisy: share of rows with a sound behind the voice.
         snr_db: lowest and highest power of the voice over that sound.
         seed: another seed composes others.
@@ -39,8 +40,8 @@ class Composed(Dataset):
     """
 
     def __init__(
-        self, faces: Dataset, voices: Dataset, *, sounds: Dataset | None = None, count: int = 1000, agree: float = 0.5, noisy: float = 0.5,
-        snr_db: tuple[float, float] = (5.0, 20.0), seed: int = 0,
+        self, faces: Dataset, voices: Dataset, *, sounds: Dataset | None = None, count: int = 1000, agree: float | None = 0.5,
+        noisy: float = 0.5, snr_db: tuple[float, float] = (5.0, 20.0), seed: int = 0,
     ) -> None:  # fmt: skip
         self.faces, self.voices, self.sounds, self.count = faces, voices, sounds, count
         self.agree, self.noisy, self.snr_db, self.seed = agree, noisy, snr_db, seed
@@ -65,12 +66,17 @@ class Composed(Dataset):
         """The row at `index`."""
         if not 0 <= index < self.count:
             raise IndexError(f"row {index} of {self.count}")
-        rng = random.Random(f"{self.seed}/{index}")
-        order = random.Random(f"{self.seed}/round {index // len(self._voices)}").sample(self._voices, len(self._voices))
-        voice = self.voices[order[index % len(self._voices)]]
+        number, second = divmod(index, 2) if self.agree is None else (index, 0)
+        rng = random.Random(f"{self.seed}/{number}")
+        order = random.Random(f"{self.seed}/round {number // len(self._voices)}").sample(self._voices, len(self._voices))
+        voice = self.voices[order[number % len(self._voices)]]
         said = str(voice.labels["emotion"])
-        shown = said if rng.random() < self.agree else rng.choice(sorted(e for e in self._faces if e != said))
+        shown = said if self.agree is None or rng.random() < self.agree else self._other(said, rng)
         face = self.faces[rng.choice(self._faces[shown])]
+        if self.agree is None:
+            another, unlike = self.faces[rng.choice(self._faces[self._other(said, rng)])], self._unlike(said, rng)
+            face, voice = (face, voice) if not second else (another, voice) if number % 2 == 0 else (face, unlike)
+            shown, said = str(face.labels["emotion"]), str(voice.labels["emotion"])
         behind = self.sounds[rng.randrange(len(self.sounds))] if self.sounds is not None and rng.random() < self.noisy else None
         mix = Mix(
             still=face.media[0], voice=voice.media[0], background=behind.media[0] if behind else None,
@@ -85,3 +91,11 @@ class Composed(Dataset):
             id=f"composed/{self.seed}/{self.split}/{index}", media=(Media(kind="video", source=mix),), texts=voice.texts, labels=labels,
             group=voice.group, split=self.split,
         )  # fmt: skip
+
+    def _other(self, emotion: str, rng: random.Random) -> str:
+        """Another emotion that a face has."""
+        return rng.choice(sorted(e for e in self._faces if e != emotion))
+
+    def _unlike(self, emotion: str, rng: random.Random) -> Example:
+        """A voice with another emotion; where there is none, any."""
+        return self.voices[rng.choice([i for i in self._voices if str(self.voices[i].labels["emotion"]) != emotion] or self._voices)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from unifusion.world.captions import adjective
 from unifusion.world.circumplex import POSITIONS
 from unifusion.world.world_file import phrasings
 
-__all__ = ["MIDDLE", "Facts", "caption_of", "evidence_of", "facts_of", "turns_of", "with_article"]
+__all__ = ["MIDDLE", "Facts", "altered", "caption_of", "evidence_of", "facts_of", "turns_of", "with_article"]
 
 PLACES = {**POSITIONS, "boredom": (-0.65, -0.62)}
 """Emotion -> (valence, arousal); boredom from the same table of Russell and Mehrabian (1977)."""
@@ -24,6 +24,7 @@ NOUNS = {
     "neutral": "calm", "happy": "happiness", "sad": "sadness", "angry": "anger", "fear": "fear", "disgust": "disgust",
     "surprise": "surprise", "boredom": "boredom", "contempt": "contempt",
 }  # fmt: skip
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NEAR = 0.1
 """Differences of valence or arousal below this are nobody's to judge."""
 _COVERED_DB = 5.0
@@ -176,6 +177,18 @@ def caption_of(facts: Facts) -> str:
     found += [f"There is {with_article(facts.told['background'])} in the background."] if "background" in facts.told else []
     absent = [f"There is no {name}." for name, there in (("picture", facts.picture), ("sound", facts.sound)) if not there]
     return " ".join([*found, *absent])
+
+
+def altered(facts: Facts, rng: random.Random, sounds: Sequence[str] = ()) -> Facts | None:
+    """The facts with one thing that a caption tells changed to what is not so; None where it tells nothing that can be."""
+    changes: list[dict[str, Any]] = []
+    for key in ("face", "voice"):
+        if true := getattr(facts, key):
+            changes.append({key: rng.choice([e for e in NOUNS if e not in (true, "contempt", "boredom")])})
+    for key, others in (("gender", ("male", "female")), ("digit", DIGITS), ("sound", sounds), ("background", sounds)):
+        if (true := facts.told.get(key)) and (left := [o for o in others if o != true]):
+            changes.append({"told": {**facts.told, key: rng.choice(left)}})
+    return replace(facts, **rng.choice(changes)) if changes else None
 
 
 def evidence_of(facts: Facts, prosody: Prosody | None, duration_s: float) -> list[dict[str, Any]]:

@@ -13,11 +13,12 @@ from unifusion import catalog
 from unifusion.conversation import Example, Media, Mix, Take
 from unifusion.datasets.mixture import Mixture
 from unifusion.limits import Limits
+from unifusion.media.augment import retake
 from unifusion.media.prosody import Prosody, measure_prosody
 from unifusion.processor import UniFusionProcessor
 from unifusion.processor.opening import decode
 from unifusion.training.choices import shared_yaml
-from unifusion.training.facts import Facts, caption_of, evidence_of, facts_of, turns_of
+from unifusion.training.facts import Facts, altered, caption_of, evidence_of, facts_of, turns_of
 from unifusion.training.grammar import Grammar
 from unifusion.training.pieces import any_colour
 from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
@@ -34,6 +35,8 @@ _LINES = 10
 _LABELS = ("emotion", "sound", "digit")
 _DESCRIBED = 0.3
 """Share of rows that are to be described in words."""
+_MATCHED = 0.3
+"""Share of rows of which a description is to be judged."""
 _PARTED = 0.2
 """Share of faces with a voice and nothing behind it that are shown as two clips."""
 _FEELING = 0.75
@@ -69,7 +72,7 @@ class RealTalks(Dataset[TurnsRow]):
         self.sounds = tuple(sorted({str(r.labels["sound"]) for r in rows}))
         self._behind = [r.media[0] for r in rows]
         self._sets = {name: {key: _labels(part, key) for key in _LABELS} for name, part in mixture.parts.items()}
-        self._prosody: dict[str, Prosody | None] = {}
+        self._prosody: dict[tuple[str, Take], Prosody | None] = {}
 
     def __len__(self) -> int:
         """Rows."""
@@ -93,7 +96,7 @@ class RealTalks(Dataset[TurnsRow]):
         part, example, media = self.row_of(index)
         if not media:
             return self._lines(part, index, rng)
-        prosody = self._measured(example)
+        prosody = self._measured(example, media[-1])
         facts = facts_of(example, prosody)
         both = facts.picture and facts.sound and len(media) == 1
         muted = (rng.choice(("video", "audio")),) if both and rng.random() < self.mute else ()
@@ -121,6 +124,9 @@ class RealTalks(Dataset[TurnsRow]):
             task = catalog.load("tasks", "caption")(seed=rng.randrange(10**6))
             asked = [self.grammar.ask("describe", rng), task.conversation(example).messages[-1].text]
             turns.append((rng.choice(asked), described))
+        if rng.random() < _MATCHED:
+            wrong = altered(known, rng, self.sounds) if rng.random() < 0.5 else None
+            turns.append((self.grammar.ask("match", rng, {"thing": caption_of(wrong or known)}), "no" if wrong else "yes"))
         if known.affect is not None and rng.random() < self.template / 2:
             valence, arousal = known.affect
             turns.append(self._asked("valence_arousal", part, {"valence": valence, "arousal": arousal}, example, rng))
@@ -181,15 +187,16 @@ class RealTalks(Dataset[TurnsRow]):
         behind = rng.choice(self._behind) if self._behind and "sound" not in example.labels and rng.random() < 0.5 else None
         return Media(kind="audio", source=Mix(voice=media, take=take, background=behind, snr_db=round(rng.uniform(8.0, 22.0), 1)))
 
-    def _measured(self, example: Example) -> Prosody | None:
-        """The prosody of a row's voice, measured once."""
-        if example.id not in self._prosody:
-            self._prosody[example.id] = measured_prosody(example)
-        return self._prosody[example.id]
+    def _measured(self, example: Example, media: Media) -> Prosody | None:
+        """The prosody of a row's voice in the take that is shown, measured once."""
+        take = media.source.take if isinstance(media.source, Mix) else Take()
+        if (example.id, take) not in self._prosody:
+            self._prosody[example.id, take] = measured_prosody(example, take)
+        return self._prosody[example.id, take]
 
 
-def measured_prosody(example: Example) -> Prosody | None:
-    """The prosody of a row's voice, on the recording itself; None where its set has no thirds."""
+def measured_prosody(example: Example, take: Take = Take()) -> Prosody | None:  # noqa: B008 - frozen
+    """The prosody of a row's voice by itself, in one take of it; None where its set has no thirds."""
     if "thirds" not in example.labels or not example.media:
         return None
     source = example.media[0].source
@@ -197,7 +204,9 @@ def measured_prosody(example: Example) -> Prosody | None:
     if voice is None:
         return None
     clip, _ = decode(voice, rate_hz=None, audio=True, max_seconds=30.0, limits=Limits())
-    return None if clip.waveform_N is None else measure_prosody(clip.waveform_N)
+    if clip.waveform_N is None:
+        return None
+    return measure_prosody(clip.waveform_N if take == Take() else retake(clip.waveform_N, clip.sampling_rate_hz, take))
 
 
 def asked_mixture(name: str | None, data: str | None, questions: str, share: float) -> tuple[Mixture, Grammar, float] | None:
