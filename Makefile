@@ -1,4 +1,4 @@
-# CLIP, Q, PORT and TESTS are read from the environment or the command line (make hands both to the shell).
+# CLIP, Q, PORT, DATA and TESTS are read from the environment or the command line (make hands both to the shell).
 # make chat | make demo | make test | make check | make tiny: each sets itself up from nothing but Python 3.11 or newer.
 
 PYTHON ?= python3
@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 UNIFUSION := $(VENV)/bin/unifusion
 PIP := $(PY) -m pip install -c constraints.txt
+DATA ?= $(or $(UNIFUSION_DATA),$(wildcard ../shared/data))
 
 .PHONY: help install chat demo test check lint types floors tiny clean
 
@@ -13,7 +14,7 @@ help:
 	@echo "make chat [CLIP=file.mp4] [Q='What happens?']   talk about a clip with the model that ships with the project"
 	@echo "make demo                                       the same in the browser"
 	@echo "make test | make check                          tests | lint, types, floors, budgets"
-	@echo "make tiny                                       train the shipped model again, stage by stage"
+	@echo "make tiny [DATA=path/to/sets]                   train the shipped model again (without DATA, on clip world alone)"
 	@echo "make install                                    only set up $(VENV) with the command $(UNIFUSION)"
 
 $(PY):
@@ -55,8 +56,9 @@ types: $(VENV)/installed-dev.stamp
 floors: $(VENV)/installed-dev.stamp
 	$(PY) -m pytest -q tests/test_floors.py tests/test_budgets.py
 
+# Without sets of real recordings another, smaller model comes of it, which does not take the place of the shipped one.
 tiny: install
-	$(UNIFUSION) train tiny $(if $(DATA),--data $(DATA))
+	$(UNIFUSION) train tiny $(if $(DATA),--data $(DATA),--out runs/tiny/out)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

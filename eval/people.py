@@ -9,9 +9,11 @@ from pathlib import Path
 
 from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
-from unifusion.evaluation.free import evaluate_free, read_free
+from unifusion.evaluation.calibrate import calibration_table
+from unifusion.evaluation.free import evaluate_free, free_table, read_free
 from unifusion.evaluation.people import evaluate_people, people_table
 from unifusion.evaluation.rationales import evaluate_rationales, rationales_table
+from unifusion.evaluation.release import calibration_of
 from unifusion.training.choices import parse, shared_yaml
 from unifusion.training.grammar import Grammar
 
@@ -39,15 +41,20 @@ class Choices:
 def main(argv: Sequence[str] | None = None) -> None:
     """Ask, print the table, write `results.json`, `predictions.jsonl` and `results.md`."""
     c = parse(Choices, argv, prog="python eval/people.py")
-    rows = Mixture(shared_yaml("mixtures", c.mixture), data=c.data, split=c.split)
+    met, rows = (Mixture(shared_yaml("mixtures", c.mixture), data=c.data, split=split) for split in ("train", c.split))
+    if c.split != "train":
+        met.hold_apart(rows)
     engine = Engine.from_pretrained(c.model)
-    results = evaluate_people(engine, rows, Grammar(shared_yaml("questions", c.questions)), most=c.most)
+    results = evaluate_people(engine, rows, Grammar(shared_yaml("questions", c.questions)), known=met, most=c.most)
     folder = Path(c.out)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps({k: v for k, v in results.items() if k != "predictions"}, indent=1), encoding="utf-8")
     (folder / "predictions.jsonl").write_text("".join(json.dumps(r) + "\n" for r in results["predictions"]), encoding="utf-8")
     (folder / "results.md").write_text(people_table(results) + "\n", encoding="utf-8")
     print(people_table(results))
+    if calibrated := calibration_of(results["predictions"], engine.model.config.calibration or {}):
+        (folder / "calibration.json").write_text(json.dumps(calibrated, indent=1), encoding="utf-8")
+        print(f"\n{calibration_table(calibrated)}")
     if c.rationales:
         said = evaluate_rationales(engine, rows, most=c.rationales)
         (folder / "rationales.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
@@ -55,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if c.free:
         told = evaluate_free(engine, read_free(c.free), rows)
         (folder / "free.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-        print(f"\n{told['n']} free questions: {told['accuracy']:.3f}; " + ", ".join(f"{k} {v:.2f}" for k, v in told["families"].items()))
+        print(f"\n{free_table(told)}")
 
 
 if __name__ == "__main__":

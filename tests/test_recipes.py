@@ -241,10 +241,11 @@ def test_release_calibrates_on_val_and_measures_on_test(chain, tmp_path):
     sets = {split: Mixture(data / "mix.yaml", data=data, split=split) for split in ("train", "val", "test")}
     free = tmp_path / "free.jsonl"
     free.write_text('{"id": "1", "family": "f", "set": "emodb", "answer": "emotion", "question": "How?"}\n', encoding="utf-8")
-    real = Real(**sets, grammar=Grammar(share.folder("train") / "questions" / "people.yaml"), free=free)
+    texts, grammar = Mixture(data / "english.yaml", data=data), Grammar(share.folder("train") / "questions" / "people.yaml")
+    real = Real(**sets, texts=texts, grammar=grammar, free=free)
     out = tmp_path / "toy-people"
     provenance = release(run, aligned_specs(run / "align"), out, questions=4, real=real)
-    assert [s["dataset"] for s in provenance["data"]["sets"]] == ["emodb", "fsdd", "esc10", "fer2013", "composed", "meld"]
+    assert [s["dataset"] for s in provenance["data"]["sets"]] == ["emodb", "fsdd", "esc10", "fer2013", "composed", "meld", "meld"]
     assert "Burkhardt" in provenance["data"]["sets"][0]["source"] and provenance["data"]["sets"][0]["rows"] == 3
     calibration = Engine.from_pretrained(out).model.config.calibration
     assert set(calibration) == {"emotion", "sound", "digit"} and all(c["temperature"] > 0 for c in calibration.values())

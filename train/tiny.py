@@ -44,7 +44,7 @@ class Choices:
 
 
 CLIP_WORLD = {"vocabulary": 2048, "video_steps": 2000, "audio_steps": 3000, "language_steps": 500, "instruct_steps": 6600}
-WITH_DATA = {"vocabulary": 4096, "video_steps": 4000, "audio_steps": 4500, "language_steps": 2000, "instruct_steps": 9000}
+WITH_DATA = {"vocabulary": 4096, "video_steps": 4000, "audio_steps": 4500, "language_steps": 2000, "instruct_steps": 8000}
 """What a choice is that was not made, without real sets and with them."""
 
 
@@ -87,7 +87,8 @@ def real_sets(data: str) -> Real:
     train, val, test = (Mixture(path, data=data, split=split) for split in ("train", "val", "test"))
     free = Path(__file__).resolve().parents[1] / "tests" / "data" / "free_questions.jsonl"  # only in a checkout
     grammar = Grammar(shared_yaml("questions", "people"))
-    return Real(train=train, val=val, test=test, grammar=grammar, free=free if free.is_file() else None)
+    texts = Mixture(shared_yaml("mixtures", "english"), data=data)
+    return Real(train=train, val=val, test=test, texts=texts, grammar=grammar, free=free if free.is_file() else None)
 
 
 def run(name: str, argv: Sequence[str], processes: int = 1) -> None:

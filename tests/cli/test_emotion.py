@@ -56,18 +56,24 @@ def test_together_is_one_answer(feel, clip, sound):
 def test_a_manifest_is_answered_as_its_clips_are_and_gone_on_with(feel, clip, sound, tmp_path, rows_of):
     manifest, out = tmp_path / "m.jsonl", tmp_path / "o.jsonl"
     files = {"a": {"path": clip}, "b": {"path": "missing.mp4"}, "c": {"audio": sound}, "d": {"video": clip, "audio": sound}}
+    files["e"] = {"transcript": "I lost it."}
     manifest.write_text("".join(json.dumps({"id": key, **row}) + "\n" for key, row in files.items()))
     code, printed, err = feel(manifest, "-o", out, "--labels", "calm,angry", "--batch-size", 3)
-    assert code == 0 and printed == "" and "4 rows, 0 were there already, 1 hold an error" in err
+    assert code == 0 and printed == "" and "5 rows, 0 were there already, 2 hold an error" in err
     found = rows_of(out)
-    assert [row["id"] for row in found] == ["a", "b", "c", "d"] and "missing.mp4" in found[1]["error"]
+    assert [row["id"] for row in found] == [*"abcde"] and "missing.mp4" in found[1]["error"] and "no file" in found[4]["error"]
     alone = [json.loads(feel(*words, "--json", "--labels", "calm,angry")[1]) for words in ([clip], [sound], [clip, sound, "--together"])]
-    for row, answer in zip([found[0], *found[2:]], alone, strict=True):
+    for row, answer in zip([found[0], *found[2:4]], alone, strict=True):
         assert {k: row[k] for k in KEYS - {"probabilities"}} == {k: answer[k] for k in KEYS - {"probabilities"}}
         assert row["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-4)
     out.write_bytes(b"".join(out.read_bytes().splitlines(keepends=True)[:2]) + b'{"id": "c", "la')
-    assert "4 rows, 2 were there already" in feel(manifest, "-o", out, "--labels", "calm,angry")[2]
-    assert [row["id"] for row in rows_of(out)] == ["a", "b", "c", "d"]
+    assert "5 rows, 2 were there already" in feel(manifest, "-o", out, "--labels", "calm,angry")[2]
+    assert [row["id"] for row in rows_of(out)] == [*"abcde"]
+
+
+def test_a_manifest_without_a_place_for_its_answers(feel, tmp_path):
+    code, _, err = feel(tmp_path / "m.jsonl")
+    assert code == 2 and "-o" in err
 
 
 @pytest.mark.parametrize("words", [("--start", "1"), ("--together",), ("--no-sound",), ("other.mp4",)])

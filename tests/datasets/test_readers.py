@@ -87,6 +87,16 @@ def test_esc10_by_folders_by_esc50_names_and_by_a_list(tmp_path):
         read("esc10", tmp_path / "c")
 
 
+def test_each_class_of_esc10_is_in_val_and_in_test(tmp_path):
+    names = [f"00{c} - {folder}/4-{c}{k}-{take}.ogg" for c, folder in ((1, "Dog bark"), (2, "Rain")) for k in range(5) for take in "AB"]
+    touch(tmp_path, *names)
+    rows = read("esc10", tmp_path)
+    assert Counter((r.labels["sound"], r.split) for r in rows) == {
+        ("dog bark", "val"): 6, ("dog bark", "test"): 4, ("rain", "val"): 6, ("rain", "test"): 4,
+    }  # fmt: skip
+    assert all(len({r.split for r in rows if r.group == group}) == 1 for group in {r.group for r in rows})
+
+
 def test_fer2013_as_table_folders_and_tar(tmp_path):
     pixels = " ".join(str(i % 256) for i in range(2304))
     put(tmp_path / "t" / "fer2013.csv", f"emotion,pixels,Usage\n3,{pixels},Training\n6,{pixels},PrivateTest\n")

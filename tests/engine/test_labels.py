@@ -24,7 +24,7 @@ def test_equals_full_prompts(llm):
         assert fast.best == LABELS[max(range(len(LABELS)), key=slow.log_probs.__getitem__)]
 
 
-@pytest.mark.parametrize("most", [1, 2000, 1_000_000])
+@pytest.mark.parametrize("most", [1, 300_000, 2**30])
 @pytest.mark.parametrize("llm", [*FAMILIES])
 def test_a_batch_equals_full_prompts(llm, most):
     """Rows of all lengths with sets of labels of their own, in one pass, in several, and one row a pass."""

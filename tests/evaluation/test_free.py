@@ -10,7 +10,7 @@ from tests.toys import chat_model
 from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
 from unifusion.errors import DatasetError
-from unifusion.evaluation.free import ANSWERS, evaluate_free, read_free, right
+from unifusion.evaluation.free import ANSWERS, evaluate_free, free_table, read_free, right
 
 SHIPPED = Path(__file__).parents[1] / "data" / "free_questions.jsonl"
 EMOTIONS = ("neutral", "happy", "sad", "angry")
@@ -66,7 +66,10 @@ def test_each_is_asked_of_rows_it_fits(tmp_path):
     assert {r["truth"] for r in by["v"]} <= {"happy", "angry", "neutral"} and len({r["truth"] for r in by["v"]}) == 2
     assert {r["truth"] for r in by["l"]} == {"happy", "sad"} and {r["truth"] for r in by["a"]} == {"yes", "no"}
     assert {r["truth"] for r in by["q"]} == {"loud"}
-    assert told["accuracy"] == sum(r["right"] for r in told["predictions"]) / 8
+    assert told["accuracy"] == sum(r["right"] for r in told["predictions"]) / 8 and told["low"] <= told["accuracy"] <= told["high"]
+    assert told["unclear"] == sum(not r["clear"] for r in told["predictions"]) and set(told["constant"]) == set(told["families"])
+    table = free_table(told)
+    assert table.startswith("8 questions") and all(f"| {f} |" in table for f in told["families"]) and "Some mistakes" in table
     asked.write_text(json.dumps({**rows[0], "answer": "colour"}), encoding="utf-8")
     with pytest.raises(DatasetError, match="line 1: answer 'colour'"):
         read_free(asked)

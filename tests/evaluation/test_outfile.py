@@ -1,13 +1,16 @@
 """The growing JSONL file: whatever a kill leaves, going on gives each row once."""
 
 import json
+import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unifusion.errors import ConfigError, DatasetError
-from unifusion.evaluation.outfile import OutFile, Run
+from unifusion.evaluation import outfile
+from unifusion.evaluation.outfile import OutFile, Run, weights_of
 
 RUN = Run(task="emotion", labels=("a", "b"), model="m", seed=0, max_new_tokens=8)
 ROWS = [{"id": f"r{i}", "answer": "é\u2028x" * i} if i % 3 else {"id": f"r{i}", "error": "bad file"} for i in range(8)]
@@ -100,4 +103,23 @@ def test_a_number_that_is_not_finite_is_refused(tmp_path):
     path = tmp_path / "o.jsonl"
     with OutFile.open(path, RUN) as sink, pytest.raises(ValueError, match="JSON"):
         sink.write([{"id": "a", "p": float("nan")}])
+    assert path.read_bytes() == b""
+
+
+def test_a_model_that_was_trained_again_is_another_run(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"1")
+    before = weights_of(str(tmp_path))
+    assert before == weights_of(str(tmp_path)) and weights_of("nobody/on-the-hub") == ""
+    os.utime(weights, (1, 1))
+    assert weights_of(str(tmp_path)) != before
+
+
+def test_a_kill_while_beginning_again_leaves_no_old_rows_under_the_new_name(tmp_path, monkeypatch):
+    path, old, new = tmp_path / "o.jsonl", *(replace(RUN, task=name) for name in ("old", "new"))
+    with OutFile.open(path, old) as sink:
+        sink.write([{"id": "a"}])
+    monkeypatch.setattr(outfile, "_same_run", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt), OutFile.open(path, new, overwrite=True):
+        pass
     assert path.read_bytes() == b""

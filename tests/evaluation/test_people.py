@@ -10,7 +10,7 @@ from tests.toys import chat_model
 from unifusion import share
 from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
-from unifusion.evaluation.people import PROBES, SINGLE, WHICH, Probe, _slots, _truth, evaluate_people, people_table
+from unifusion.evaluation.people import MUTED, PROBES, SINGLE, WHICH, Probe, _slots, _truth, evaluate_people, people_table
 from unifusion.metrics.macro_recall import macro_recall
 from unifusion.training.grammar import Grammar
 
@@ -96,3 +96,27 @@ def test_which_stream_shows_an_emotion_is_asked_of_face_and_voice_alike(mixture)
     told = evaluate_people(Engine(*chat_model()), mixture, GRAMMAR, probes={"which stream": PROBES["which stream"]}, most=20)
     assert 0 < told["probes"]["which stream"]["n"] <= 20
     assert {tuple(sorted(r["probabilities"])) for r in told["predictions"]} == {("the face", "the voice")}
+
+
+def test_labels_that_no_measured_row_has_are_offered_where_training_had_them(mixture, tmp_path):
+    class Fewer:
+        split, parts = mixture.split, {"voices": [r for r in mixture.parts["voices"] if r.labels["emotion"] != "angry"]}
+
+    probes = {"voices": Probe(parts=("voices",), key="emotion", metric="macro_recall")}
+    engine = Engine(*chat_model())
+    few, all_ = (evaluate_people(engine, Fewer, GRAMMAR, known=known, probes=probes)["predictions"] for known in (None, mixture))
+    assert {tuple(r["probabilities"]) for r in few} == {("happy", "neutral")}
+    assert {tuple(r["probabilities"]) for r in all_} == {("angry", "happy", "neutral")}
+
+
+def test_the_best_constant_is_measured_as_the_model_is_and_muting_on_the_same_rows(mixture):
+    probes = {n: p for n, p in PROBES.items() if n.startswith("conflict, face")}
+    probes["voices"] = Probe(parts=("voices",), key="emotion", metric="macro_recall")
+    told = evaluate_people(Engine(*chat_model()), mixture, GRAMMAR, probes=probes, most=12)
+    assert told["probes"]["voices"]["most frequent"] == pytest.approx(1 / 3)
+    rows = {(r["probe"], r["id"]): float(r["answer"] == r["truth"]) for r in told["predictions"]}
+    for kind, other in zip(("needed", "other"), MUTED["conflict, face"], strict=True):
+        ids = [i for p, i in rows if p == "conflict, face"]
+        lost = sum(rows["conflict, face", i] - rows[other, i] for i in ids) / len(ids)
+        assert told["muting"]["conflict, face"][kind]["lost"] == pytest.approx(lost)
+    assert "conflict, face, against nothing muted on the same rows: picture muted" in people_table(told)

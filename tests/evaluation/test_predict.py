@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -96,6 +97,37 @@ def test_a_rows_own_question_is_asked(task):
     assert ask(task, Example(id="x", media=media)) == task.conversation(Example(id="x", media=media))
 
 
+def test_lines_without_a_clip_are_asked_about(tiny_engine, tmp_path, task):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"id": "a", "transcript": "I lost it."}\n{"id": "b", "question": "Is a cat an animal?"}\n')
+    rows = read_manifest(path)
+    words = [ask(task, row.example()).messages[-1].text for row in rows]
+    assert words[0].startswith('Somebody says: "I lost it." ') and "angry" in words[0] and words[1] == "Is a cat an animal?"
+    found = predict_batch(tiny_engine, rows, task, max_new_tokens=4)
+    assert all(row["label"] in ("happy", "angry", "sad") and not row["report"]["streams"] for row in found)
+
+
+def test_what_is_asked_of_a_stream_that_is_not_there_is_a_guess(tiny_engine, folder, tmp_path):
+    make_clip(tmp_path / "silent.mp4", "libx264", "")
+    (tmp_path / "m.jsonl").write_text(f'{{"id": "a", "path": "silent.mp4"}}\n{{"id": "b", "path": "{folder / "a.wav"}"}}\n')
+    rows, digit = read_manifest(tmp_path / "m.jsonl"), catalog.load("tasks", "digit")()
+    guess, heard = predict_batch(tiny_engine, rows, digit, max_new_tokens=4)
+    assert "nothing was perceived of audio" in guess["note"] and guess["label"] and "note" not in heard
+    guess, heard = predict_batch(tiny_engine, rows, digit, max_new_tokens=4, abstain=True)
+    assert guess["abstained"] and guess["label"] is None and not heard["abstained"]
+
+
+def test_a_written_label_must_be_one_of_those_offered(tiny_engine, folder, monkeypatch):
+    said = iter(["Emotion: happy.", "Emotion: furious."])
+    answer = type(tiny_engine).answer
+    monkeypatch.setattr(
+        type(tiny_engine), "answer", lambda self, talks, **k: [replace(a, text=next(said)) for a in answer(self, talks, **k)]
+    )
+    rows = [row for row in read_manifest(folder / "m.jsonl") if row.id in ("r0", "r1")]
+    found = predict_batch(tiny_engine, rows, catalog.load("tasks", "emotion_rationale")(labels=("happy", "sad")), max_new_tokens=4)
+    assert [row["label"] for row in found] == ["happy", None]
+
+
 @pytest.mark.parametrize("labels", [("happy",), ("sad", "sad")])
 def test_labels_that_cannot_be_told_apart(tiny_engine, folder, labels):
     task = catalog.load("tasks", "emotion")(labels=labels)
@@ -115,7 +147,7 @@ def test_below_the_checkpoints_threshold_no_label_is_given(tiny_engine, folder, 
 
 def test_an_engine_error_stays_with_its_row(folder, task):
     class Failing:
-        def score_labels(self, conversations, labels, *, task):
+        def score_labels(self, conversations, labels, *, task, batch_size):
             return [UniFusionError(f"no {c.id};") for c in conversations]
 
     rows = read_manifest(folder / "m.jsonl")[:2]

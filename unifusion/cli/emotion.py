@@ -53,13 +53,18 @@ def emotion(
 
         if len(clips) != 1 or start is not None or end is not None or no_picture or no_sound or together:
             raise typer.BadParameter("-o takes one manifest, whose rows name clips and spans; leave the other options out.")
-        run = work.Run(task="emotion with evidence", labels=chosen or (), model=model, seed=0, max_new_tokens=0)
+        run = work.Run(
+            task="emotion with evidence", labels=chosen or (), model=model, seed=0, max_new_tokens=0, lenient=lenient,
+            weights=work.weights_of(model),
+        )  # fmt: skip
         over_manifest(
             work.read_manifest(Path(clips[0])), out, run,
             lambda engine, waiting, sink: work.feel_rows(engine, waiting, chosen, sink, batch_size=batch_size),
             isolate=isolate, lenient=lenient, overwrite=overwrite, retry_errors=retry_errors,
         )  # fmt: skip
         return
+    if len(clips) == 1 and clips[0].endswith(".jsonl"):
+        raise typer.BadParameter(f"{clips[0]} is a manifest: say with -o where its answers go.")
     span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound}
     engine = None
     failed: UniFusionError | None = None

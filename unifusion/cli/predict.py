@@ -47,7 +47,10 @@ def predict(
 
     rows = work.read_manifest(manifest)
     asked = catalog.load("tasks", task)(seed=seed, labels=split_labels(labels))
-    run = work.Run(task=task, labels=asked.labels, model=model, seed=seed, max_new_tokens=max_new_tokens, abstain=abstain)
+    run = work.Run(
+        task=task, labels=asked.labels, model=model, seed=seed, max_new_tokens=max_new_tokens, abstain=abstain, lenient=lenient,
+        weights=work.weights_of(model),
+    )  # fmt: skip
     over_manifest(
         rows, out, run, lambda engine, waiting, sink: work.answer_rows(engine, waiting, asked, sink, batch_size=batch_size, run=run),
         isolate=isolate, lenient=lenient, overwrite=overwrite, retry_errors=retry_errors,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from unifusion.conversation import Example, Media
-from unifusion.datasets._files import SOUND, Listed, file_of, half, json_lines, media_files, one_of, value
+from unifusion.datasets._files import SOUND, Listed, file_of, json_lines, media_files, one_of, value
 from unifusion.errors import DatasetError
 
 __all__ = ["ESC10"]
@@ -30,7 +32,8 @@ class ESC10(Listed):
 
         001 - Dog bark/1-100032-A.ogg
 
-    Folds 1 to 3 are train; of fold 4, half of the recordings are val and half test; fold 5 is test. A recording is in one fold only.
+    Folds 1 to 3 are train; of each class's recordings in fold 4, in the order of their numbers, every second one is test and the others
+    are val; fold 5 is test. A recording is in one fold only.
 
     Args:
         path: the folder.
@@ -38,7 +41,17 @@ class ESC10(Listed):
     """
 
     def __init__(self, path: str | Path, *, split: str | None = None) -> None:
-        super().__init__(_read(Path(path)), split, f"ESC-10 in {path}")
+        super().__init__(_parted(_read(Path(path))), split, f"ESC-10 in {path}")
+
+
+def _parted(rows: Iterable[Example]) -> Iterator[Example]:
+    """Rows with their splits, so that val and test both have each class of which fold 4 has two recordings."""
+    seen: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        halves = seen[row.labels["sound"]]
+        if row.labels["fold"] == 4:
+            halves.setdefault(row.group, ("val", "test")[len(halves) % 2])
+        yield replace(row, split="train" if row.labels["fold"] <= 3 else halves[row.group] if row.labels["fold"] == 4 else "test")
 
 
 def _read(root: Path) -> Iterator[Example]:
@@ -64,5 +77,4 @@ def _read(root: Path) -> Iterator[Example]:
             texts={"caption": f"The sound of {sound}."},
             labels={"sound": sound, "fold": fold},
             group=group,
-            split="train" if fold <= 3 else half(group) if fold == 4 else "test",
         )

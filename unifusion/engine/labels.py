@@ -30,7 +30,7 @@ def score_labels(model: Any, processor: UniFusionProcessor, row: Row, labels: Se
 
 @torch.no_grad()
 def score_batch(
-    model: Any, processor: UniFusionProcessor, rows: Sequence[Row], labels: Sequence[Sequence[str]], *, most: int = 65_536
+    model: Any, processor: UniFusionProcessor, rows: Sequence[Row], labels: Sequence[Sequence[str]], *, most: int = 2**30
 ) -> list[LabelScores]:
     """Score each row's labels after its prompt: one prefill of all rows, then one pass over labels of as many rows as fit.
 
@@ -41,7 +41,7 @@ def score_batch(
         processor: the one that fits it.
         rows: prompts with their clips.
         labels: of each row.
-        most: positions that copies of the prompts may take in the second pass; a row's labels are never parted.
+        most: bytes that copies of the prompts' keys and values may take in the second pass; a row's labels are never parted.
 
     Raises:
         ConfigError: no labels, or two that are the same.
@@ -60,7 +60,7 @@ def score_batch(
     )  # fmt: skip
     first_BV = out.logits[:, -1].float().log_softmax(-1)
     scores: list[list[float]] = []
-    at_once = max(1, most // (mask_BS.shape[1] * max(map(len, candidates))))
+    at_once = max(1, most // (max(map(len, candidates)) * _bytes(cache) // len(rows)))
     for start in range(0, len(rows), at_once):
         some = range(start, min(start + at_once, len(rows)))
         owner_N = torch.tensor([i for i in some for _ in candidates[i]], device=model.device)
@@ -74,6 +74,12 @@ def score_batch(
         LabelScores(labels=tuple(choices), log_probs=tuple(own), report=row.report)
         for row, choices, own in zip(rows, labels, scores, strict=True)
     ]  # fmt: skip
+
+
+def _bytes(cache: DynamicCache) -> int:
+    """What its keys and values take."""
+    held: Any = [t for layer in cache.layers for t in (layer.keys, layer.values)]
+    return sum(t.numel() * t.element_size() for t in held)
 
 
 def _chosen(cache: DynamicCache, index_N: Tensor) -> DynamicCache:

@@ -11,7 +11,7 @@ from unifusion.errors import ConfigError
 from unifusion.metrics.ece import ece
 from unifusion.metrics.risk_coverage import risk_coverage
 
-__all__ = ["calibrate", "fit_temperature", "measure_calibration"]
+__all__ = ["calibrate", "calibration_table", "fit_temperature", "measure_calibration"]
 
 _GOLDEN = (5**0.5 - 1) / 2
 _LOWEST, _HIGHEST = 0.05, 20.0
@@ -88,6 +88,16 @@ def measure_calibration(records: Sequence[Mapping[str, Any]], temperature: float
         "ece_after": _ece(after, targets), "coverage": float(given.mean()), "risk": float(1 - right[given].mean()) if given.any() else 0.0,
         "risk_of_all": float(1 - right.mean()), "risk_coverage": _curve(after, targets),
     }  # fmt: skip
+
+
+def calibration_table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was fitted and what it gains as a Markdown table, a line a task."""
+    columns = ("task", "temperature", "ECE before", "ECE after", "threshold", "answered", "wrong of those", "wrong of all")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for task, c in tasks.items():
+        numbers = (c["temperature"], c["ece_before"], c["ece_after"], c["threshold"], c["coverage"], c["risk"], c["risk_of_all"])
+        lines.append(f"| {task} | " + " | ".join(f"{n:.3f}" for n in numbers) + " |")
+    return "\n".join(lines)
 
 
 def _logits(records: Sequence[Mapping[str, Any]]) -> tuple[list[np.ndarray], list[int]]:

@@ -11,6 +11,8 @@ from typing import Any
 from safetensors import safe_open
 
 from unifusion.errors import CheckpointError
+from unifusion.evaluation.calibrate import calibration_table
+from unifusion.evaluation.free import free_table
 from unifusion.evaluation.people import people_table
 from unifusion.evaluation.rationales import rationales_table
 from unifusion.evaluation.world import table
@@ -128,16 +130,14 @@ def _people(people: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) 
 Rows of split `{people["split"]}`: none was trained on or chosen by, and no speaker or recording of them was trained on. Every label of
 the set is scored as the whole answer. Intervals are of 1,000 draws of speakers (column "groups") and of rows within each; with so few
 speakers they say little about how much other speakers differ. "Composed" is a still of a face that
-moves a little with a voice of the same split. `python eval/people.py --data SETS --free tests/data/free_questions.jsonl` measures all
-of it again.
+moves a little with a voice of the same split; its p-value is about recordings, and with three speakers says nothing of other people. Loud,
+soft, high, low, fast and slow are thirds of the voice's own set, so they tell little of a recording from elsewhere.
+`python eval/people.py --data SETS --free tests/data/free_questions.jsonl` measures all of this section again.
 
 {people_table(people)}"""
     ]
     if "free" in others:
-        free = others["free"]
-        rows = "\n".join(f"| {family} | {value:.2f} |" for family, value in free["families"].items())
-        text.append(f"{free['n']} questions in words that no template has, answered in words: {free['accuracy']:.3f} right.\n\n"
-                    f"| family | right |\n|---|---|\n{rows}")  # fmt: skip
+        text.append(f"Questions in words that no template has, answered in words:\n\n{free_table(others['free'])}")
     if "rationales" in others:
         told = "What rationales name of held-out clips (`unifusion emotion`), against what was measured of the voice and the labels:"
         text.append(f"{told}\n\n{rationales_table(others['rationales'])}")
@@ -151,16 +151,10 @@ of it again.
 
 def _calibrated(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     """What was fitted, a line a task, and the curves."""
-    columns = ("task", "temperature", "ECE before", "ECE after", "threshold", "answered", "wrong of those", "wrong of all")
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for task, c in tasks.items():
-        numbers = (c["temperature"], c["ece_before"], c["ece_after"], c["threshold"], c["coverage"], c["risk"], c["risk_of_all"])
-        lines.append(f"| {task} | " + " | ".join(f"{n:.3f}" for n in numbers) + " |")
-    table = "\n".join(lines)
     return f"""Calibration, fitted on split `val` (temperature, and the threshold above which 80 % of it are answered) and measured on
 the rows above. Where one speaker alone is held out, as of the digits, both splits have recordings of the same voice.
 
-{table}
+{calibration_table(tasks)}
 
 ![Wrong answers against answers given; dots: the thresholds](evaluation/risk_coverage.png)"""
 

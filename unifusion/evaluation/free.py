@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from unifusion.engine import Answer, Engine
 from unifusion.errors import DatasetError
 from unifusion.evaluation.world import Kept
 from unifusion.media.prosody import Prosody
+from unifusion.metrics.bootstrap import bootstrap
 from unifusion.prompts import LabelAnswer, load_template
 from unifusion.training.facts import MIDDLE, PLACES, facts_of
 from unifusion.training.known import THIRDS
 from unifusion.training.real_talks import measured_prosody
 
-__all__ = ["FreeQuestion", "evaluate_free", "read_free", "right"]
+__all__ = ["FreeQuestion", "evaluate_free", "free_table", "read_free", "right"]
 
 _EMOTIONS = tuple(PLACES)
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -134,15 +136,19 @@ ANSWERS: dict[str, tuple[Teller, tuple[str, ...]]] = {
 
 def right(answer: str, truth: str, choices: Sequence[str]) -> bool:
     """Whether an answer in words names the true choice and no other one; strict: naming two is wrong, naming none is wrong."""
+    return named(answer, choices) == {truth}
+
+
+def named(answer: str, choices: Sequence[str]) -> set[str]:
+    """The choices that an answer in words names."""
     said = answer.lower()
     if set(choices) <= set(_EMOTIONS):
         parsed = load_template("emotion").parse(answer, choices=tuple(choices))
-        return isinstance(parsed, LabelAnswer) and parsed.label == truth
+        return {parsed.label} if isinstance(parsed, LabelAnswer) else set()
     for other, word in _SAME.items():
         said = re.sub(rf"\b{other}\b", word, said) if word in choices else said
-    named = {c for c in choices if re.search(rf"\b{re.escape(c)}\b", said)}
-    named -= {c for c in named if any(c != o and c in o for o in named)}
-    return named == {truth}
+    found = {c for c in choices if re.search(rf"\b{re.escape(c)}\b", said)}
+    return found - {c for c in found if any(c != o and c in o for o in found)}
 
 
 def evaluate_free(
@@ -151,7 +157,9 @@ def evaluate_free(
     """Ask each question of some rows of the sets it fits, greedily.
 
     Returns:
-        `accuracy`, `families` (accuracy of each), `n`, and `predictions`.
+        `accuracy` with a 95 % interval (`low`, `high`: questions drawn, then rows within), `n`, `unclear` (answers that name none or
+        several), `families` (accuracy of each), `constant` (always the most frequent answer of each family), `failures` (the first few)
+        and `predictions`.
     """
     rows = list(mixture.every())
     voices = {row.id: measured_prosody(row) for row in rows if "thirds" in row.labels}
@@ -164,12 +172,18 @@ def evaluate_free(
     records: list[dict[str, Any]] = []
     for (q, row, truth), said in zip(asked, engine.answer(talks, max_new_tokens=32, batch_size=batch_size), strict=True):
         text = said.text if isinstance(said, Answer) else f"error: {said}"
-        good = right(text, truth, ANSWERS[q.answer][1] or sounds)
-        records.append({"id": q.id, "family": q.family, "row": row.id, "question": q.text, "truth": truth, "answer": text, "right": good})
-    families = {f: [bool(r["right"]) for r in records if r["family"] == f] for f in dict.fromkeys(r["family"] for r in records)}
+        choices = ANSWERS[q.answer][1] or sounds
+        told = {"right": right(text, truth, choices), "clear": len(named(text, choices)) == 1}
+        records.append({"id": q.id, "family": q.family, "row": row.id, "question": q.text, "truth": truth, "answer": text, **told})
+    if not records:
+        return {"accuracy": 0.0, "n": 0, "families": {}, "predictions": []}
+    families = {f: [r for r in records if r["family"] == f] for f in dict.fromkeys(r["family"] for r in records)}
+    interval = bootstrap([float(r["right"]) for r in records], [r["id"] for r in records], within=True)
+    constant = {f: Counter(r["truth"] for r in rows).most_common(1)[0][1] / len(rows) for f, rows in families.items()}
     return {
-        "accuracy": sum(bool(r["right"]) for r in records) / max(len(records), 1), "n": len(records),
-        "families": {f: sum(v) / len(v) for f, v in families.items()}, "predictions": records,
+        "accuracy": interval.estimate, "low": interval.low, "high": interval.high, "n": len(records),
+        "unclear": sum(not r["clear"] for r in records), "families": {f: sum(r["right"] for r in v) / len(v) for f, v in families.items()},
+        "constant": constant, "failures": [r for r in records if not r["right"]][:10], "predictions": records,
     }  # fmt: skip
 
 
@@ -192,3 +206,15 @@ def _rows(
     for truth, own in fits.items():
         turns += [(turn, key, row, truth) for turn, (key, row) in enumerate(sorted(own, key=lambda r: r[0])[:count])]
     return [(row, truth) for _, _, row, truth in sorted(turns, key=lambda t: t[:2])[:count]]
+
+
+def free_table(results: Mapping[str, Any]) -> str:
+    """Accuracy, a line a family, and the first few wrong answers as Markdown."""
+    lines = [
+        f"{results['n']} questions, {results['accuracy']:.3f} right (95 % interval {results['low']:.3f} to {results['high']:.3f}); "
+        f"{results['unclear']} answers name none of the choices or several, and count as wrong.",
+        "", "| family | right | best constant |", "|---|---|---|",
+    ]  # fmt: skip
+    lines += [f"| {family} | {value:.2f} | {results['constant'][family]:.2f} |" for family, value in results["families"].items()]
+    wrong = [f'"{r["question"]}" is {r["truth"]}, answered "{r["answer"]}"' for r in results["failures"][:3]]
+    return "\n".join([*lines, "", f"Some mistakes: {'; '.join(wrong)}."] if wrong else lines)

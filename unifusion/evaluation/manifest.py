@@ -106,8 +106,8 @@ def _row(line: str, where: str, number: int, base: Path) -> Row:
     if not isinstance(raw, dict):
         raise DatasetError(f"{where}: {type(raw).__name__} where an object is wanted;", remedy='{"id": .., "path": ..}')
     files = tuple((key, _resolved(one, base, where)) for key in _KEYS for one in _as_list(raw.pop(key, None)))
-    if not files:
-        raise DatasetError(f"{where}: names no file;", remedy=f"give one of {', '.join(_KEYS)}.")
+    if not files and not raw.get("question") and not raw.get("transcript"):
+        raise DatasetError(f"{where}: names no file;", remedy=f"give one of {', '.join(_KEYS)}, or words: question, transcript.")
     start_s, end_s = (_seconds(raw.pop(key, None), key, where) for key in ("start_s", "end_s"))
     question = raw.pop("question", None) or ""
     if not isinstance(question, str):

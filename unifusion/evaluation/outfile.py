@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from unifusion.errors import ConfigError, DatasetError
+from unifusion.share import resolve_checkpoint
 
-__all__ = ["OutFile", "Run"]
+__all__ = ["OutFile", "Run", "weights_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +28,20 @@ class Run:
     seed: int
     max_new_tokens: int
     abstain: bool = False
+    lenient: bool = False
+    weights: str = ""
+    """Of the model's files; see `weights_of`."""
 
     def to_json(self) -> str:
         """One line, equal for equal runs."""
         return json.dumps({**asdict(self), "labels": list(self.labels)}, sort_keys=True)
+
+
+def weights_of(model: str) -> str:
+    """A short hash of a checkpoint's weight files by name, size and time: one trained again is another. "" for a name on the hub."""
+    files = sorted(resolve_checkpoint(model).glob("*.safetensors"))
+    told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16] if told else ""
 
 
 class OutFile:
@@ -73,8 +85,10 @@ class OutFile:
                 raise ConfigError(f"another process writes {path};", remedy="wait for it, or choose another --out.") from error
             lines = [] if overwrite or not path.exists() else path.read_bytes().splitlines(keepends=True)
             rows, kept = _whole_rows(lines, path, retry_errors)
+            if overwrite:  # before the new run is noted: a kill between the two must not leave old rows under its name
+                _replace(path, b"")
             _same_run(record, run, path, fresh=not lines)
-            if kept != lines or overwrite:
+            if kept != lines:
                 _replace(path, b"".join(kept))
             with path.open("ab") as handle:
                 yield cls(handle, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -93,24 +93,32 @@ PROBES: dict[str, Probe] = {
 """What is asked of the mixture `people`, by the names of its parts."""
 SINGLE = {"composed": ("composed, picture only", "composed, sound only")}
 """Probe -> those of one stream alone; it is compared with the best of them."""
+MUTED = {
+    "conflict, face": ("conflict, face, picture muted", "conflict, face, sound muted"),
+    "conflict, voice": ("conflict, voice, sound muted", "conflict, voice, picture muted"),
+}
+"""Probe -> the same without the stream that tells, and without the other one."""
 
 
 def evaluate_people(
-    engine: Engine, mixture: Mixture, grammar: Grammar, *, probes: Mapping[str, Probe] | None = None, most: int = 800, seed: int = 0
-) -> dict[str, Any]:
+    engine: Engine, mixture: Mixture, grammar: Grammar, *, known: Mixture | None = None, probes: Mapping[str, Probe] | None = None,
+    most: int = 800, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """Ask every probe of the rows of a mixture, greedily, by the likelihood of each label as the whole answer.
 
     Args:
         engine: the model.
         mixture: of a split that was not trained on.
         grammar: questions, where a probe names a family.
+        known: the mixture that was trained on: labels of its rows are offered too, if none of the measured rows has them.
         probes: default PROBES; those whose parts the mixture lacks are left out.
         most: rows of a probe; more are thinned evenly.
         seed: of the questions' words.
 
     Returns:
-        `probes`: per probe its metric with a 95 % interval (speakers drawn, then rows within), rows, the share of the most frequent
-        label, ECE, a table of classes with what was answered, and the surest mistakes;
+        `probes`: per probe its metric with a 95 % interval (speakers drawn, then rows within), rows, the metric of always answering the
+        most frequent label, ECE, a table of classes with what was answered, and the surest mistakes;
+        `muting`: per probe of MUTED what is lost without the stream that tells, and without the other one, with 95 % intervals;
         `paired`: per probe of both streams what it gains over the best stream alone, and two-sided p, recordings swapped as wholes;
         `predictions`: one record per probe and row.
     """
@@ -120,7 +128,7 @@ def evaluate_people(
     out: dict[str, Any] = {}
     records: list[dict[str, Any]] = []
     for name, probe in (probes or PROBES).items():
-        rows = _rows(mixture, probe, most)
+        rows = _rows(mixture, probe, most, known)
         if not rows:
             continue
         found = _asked(engine, name, probe, rows, grammar, seed)
@@ -133,16 +141,20 @@ def evaluate_people(
         if probe.parts != _BOTH:  # whose rows are asked about many times, with streams muted
             kept.clips.clear()
     paired = {name: _paired(out, records, name, [s for s in single if s in out]) for name, single in SINGLE.items() if name in out}
-    return {"probes": out, "paired": {k: v for k, v in paired.items() if v}, "predictions": records, "split": mixture.split}
+    return {
+        "probes": out, "paired": {k: v for k, v in paired.items() if v}, "muting": _muting(records), "predictions": records,
+        "split": mixture.split,
+    }  # fmt: skip
 
 
-def _rows(mixture: Mixture, probe: Probe, most: int) -> list[tuple[Example, tuple[str, ...], str]]:
+def _rows(mixture: Mixture, probe: Probe, most: int, known: Mixture | None) -> list[tuple[Example, tuple[str, ...], str]]:
     """Rows with the labels to choose from and the true one."""
     found = []
     for part in probe.parts:
         rows = [r for r in mixture.parts.get(part, ()) if probe.where(r.labels)]
         told = [(r, truth) for r in rows if (truth := _truth(r, probe.key)) is not None]
-        labels = tuple(sorted({truth for _, truth in told}))
+        met = known.parts.get(part, ()) if known is not None and probe.key not in THIRDS else ()
+        labels = tuple(sorted({truth for _, truth in told} | {t for r in met if probe.where(r.labels) and (t := _truth(r, probe.key))}))
         if probe.key in THIRDS:
             labels = (THIRDS[probe.key][0], MIDDLE[probe.key], THIRDS[probe.key][1])
         found += [(r, labels, truth) for r, truth in told if len(labels) > 1]
@@ -211,7 +223,7 @@ def _figures(probe: Probe, records: Sequence[Mapping[str, Any]]) -> dict[str, An
         errors.append((len(own), ece(chances / chances.sum(1, keepdims=True), np.array([labels.index(r["truth"]) for r in own]))))
     return {
         "metric": probe.metric, "value": interval.estimate, "low": interval.low, "high": interval.high, "groups": interval.groups,
-        "n": len(records), "most frequent": truths.most_common(1)[0][1] / len(records),
+        "n": len(records), "most frequent": metric([truths.most_common(1)[0][0]] * len(records), [r["truth"] for r in records]),
         "ece": sum(n * e for n, e in errors) / len(records), "classes": _classes(records), "failures": _failures(records),
     }  # fmt: skip
 
@@ -227,6 +239,23 @@ def _paired(figures: Mapping[str, Any], records: Sequence[Mapping[str, Any]], na
     first, second, truth, recordings = ([row[k] for row in rows] for k in range(4))
     told = paired_permutation(first, second, truth, METRICS[figures[name]["metric"]], groups=recordings)
     return {"over": best, "difference": told.difference, "p": told.p, "recordings": told.groups, "n": len(rows)}
+
+
+def _muting(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Accuracy lost on the same rows, for each probe that was asked with either stream muted."""
+    by: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    for r in records:
+        by[r["probe"]][r["id"]] = r
+    out: dict[str, Any] = {}
+    for name, others in MUTED.items():
+        for kind, other in zip(("needed", "other"), others, strict=True):
+            rows = [(by[name][i], by[other][i]) for i in by[name] if i in by[other]]
+            if rows:
+                lost = [float(a["answer"] == a["truth"]) - float(b["answer"] == b["truth"]) for a, b in rows]
+                interval = bootstrap(lost, [a["group"] or a["id"] for a, _ in rows], within=True)
+                told = {"muted": other, "lost": interval.estimate, "low": interval.low, "high": interval.high, "n": len(rows)}
+                out.setdefault(name, {})[kind] = told
+    return out
 
 
 def _classes(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -247,7 +276,7 @@ def _failures(records: Sequence[Mapping[str, Any]], most: int = 10) -> list[dict
 
 def people_table(results: Mapping[str, Any]) -> str:
     """The probes as a Markdown table."""
-    lines = ["| probe | metric | value | 95 % interval | groups | n | most frequent | ECE |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| probe | metric | value | 95 % interval | groups | n | best constant | ECE |", "|---|---|---|---|---|---|---|---|"]
     for name, f in results["probes"].items():
         shown = [f"{f[k]:.3f}" for k in ("most frequent", "ece")]
         interval = f"{f['low']:.3f} to {f['high']:.3f}"
@@ -256,4 +285,9 @@ def people_table(results: Mapping[str, Any]) -> str:
     for name, f in results.get("paired", {}).items():
         test = f"two-sided paired permutation test over {f['recordings']} recordings"
         lines += ["", f"{name}: {f['difference']:+.3f} over {f['over']} on the same {f['n']} rows (p = {f['p']:.4f}; {test})."]
+    for name, kinds in results.get("muting", {}).items():
+        told = "; ".join(
+            f"{f['muted'].rpartition(', ')[2]} {-f['lost']:+.3f} ({-f['high']:+.3f} to {-f['low']:+.3f})" for f in kinds.values()
+        )  # fmt: skip
+        lines += ["", f"{name}, against nothing muted on the same rows: {told}."]
     return "\n".join(lines)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from unifusion.conversation import Conversation, Example, Media, Message
 from unifusion.errors import DatasetError, UniFusionError
 from unifusion.evaluation.manifest import Row, read_manifest
-from unifusion.evaluation.outfile import OutFile, Run
+from unifusion.evaluation.outfile import OutFile, Run, weights_of
 from unifusion.prompts import FreeAnswer, Unparsed
 
 if TYPE_CHECKING:
     from unifusion.engine import Answer, Engine, LabelScores
     from unifusion.tasks.task import Task
 
-__all__ = ["OutFile", "Run", "answer_rows", "feel_rows", "predict_batch", "read_manifest"]
+__all__ = ["OutFile", "Run", "answer_rows", "feel_rows", "predict_batch", "read_manifest", "weights_of"]
 
 
 def answer_rows(engine: Engine, rows: Sequence[Row], task: Task, sink: OutFile, *, batch_size: int, run: Run) -> None:
@@ -55,8 +55,10 @@ def _batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
 
 
 def _media(row: Row) -> tuple[Media, ...] | UniFusionError:
-    """A row's clips, or what is wrong with one of them."""
+    """A row's clips, or what is wrong with one of them, or that it has none."""
     try:
+        if not row.files:
+            raise DatasetError(f"row {row.id!r} names no file;", remedy="ask for words alone with `unifusion predict --task emotion`.")
         return row.media()
     except UniFusionError as error:
         return error
@@ -71,7 +73,7 @@ def predict_batch(
     """
     outcome: dict[str, dict[str, Any]] = {}
     closed: list[tuple[Row, Conversation, tuple[str, ...]]] = []
-    free: list[tuple[Row, Conversation]] = []
+    free: list[tuple[Row, Conversation, Example]] = []
     for row in rows:
         try:
             example = row.example()
@@ -84,25 +86,31 @@ def predict_batch(
         if labels:
             closed.append((row, conversation, labels))
         else:
-            free.append((row, conversation))
+            free.append((row, conversation, example))
     if closed:
         talks, choices = [c for _, c, _ in closed], [labels for *_, labels in closed]
         scores = engine.score_labels(talks, choices, task=task.prompt, batch_size=len(closed))
-        outcome |= {row.id: _scored(row, score, abstain) for (row, *_), score in zip(closed, scores, strict=True)}
+        outcome |= {row.id: _scored(row, score, task, abstain) for (row, *_), score in zip(closed, scores, strict=True)}
     if free:
-        answers = engine.answer([c for _, c in free], max_new_tokens=max_new_tokens, batch_size=len(free))
-        outcome |= {row.id: _answered(row, answer, task) for (row, _), answer in zip(free, answers, strict=True)}
+        answers = engine.answer([c for _, c, _ in free], max_new_tokens=max_new_tokens, batch_size=len(free))
+        outcome |= {row.id: _answered(row, answer, task, example) for (row, _, example), answer in zip(free, answers, strict=True)}
     return [outcome[row.id] for row in rows]
 
 
 def ask(task: Task, example: Example) -> Conversation:
-    """The task's conversation; a row's own question takes the place of words that do not show one."""
+    """The task's conversation; a row's own question takes the place of words that do not show one.
+
+    A row without a clip is asked about its transcript.
+    """
     conversation = task.conversation(example)
     question = example.texts.get("question", "")
-    if not question or question in "".join(m.text for m in conversation.messages):
-        return conversation
     system = tuple(m for m in conversation.messages if m.role == "system")
-    return replace(conversation, messages=(*system, Message(role="user", parts=(*example.media, question))))
+    if question and question not in "".join(m.text for m in conversation.messages):
+        conversation = replace(conversation, messages=(*system, Message(role="user", parts=(*example.media, question))))
+    if not example.media and (said := example.texts.get("transcript", "")):
+        words = f'Somebody says: "{said}" {conversation.messages[-1].text}'
+        conversation = replace(conversation, messages=(*system, Message(role="user", parts=(words,))))
+    return conversation
 
 
 def _failed(row: Row, error: UniFusionError) -> dict[str, Any]:
@@ -110,25 +118,28 @@ def _failed(row: Row, error: UniFusionError) -> dict[str, Any]:
     return {"id": row.id, "error": str(error), "error_kind": type(error).__name__}
 
 
-def _scored(row: Row, score: LabelScores | UniFusionError, abstain: bool) -> dict[str, Any]:
-    """The row of a closed answer."""
+def _scored(row: Row, score: LabelScores | UniFusionError, task: Task, abstain: bool) -> dict[str, Any]:
+    """The row of a closed answer; one about a stream that is not there says so, and gives no label where it may abstain."""
     if isinstance(score, UniFusionError):
         return _failed(row, score)
+    perceived = not task.needs or any(s.present and s.modality in task.needs for s in score.report.streams.values())
+    given = (score.sure and perceived) or not abstain
     return {
         "id": row.id,
         "answer": score.best,
-        "label": None if abstain and not score.sure else score.best,
-        **({"abstained": not score.sure} if abstain else {}),
+        "label": score.best if given else None,
+        **({"abstained": not given} if abstain else {}),
+        **({} if perceived else {"note": f"a guess: nothing was perceived of {' or '.join(task.needs)}, which {task.prompt} is about"}),
         "probabilities": {label: round(p, 6) for label, p in zip(score.labels, score.probabilities, strict=True)},
         "report": score.report.to_dict(),
     }
 
 
-def _answered(row: Row, answer: Answer | UniFusionError, task: Task) -> dict[str, Any]:
+def _answered(row: Row, answer: Answer | UniFusionError, task: Task, example: Example) -> dict[str, Any]:
     """The row of a generated answer; `parsed` is what the task's parser reads in it, null where it reads nothing."""
     if isinstance(answer, UniFusionError):
         return _failed(row, answer)
-    parsed = task.template.parse(answer.text)
+    parsed = task.parse(answer.text, example)
     return {
         "id": row.id,
         "answer": answer.text,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ from unifusion.evaluation.world import evaluate_world, held_out_questions, write
 from unifusion.processor import StreamSpec
 from unifusion.training.chat import assemble
 from unifusion.training.grammar import Grammar
+from unifusion.training.stage import commit
 
-__all__ = ["Real", "release"]
+__all__ = ["Real", "calibration_of", "release"]
 
 TASKS = ("emotion", "sound", "digit")
 """Tasks that are calibrated."""
@@ -35,9 +35,10 @@ STAGES = ("tokenizer", "language", "align/video", "align/audio", "adapt", "instr
 
 @dataclass(frozen=True, kw_only=True)
 class Real:
-    """Real sets of one mixture: those trained on, chosen by, and measured on; how they are asked about; free questions, if any."""
+    """Real sets of one mixture: those trained on, chosen by, and measured on; texts; how they are asked about; free questions, if any."""
 
     train: Mixture
+    texts: Mixture
     val: Mixture
     test: Mixture
     grammar: Grammar
@@ -68,12 +69,12 @@ def release(
     provenance: dict[str, Any] = {
         "recipe": "train/tiny.py",
         "stages": stages,
-        "git_commit": _commit(),
+        "git_commit": commit(),
         "torch": torch.__version__,
         "cores": os.cpu_count(),
         "data": {
             "clip_world": _hash(folder / "align.clips" / "scripts.jsonl"),
-            **({"sets": _sets(real.train)} if real is not None else {}),
+            **({"sets": [*_sets(real.train), *_sets(real.texts)]} if real is not None else {}),
         },
         "metrics": {n: {k: round(v, 4) for k, v in row.items()} for n, row in results["world"]["needs"].items()},
         **({"before": before} if before else {}),
@@ -104,16 +105,26 @@ def _real(engine: Engine, real: Real) -> dict[str, Any]:
     model = engine.model
     model.config.calibration = {}
     chosen = {name: p for name, p in PROBES.items() if p.key in TASKS and not p.family and not p.mute}
-    fitted_on = evaluate_people(engine, real.val, real.grammar, probes=chosen)["predictions"]
+    fitted_on = evaluate_people(engine, real.val, real.grammar, known=real.train, probes=chosen)["predictions"]
     by_task = {t: [r for r in fitted_on if chosen[r["probe"]].key == t] for t in TASKS}
     model.config.calibration = {task: calibrate(records) for task, records in by_task.items() if records}
-    people = evaluate_people(engine, real.test, real.grammar)
-    measured = {}
-    for task, fitted in model.config.calibration.items():
-        records = [r for r in people["predictions"] if r["probe"] in chosen and chosen[r["probe"]].key == task]
-        measured[task] = measure_calibration(records, **fitted)
-    out = {"people": people, "calibration": measured, "rationales": evaluate_rationales(engine, real.test)}
+    people = evaluate_people(engine, real.test, real.grammar, known=real.train)
+    out = {
+        "people": people, "calibration": calibration_of(people["predictions"], model.config.calibration),
+        "rationales": evaluate_rationales(engine, real.test),
+    }  # fmt: skip
     return out | ({"free": evaluate_free(engine, read_free(real.free), real.test)} if real.free is not None else {})
+
+
+def calibration_of(predictions: Sequence[Mapping[str, Any]], fitted: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """What the fitted temperature and threshold of each task gain on predictions of PROBES: see `measure_calibration`."""
+    out = {}
+    for task, told in fitted.items():
+        probes = {n for n, p in PROBES.items() if p.key == task and not p.family and not p.mute}
+        records = [r for r in predictions if r["probe"] in probes]
+        if records:
+            out[task] = measure_calibration(records, **told)
+    return out
 
 
 def _sets(mixture: Mixture) -> list[dict[str, Any]]:
@@ -133,15 +144,6 @@ def _stage(path: Path) -> dict[str, Any]:
     if done["choices"].get("data"):
         done["choices"]["data"] = Path(done["choices"]["data"]).name
     return done
-
-
-def _commit() -> str:
-    """The commit this was made from, or "unknown" outside a checkout."""
-    try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
 
 
 def _hash(path: Path) -> str:

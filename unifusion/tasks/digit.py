@@ -11,5 +11,6 @@ class Digit(LabelTask):
     """A spoken digit, answered as a word. The truth is `labels["digit"]` (or `["label"]`), a word or a number."""
 
     prompt = "digit"
+    needs = ("audio",)
     default_labels = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
     keys = ("digit", "label")

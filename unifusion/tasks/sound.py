@@ -7,10 +7,16 @@ from unifusion.world.script import SOUNDS
 
 __all__ = ["Sound"]
 
+EVERYDAY = (
+    "dog bark", "rooster", "rain", "sea waves", "fire crackling", "baby cry", "person sneeze", "clock tick", "helicopter", "chainsaw",
+)  # fmt: skip
+"""Of ESC-10 (Piczak, 2015)."""
+
 
 class Sound(LabelTask):
-    """One kind of sound out of a list. The truth is `labels["sound"]` (or `["label"]`)."""
+    """One kind of sound out of a list, by default everyday ones and clip world's. The truth is `labels["sound"]` (or `["label"]`)."""
 
     prompt = "sound"
-    default_labels = SOUNDS
+    needs = ("audio",)
+    default_labels = (*EVERYDAY, *(kind for kind in SOUNDS if kind not in EVERYDAY))
     keys = ("sound", "label")

@@ -49,6 +49,8 @@ class Task(ABC):
     """Name of the primary number."""
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     default_labels: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Modalities of which one must be there, or an answer is a guess; none where any will do."""
 
     def __init__(self, *, seed: int = 0, labels: Sequence[str] | None = None, held_out: bool = False) -> None:
         self.seed = seed

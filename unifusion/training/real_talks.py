@@ -155,7 +155,10 @@ class RealTalks(Dataset[TurnsRow]):
             return row.texts["question"].strip(), row.texts["answer"]
         text = row.texts.get("transcript") or row.texts.get("caption") or ""
         if "emotion" in row.labels and rng.random() < _FEELING:
-            return rng.choice(_QUOTES).format(text) + self.grammar.ask("text_emotion", rng), str(row.labels["emotion"])
+            asked = self.grammar.ask("text_emotion", rng)
+            if rng.random() < 0.3:
+                asked = catalog.load("tasks", "emotion")(seed=rng.randrange(10**6)).conversation(row).messages[-1].text
+            return rng.choice(_QUOTES).format(text) + asked, str(row.labels["emotion"])
         words = text.split()
         cut = rng.randrange(len(words) + 1) if len(words) < 4 else rng.randrange(2, len(words) - 1)
         return f"{rng.choice(_GO_ON)} {' '.join(words[:cut])}", " ".join(words[cut:]) or "."

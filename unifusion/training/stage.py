@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from unifusion.errors import ConfigError
 from unifusion.training.choices import as_dict
 from unifusion.training.launch import is_first
 
-__all__ = ["stage"]
+__all__ = ["commit", "stage"]
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 def stage(out: str | Path, choices: Any) -> Iterator[bool]:
     """Yield whether there is anything to do; when the block ends well the stage is marked done beside `out`.
 
-    `<out>.choices.json` holds the resolved choices from the start, `<out>.done.json` those and the seconds when it is done: of all
-    attempts, one that was killed up to the last file it wrote in `out` or `<out>.fit`.
+    `<out>.choices.json` holds the resolved choices from the start, `<out>.done.json` those, the commit and the seconds when it is done: of
+    all attempts, one that was killed up to the last file it wrote in `out` or `<out>.fit`.
 
     Raises:
         ConfigError: `out` was begun with other choices.
@@ -56,8 +57,17 @@ def stage(out: str | Path, choices: Any) -> Iterator[bool]:
     began = time.perf_counter()
     yield True
     seconds = round(before + time.perf_counter() - began, 1)
-    _write(done, {"choices": wanted, "seconds": seconds})
+    _write(done, {"choices": wanted, "seconds": seconds, "commit": commit()})
     log.info("%s done in %.0f s", target, seconds)
+
+
+def commit() -> str:
+    """The commit of the sources, or "unknown" outside a checkout."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
 
 
 def _spent(target: Path, begun: Path) -> float:

@@ -24,7 +24,7 @@ from unifusion.world.families_sound import voice_is_clear
 from unifusion.world.phrases import window_truth
 from unifusion.world.questions import Question, ask
 from unifusion.world.render import reference
-from unifusion.world.script import Script
+from unifusion.world.script import SOUNDS, Script
 
 __all__ = ["WorldTalks", "read_out", "without"]
 
@@ -214,7 +214,7 @@ class WorldTalks(Dataset[TurnsRow]):
         name = TASK_OF.get(question.family, "open_qa")
         key = (name, seed)
         if key not in self._tasks:
-            self._tasks[key] = catalog.load("tasks", name)(seed=seed)
+            self._tasks[key] = catalog.load("tasks", name)(seed=seed, labels=SOUNDS if name == "sound" else None)
         try:
             talk = self._tasks[key].conversation(example_of(script, question), with_answer=True)
         except DatasetError:  # a label outside the task's default set (contempt): asked in plain words
