@@ -28,6 +28,8 @@ class Choices:
     """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
     keep_aligned: bool = True
     """Aligned adapters keep what they tell; only what maps them to the language model is trained."""
+    token_dropout: float = 0.1
+    """Share of the numbers of adapters' tokens that are zeroed in training."""
     fresh: str | None = None
     """Streams, by commas, whose encoder was changed since `start`: their adapter goes on from stage align."""
     steps: int = 6600
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             train_chat(
                 c.language, specs, c.encoders, ClipCache(c.clips, limit=c.n_clips), c.out, choices=FitChoices.of(c), mode="questions",
                 start=c.start, fresh=c.fresh.split(",") if c.fresh else (), parts={"adapters": True, "language_model": True},
-                keep_aligned=c.keep_aligned,
+                keep_aligned=c.keep_aligned, token_dropout=c.token_dropout,
                 talks={k: getattr(c, k) for k in ("per_clip", "mute", *OPTIONS)},
                 real=asked_mixture(c.real, c.data, c.questions, c.real_share),
             )  # fmt: skip

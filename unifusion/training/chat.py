@@ -13,9 +13,11 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from torch import nn
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from unifusion.batch import Features
 from unifusion.checkpoint import atomic_folder
 from unifusion.conversation import Media
 from unifusion.datasets.mixture import Mixture
@@ -154,6 +156,17 @@ def load_adapters(model: Any, folder: str | Path) -> None:
             )
 
 
+def _drop(model: Any, share: float) -> None:
+    """Zero a share of the numbers of all adapters' tokens while they are trained."""
+
+    def dropped(adapter: nn.Module, inputs: Any, out: Features) -> Features:
+        """The tokens with what is left scaled up."""
+        return replace(out, tokens_BSD=nn.functional.dropout(out.tokens_BSD, share, training=adapter.training))
+
+    for adapter in model.adapters.values():
+        adapter.register_forward_hook(dropped)
+
+
 def _aligned(model: Any, folder: str | Path) -> set[str]:
     """Streams whose adapter is the one that was aligned with its encoder."""
     found = aligned_specs(folder)
@@ -209,6 +222,7 @@ def train_chat(
     start: str | Path | None = None,
     fresh: Sequence[str] = (),
     keep_aligned: bool = True,
+    token_dropout: float = 0.0,
     talks: Mapping[str, Any] | None = None,
     real: tuple[Mixture, Grammar, float] | None = None,
 ) -> tuple[Any, UniFusionProcessor, dict[str, Any]]:
@@ -226,6 +240,8 @@ def train_chat(
         fresh: streams whose adapter is not taken from `start` but as stage `align` left it: their encoder was changed.
         keep_aligned: of adapters that were aligned, train what maps to the language model alone. Trained whole, they lose each fact that
             the language model does not read yet (measured: docs/tiny.md).
+        token_dropout: share of the numbers of adapters' tokens that are zeroed in training (Srivastava et al. 2014): encoders know what
+            they were trained on too well, and a language model that sees nothing else reads new people worse.
         talks: further options of WorldTalks (per_clip, mute, ..).
         real: recordings and pictures, how they are asked about, and the share of rows that they have.
     """
@@ -234,6 +250,8 @@ def train_chat(
     kept = {f"adapters.{n}{end}": bool(end) for n in _aligned(model, encoders) for end in ("", ".projection")} if keep_aligned else {}
     set_trainable(model, {"encoders": False, **parts, **kept})
     log.info("what is trained:\n%s", describe_trainable(model))
+    if token_dropout:
+        _drop(model, token_dropout)
     store = encode_cache(model, processor, cache, f"{encoders}.features")
     epochs = -(-choices.steps * choices.batch_size * choices.accumulate // len(cache))
     training = processor.with_opener(store)

@@ -27,6 +27,8 @@ NOUNS = {
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NEAR = 0.1
 """Differences of valence or arousal below this are nobody's to judge."""
+_AGAIN = 2
+"""Times that it is asked what takes face and voice together: it comes late (docs/tiny.md, run 28)."""
 _COVERED_DB = 5.0
 """A voice that is not louder than what is behind it by this: how loud it is by itself cannot be told."""
 _OF_A_VOICE = ("statement", "language", "gender", "digit", "level_db", "pitch_hz", "rate_hz")
@@ -131,14 +133,15 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
         ask("pleasant", "pleasant" if valence > 0.1 else "unpleasant" if valence < -0.1 else "neither")
         ask("excited", "excited" if arousal > 0.1 else "calm")
     if facts.face and facts.voice:
-        ask("agreement", "yes" if facts.face == facts.voice else "no")
+        for _ in range(_AGAIN):
+            ask("agreement", "yes" if facts.face == facts.voice else "no")
         # Whether the two agree gives no gradient from either alone; which is higher on a scale does (docs/tiny.md, run 19).
         for scale, family in enumerate(("more_positive", "more_excited")):
             face, voice = PLACES[facts.face][scale], PLACES[facts.voice][scale]
             if facts.face == facts.voice or abs(face - voice) >= _NEAR:
                 ask(family, "the same" if facts.face == facts.voice else "the face" if face > voice else "the voice")
         if facts.face != facts.voice:
-            for shown, emotion in (("face", facts.face), ("voice", facts.voice)):
+            for shown, emotion in (("face", facts.face), ("voice", facts.voice)) * _AGAIN:
                 ask("which_stream", f"the {shown}", e=emotion, n=NOUNS[emotion])
     elif not (facts.picture and facts.sound) and rng.random() < 0.5:
         ask("agreement", missing["sound" if facts.picture else "picture"])
