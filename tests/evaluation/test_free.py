@@ -73,3 +73,9 @@ def test_each_is_asked_of_rows_it_fits(tmp_path):
     asked.write_text(json.dumps({**rows[0], "answer": "colour"}), encoding="utf-8")
     with pytest.raises(DatasetError, match="line 1: answer 'colour'"):
         read_free(asked)
+
+
+def test_questions_that_fit_no_row_are_refused(tmp_path):
+    data = write_people(tmp_path)
+    with pytest.raises(DatasetError, match="no free question fits"):
+        evaluate_free(Engine(*chat_model()), [], Mixture(data / "mix.yaml", data=data))

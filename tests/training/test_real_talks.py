@@ -222,8 +222,11 @@ def test_recordings_are_heard_in_several_takes_and_a_voice_keeps_its_level_and_s
     mixture = Mixture(data / "mix.yaml", data=data)
     talks = RealTalks(mixture, processor, GRAMMAR, count=600, options={"limit": 20_000})
     seen = {part: set() for part in ("voices", "digits", "sounds")}
+    together = {}
     for i in range(600):
         part, row, media = talks.row_of(i)
+        if part == "together" and len(media) == 1:
+            together.setdefault(row.id, set()).add(media[0].source.take)
         if part in seen:
             assert len(media) == 1 and media[0].kind == "audio"
             seen[part] |= {(row.id, media[0])}
@@ -232,6 +235,7 @@ def test_recordings_are_heard_in_several_takes_and_a_voice_keeps_its_level_and_s
         assert len(mixes) >= 4 and len(views) <= 6 * len({i for i, _ in views}), part
         assert all((m.take.speed == 1.0 and m.take.gain_db == 0.0) == (part == "voices") for m in mixes)
         assert part == "digits" or any(m.background for m in mixes) == (part == "voices")
+    assert max(map(len, together.values())) <= 2 and any(take != Take() for takes in together.values() for take in takes)
     digit = next(m for _, m in seen["digits"] if isinstance(m.source, Mix))
     opened = processor.opener.open(digit)
     assert opened.duration_s == pytest.approx(processor.opener.open(digit.source.voice).duration_s / digit.source.take.speed, abs=0.01)

@@ -176,7 +176,7 @@ def evaluate_free(
         told = {"right": right(text, truth, choices), "clear": len(named(text, choices)) == 1}
         records.append({"id": q.id, "family": q.family, "row": row.id, "question": q.text, "truth": truth, "answer": text, **told})
     if not records:
-        return {"accuracy": 0.0, "n": 0, "families": {}, "predictions": []}
+        raise DatasetError("no free question fits a row of the mixture;", remedy="give a mixture with the sets that the questions name.")
     families = {f: [r for r in records if r["family"] == f] for f in dict.fromkeys(r["family"] for r in records)}
     interval = bootstrap([float(r["right"]) for r in records], [r["id"] for r in records], within=True)
     constant = {f: Counter(r["truth"] for r in rows).most_common(1)[0][1] / len(rows) for f, rows in families.items()}

@@ -173,7 +173,8 @@ class RealTalks(Dataset[TurnsRow]):
             mix = media.source
             if mix.still is not None and mix.voice is not None and mix.background is None and rng.random() < _PARTED:
                 return mix.still, mix.voice
-            return (replace(media, source=replace(mix, take=Take(**any_colour(rng)))) if rng.random() < 0.5 else media,)
+            take = Take(**any_colour(random.Random(f"{self.seed}/{example.id}")))  # one a row, however often it is met: encoded once
+            return (replace(media, source=replace(mix, take=take)) if rng.random() < 0.5 else media,)
         view = rng.randrange(VIEWS)
         if view == 0 or media.kind == "video":
             return (media,)
