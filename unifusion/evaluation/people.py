@@ -27,6 +27,7 @@ from unifusion.training.facts import MIDDLE, NOUNS
 from unifusion.training.grammar import Grammar
 from unifusion.training.known import THIRDS, third_of
 from unifusion.training.real_talks import measured_prosody
+from unifusion.world.captions import adjective
 
 __all__ = ["PROBES", "Probe", "evaluate_people", "people_table"]
 
@@ -180,7 +181,7 @@ def _drawn(row: Example) -> str:
 def _slots(row: Example, key: str) -> dict[str, str]:
     """What a question's words leave open."""
     emotion = str(row.labels[f"{_drawn(row)}_emotion"]) if key == WHICH else ""
-    return {"e": emotion, "n": NOUNS[emotion]} if emotion else {}
+    return {"e": adjective(emotion), "n": NOUNS[emotion]} if emotion else {}
 
 
 def _asked(

@@ -27,7 +27,9 @@ NOUNS = {
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NEAR = 0.1
 """Differences of valence or arousal below this are nobody's to judge."""
-_AGAIN = 2
+_ASKED_FOR = tuple(e for e in NOUNS if e not in ("contempt", "boredom"))
+"""Emotions that may be asked for where they are not: those of most sets."""
+_AGAIN = 3
 """Times that it is asked what takes face and voice together: it comes late (docs/tiny.md, run 28)."""
 _COVERED_DB = 5.0
 """A voice that is not louder than what is behind it by this: how loud it is by itself cannot be told."""
@@ -118,13 +120,23 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
     def ask(family: str, answer: str, **slots: str) -> None:
         turns.append((grammar.ask(family, rng, slots), answer))
 
+    def shows(stream: str, emotion: str, beside: str) -> None:
+        """Whether one stream shows its emotion, and whether it shows another: the other stream's where that is another one."""
+        if not beside and rng.random() < 0.5:
+            return
+        other = beside if beside not in ("", emotion) else rng.choice([e for e in _ASKED_FOR if e != emotion])
+        for e in (emotion, other):
+            ask(f"{stream}_shows", "yes" if e == emotion else "no", e=adjective(e), n=NOUNS[e])
+
     missing = phrasings()["missing"]
     if facts.face:
         ask("face_emotion", facts.face)
+        shows("face", facts.face, facts.voice)
     elif not facts.picture:
         ask("face_emotion", missing["picture"])
     if facts.voice:
         ask("voice_emotion", facts.voice)
+        shows("voice", facts.voice, facts.face)
     elif not facts.sound or facts.has_voice is False:
         ask("voice_emotion", missing["voice" if facts.sound else "sound"])
     if facts.emotion:
@@ -142,7 +154,7 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
                 ask(family, "the same" if facts.face == facts.voice else "the face" if face > voice else "the voice")
         if facts.face != facts.voice:
             for shown, emotion in (("face", facts.face), ("voice", facts.voice)) * _AGAIN:
-                ask("which_stream", f"the {shown}", e=emotion, n=NOUNS[emotion])
+                ask("which_stream", f"the {shown}", e=adjective(emotion), n=NOUNS[emotion])
     elif not (facts.picture and facts.sound) and rng.random() < 0.5:
         ask("agreement", missing["sound" if facts.picture else "picture"])
     for family, answer in facts.told.items():
@@ -187,7 +199,7 @@ def altered(facts: Facts, rng: random.Random, sounds: Sequence[str] = ()) -> Fac
     changes: list[dict[str, Any]] = []
     for key in ("face", "voice"):
         if true := getattr(facts, key):
-            changes.append({key: rng.choice([e for e in NOUNS if e not in (true, "contempt", "boredom")])})
+            changes.append({key: rng.choice([e for e in _ASKED_FOR if e != true])})
     for key, others in (("gender", ("male", "female")), ("digit", DIGITS), ("sound", sounds), ("background", sounds)):
         if (true := facts.told.get(key)) and (left := [o for o in others if o != true]):
             changes.append({"told": {**facts.told, key: rng.choice(left)}})
