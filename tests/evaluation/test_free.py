@@ -1,20 +1,64 @@
 """Free questions: which rows they are asked of, and what counts as right."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.people import write_people
 from tests.toys import chat_model
+from unifusion import share
 from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
 from unifusion.errors import DatasetError
 from unifusion.evaluation.free import ANSWERS, evaluate_free, free_table, read_free, right
+from unifusion.training.facts import NOUNS, with_article
+from unifusion.world.captions import adjective
+from unifusion.world.script import SHAPES
+from unifusion.world.script import SOUNDS as KINDS
+from unifusion.world.world_file import phrasings
 
 SHIPPED = Path(__file__).parents[1] / "data" / "free_questions.jsonl"
 EMOTIONS = ("neutral", "happy", "sad", "angry")
 SOUNDS = ("rain", "dog bark", "baby cry")
+
+
+def pattern(line, slots=None):
+    """All readings of a line of training questions; a gap is one of its fillings, or anything, caught by a group."""
+    parts = re.findall(r"<\w+>|\{\{.*?\}\}|\{\w+\}|[{}|]|\w+|\W", line.lower())
+    told = []
+    for part in parts:
+        if part[0] == "<":
+            told.append(f"(?:{'|'.join(map(re.escape, slots[part[1:-1]]))})")
+        elif re.fullmatch(r"\{\{.*\}\}|\{\w+\}", part):
+            told.append("(.+)")
+        else:
+            told.append({"{": "(?:", "}": ")", "|": "|"}.get(part, part if part.isalnum() else r"[\W_]*"))
+    return re.compile("".join([r"[\W_]*", *told, r"[\W_]*"]))
+
+
+def matched(question, patterns, words=()):
+    """Whether a training question reads like this one; what stands in a gap must end in one of the words, where some are given."""
+    found = [m for form in patterns if (m := form.fullmatch(question.lower()))]
+    return any(not words or all({*re.findall(r"\w+", gap)[-1:]} <= {*words} for gap in m.groups()) for m in found)
+
+
+def test_no_template_has_the_words_of_a_shipped_question():
+    slots = {"e": [adjective(e) for e in NOUNS], "n": list(NOUNS.values()), "thing": [with_article(s) for s in SOUNDS]}
+    grammar = yaml.safe_load((share.folder("train") / "questions" / "people.yaml").read_text(encoding="utf-8"))
+    real = [pattern(re.sub(r"\{([^{}|]*)\}", r"\1", line), slots) for lines in grammar.values() for line in lines]
+    prompts = [yaml.safe_load(f.read_text(encoding="utf-8")) for f in share.folder("prompts").glob("*.yaml") if f.stem != "open_qa"]
+    told = [pattern(line) for p in prompts for line in (*p["phrasings"], *p.get("held_out_phrasings", ()))]
+    families = [v for v in phrasings().values() if isinstance(v, dict)]
+    world = [pattern(line) for v in families for f in v.values() if isinstance(f, dict) for lines in f.values() for line in lines]
+    words = {w for name in (*SHAPES, *KINDS, *EMOTIONS) for w in name.split()}
+    assert matched("What emotion do you hear in this voice?", real) and matched("can you hear HAPPINESS", real)
+    assert matched("Is there a red circle?", world, words) and not matched("Is there a quarrel?", world, words)
+    assert matched("Label the emotion. Labels: happy, sad. Reply with the label only.", told)
+    asked = [q.text for q in read_free(SHIPPED)]
+    assert [q for q in asked if matched(q, real) or matched(q, told) or matched(q, world, words)] == []
 
 
 @pytest.mark.parametrize(
