@@ -44,6 +44,8 @@ class Choices:
     """Seconds of a clip that are asked for whole."""
     compare: int = 2
     """Questions that set the face's emotion against the voice's."""
+    shown: int = 1
+    """Times that it is asked whether face and voice are of an emotion, and which of them is."""
     real: str | None = None
     """Mixture of real recordings and pictures to ask about beside the clips: a YAML file, or the name of one in train/mixtures."""
     data: str | None = None

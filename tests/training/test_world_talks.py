@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.toys import chat_model
-from unifusion.training.world_talks import WorldTalks, _compared, moment, read_out, without
+from unifusion.training.world_talks import WorldTalks, _compared, _shown, moment, read_out, without
+from unifusion.world.captions import adjective
 from unifusion.world.circumplex import POSITIONS
 from unifusion.world.families_picture import face_emotion
 from unifusion.world.sample import sample_script
@@ -84,3 +85,25 @@ def test_face_and_voice_are_set_against_each_other():
             assert answer == ("the same" if face == voice else "the face" if higher else "the voice")
             answers.add(answer)
     assert answers == {"the same", "the face", "the voice"}
+
+
+def test_face_and_voice_are_asked_for_their_own_emotion_and_for_another(rows):
+    seen = set()
+    for i in range(60):
+        script = sample_script(0, i, split="train", duration_s=6.0, size_px=112)
+        turns = _shown(script, random.Random(i))
+        if not turns:
+            continue
+        face, voice = adjective(face_emotion(script)), adjective(script.utterance.emotion)
+        assert _shown(replace(script, identity=None), random.Random(i)) == [] and len(turns) == (4 if face == voice else 6)
+        assert [a for _, a in turns if a in ("yes", "no")] == ["yes", "no"] * 2
+        for question, answer in turns:
+            own = voice if "voice" in question or "sound" in question else face
+            if answer in ("the face", "the voice"):
+                assert (face if answer == "the face" else voice) in question and face != voice
+            else:
+                assert (own in question) == (answer == "yes")
+            seen.add(answer)
+    assert seen == {"yes", "no", "the face", "the voice"}
+    assert sum(text.count("face or voice") + text.count("the face or the voice") for _, text in rows(shown=2)) >= 12
+    assert not any("Does the person look" in text for _, text in rows())

@@ -122,8 +122,6 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
 
     def shows(stream: str, emotion: str, beside: str) -> None:
         """Whether one stream shows its emotion, and whether it shows another: the other stream's where that is another one."""
-        if not beside and rng.random() < 0.5:
-            return
         other = beside if beside not in ("", emotion) else rng.choice([e for e in _ASKED_FOR if e != emotion])
         for e in (emotion, other):
             ask(f"{stream}_shows", "yes" if e == emotion else "no", e=adjective(e), n=NOUNS[e])

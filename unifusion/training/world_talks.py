@@ -17,14 +17,14 @@ from unifusion.errors import DatasetError
 from unifusion.processor import UniFusionProcessor
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
-from unifusion.world.captions import caption, dense_description
+from unifusion.world.captions import adjective, caption, dense_description
 from unifusion.world.circumplex import POSITIONS
 from unifusion.world.families_picture import face_emotion
 from unifusion.world.families_sound import voice_is_clear
 from unifusion.world.phrases import window_truth
 from unifusion.world.questions import Question, ask
 from unifusion.world.render import reference
-from unifusion.world.script import SOUNDS, Script
+from unifusion.world.script import EMOTIONS, SOUNDS, Script
 
 __all__ = ["WorldTalks", "read_out", "without"]
 
@@ -37,7 +37,7 @@ TASK_OF = {
 
 _CHAT_TOKENS = 640
 OPTIONS: dict[str, Any] = {
-    "template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "moments": 0, "compare": 0, "again": 0, "rare": 0, "limit": 640,
+    "template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "moments": 0, "compare": 0, "shown": 0, "again": 0, "rare": 0, "limit": 640,
 }  # fmt: skip
 """What may be chosen of a row, see WorldTalks, with what it is where nothing is."""
 RELATIONS = (
@@ -123,6 +123,32 @@ def _compared(script: Script, rng: random.Random, count: int) -> list[Turn]:
     return turns
 
 
+_SHOWN = {
+    "face": ("Is the face {}?", "Does the person look {}?", "Does the face look {}?"),
+    "voice": ("Is the voice {}?", "Does the person sound {}?", "Does the voice sound {}?"),
+}
+_WHICH = ("Which is {}, the face or the voice?", "Face or voice: which of them is {}?", "What is {}, the face or the voice?")
+
+
+def _shown(script: Script, rng: random.Random) -> list[Turn]:
+    """Whether the face is of an emotion, whether the voice is, and which of both; each is asked for both of its answers.
+
+    To tell whether what is asked for is what is perceived comes late, and is learnt from clips where both are told without fail.
+    """
+    said = script.utterance
+    if script.identity is None or said is None or not voice_is_clear(script):
+        return []
+    emotions = {"face": face_emotion(script), "voice": said.emotion}
+    turns = []
+    for stream, own in emotions.items():
+        other = emotions["voice" if stream == "face" else "face"]
+        wrong = other if other != own else rng.choice([e for e in EMOTIONS if e != own])
+        turns += [(rng.choice(_SHOWN[stream]).format(adjective(e)), "yes" if e == own else "no") for e in (own, wrong)]
+        if other != own:
+            turns.append((rng.choice(_WHICH).format(adjective(own)), f"the {stream}"))
+    return turns
+
+
 class WorldTalks(Dataset[TurnsRow]):
     """One row per clip and epoch, with several turns.
 
@@ -139,6 +165,7 @@ class WorldTalks(Dataset[TurnsRow]):
         long: share of the questions with a free answer (captions, rationales) that are kept: one has the tokens of thirty others.
         read: share of rows of the other modes that are described and read out instead of asked about.
         compare: turns that set the face's emotion against the voice's, 2 at most.
+        shown: how many times it is asked whether face and voice are of an emotion, and which of them is.
         moments: turns that ask what is there in one second; every phrase of the answer must be read from that second's tokens.
         again: how many more times a clip is asked what needs one thing to be found among several (RELATIONS), each time about others.
         rare: how many more times still the families that few clips give and that are learnt late (RARE).
@@ -153,7 +180,8 @@ class WorldTalks(Dataset[TurnsRow]):
         self.cache, self.processor, self.mode, self.epochs, self.per_clip, self.mute = cache, processor, mode, epochs, per_clip, mute
         given = {"seed": 0, **OPTIONS, **(options or {})}
         self.template, self.chat, self.long, self.read = (given[k] for k in ("template", "chat", "long", "read"))
-        self.moments, self.compare, self.again, self.rare = (given[k] for k in ("moments", "compare", "again", "rare"))
+        self.moments, self.compare, self.shown = (given[k] for k in ("moments", "compare", "shown"))
+        self.again, self.rare = given["again"], given["rare"]
         self.limit, self.seed = given["limit"], given["seed"]
         self._tasks: dict[tuple[str, int], Any] = {}
 
@@ -179,7 +207,8 @@ class WorldTalks(Dataset[TurnsRow]):
             rng.shuffle(found)
             turns = [self._turn(known, q, rng, seed) for q in found]
             if known.has_picture or known.has_sound:
-                turns = [*_asked(known, rng, self.moments), *_compared(known, rng, self.compare), *turns]
+                shown = [turn for _ in range(self.shown) for turn in _shown(known, rng)]
+                turns = [*_asked(known, rng, self.moments), *_compared(known, rng, self.compare), *shown, *turns]
         apart = rng.random() >= self.chat
         if self.mode == "text":
             prefix = text_prefix(self.processor, read_out(known), f"clip {clip}")
