@@ -141,7 +141,7 @@ def test_keys_follow_content_not_names(tmp_path):
         media_key(Media(kind="audio", source=tmp_path / "missing.wav"))
 
 
-def test_keys_follow_weights_and_preprocessing(toy):
+def test_keys_follow_weights_and_preprocessing(toy, monkeypatch):
     model, processor = toy
     key = encoder_key(processor, model, "video")
     assert key == encoder_key(processor, model, "video") != encoder_key(processor, model, "audio")
@@ -160,6 +160,8 @@ def test_keys_follow_weights_and_preprocessing(toy):
     processor.max_seconds, before = 10.0, processor.max_seconds
     assert encoder_key(processor, model, "video") != key
     processor.max_seconds = before
+    monkeypatch.setattr(spec.encoder_class, "preprocessing", spec.encoder_class.preprocessing + 1)
+    assert encoder_key(processor, model, "video") != key
 
 
 @pytest.fixture(scope="module")

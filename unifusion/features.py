@@ -57,9 +57,10 @@ def media_key(media: Media) -> str:
 
 
 def encoder_key(processor: UniFusionProcessor, model: Any, stream: str) -> str:
-    """Hash of one stream's encoder: its weights and every preprocessing choice."""
-    choices = json.dumps(asdict(processor.specs[stream].encoder_choices), sort_keys=True)
-    limits = json.dumps([processor.max_seconds, processor.opener.strict])
+    """Hash of one stream's encoder: its weights, every preprocessing choice, and which preprocessing it is."""
+    spec = processor.specs[stream]
+    choices = json.dumps(asdict(spec.encoder_choices), sort_keys=True)
+    limits = json.dumps([processor.max_seconds, processor.opener.strict, spec.encoder_class.preprocessing])
     return hashlib.sha256(f"{weights_hash(model.encoders[stream])}{choices}{limits}".encode()).hexdigest()
 
 

@@ -75,6 +75,8 @@ class Encoder(nn.Module):
         backbone: dict[str, Any] = field(default_factory=dict)
 
     modality: ClassVar[Literal["video", "audio", "image", "text"]]
+    preprocessing: ClassVar[int] = 1
+    """Counts up when `preprocess` gives something else than before for the same choices: stored features are made again then."""
 
     def __init__(self, config: Any, *, load_weights: bool = True) -> None:
         super().__init__()

@@ -133,6 +133,7 @@ class SoundResNet(Encoder):
         """Mean and deviation of log-tones."""
 
     modality = "audio"
+    preprocessing = 2
 
     @classmethod
     def tiny(cls) -> Config:
