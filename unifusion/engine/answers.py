@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,13 +40,14 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelScores:
-    """Log-likelihood of each label as the whole answer, its end included, and their softmax at a temperature.
+    """Log-likelihood of each label as the whole answer, its end included, and their softmax as a checkpoint calibrates it.
 
     Attributes:
         labels: the closed set.
         log_probs: of each.
         report: which streams were really heard and seen.
-        temperature: 1 is the model's own confidence; a checkpoint may hold another for a task (Guo et al. 2017).
+        temperature: the log-likelihoods are divided by it; 1 is the model's own confidence.
+        biases: label -> what is added to that; labels without one get nothing (vector scaling, Guo et al. 2017).
         threshold: probability of the best label below which it is better to abstain; 0 where nothing was fitted.
     """
 
@@ -54,18 +56,24 @@ class LabelScores:
     report: ModalityReport
     temperature: float = 1.0
     threshold: float = 0.0
+    biases: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def _scaled(self) -> list[float]:
+        """What the softmax is taken of."""
+        return [x / self.temperature + self.biases.get(k, 0.0) for k, x in zip(self.labels, self.log_probs, strict=True)]
 
     @property
     def probabilities(self) -> tuple[float, ...]:
         """Softmax over the labels."""
-        top = max(self.log_probs)
-        weights = [math.exp((x - top) / self.temperature) for x in self.log_probs]
+        scaled = self._scaled
+        weights = [math.exp(x - max(scaled)) for x in scaled]
         return tuple(w / sum(weights) for w in weights)
 
     @property
     def best(self) -> str:
         """The most likely label; the first of equals."""
-        return self.labels[max(range(len(self.labels)), key=lambda i: self.log_probs[i])]
+        return max(zip(self.labels, self._scaled, strict=True), key=lambda pair: pair[1])[0]
 
     @property
     def sure(self) -> bool:

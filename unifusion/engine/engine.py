@@ -185,7 +185,7 @@ class Engine:
         Args:
             conversations: the questions.
             labels: of each.
-            task: its temperature and threshold are taken from the checkpoint, where it has any.
+            task: its temperature, biases and threshold are taken from the checkpoint, where it has any.
             batch_size: conversations that are read together.
         """
         out: list[LabelScores | UniFusionError] = []
@@ -198,7 +198,7 @@ class Engine:
         return out
 
     def calibrated(self, scores: LabelScores, task: str) -> LabelScores:
-        """Scores with the temperature and the threshold that the checkpoint holds for a task."""
+        """Scores with the temperature, the biases and the threshold that the checkpoint holds for a task."""
         return replace(scores, **(self.model.config.calibration or {}).get(task, {}))
 
     def emotion(self, media: Sequence[Media], *, labels: Sequence[str] | None = None) -> EmotionAnswer:

@@ -1,90 +1,109 @@
-"""Fitting a task's temperature and abstention threshold on answers to data that nothing was trained on."""
+"""Fitting a task's temperature, biases and abstention threshold on answers to data that nothing was trained on."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from unifusion.errors import ConfigError
 from unifusion.metrics.ece import ece
 from unifusion.metrics.risk_coverage import risk_coverage
 
-__all__ = ["calibrate", "calibration_table", "fit_temperature", "measure_calibration"]
+__all__ = ["calibrate", "calibration_table", "fit_scaling", "measure_calibration"]
 
-_GOLDEN = (5**0.5 - 1) / 2
 _LOWEST, _HIGHEST = 0.05, 20.0
 
 
-def fit_temperature(logits: Sequence[np.ndarray], targets: Sequence[int]) -> float:
-    """Return the temperature, 0.05 to 20, that makes the true labels likeliest (Guo et al. 2017).
+def fit_scaling(records: Sequence[Mapping[str, Any]], *, deviation: float = 0.25) -> tuple[float, dict[str, float]]:
+    """Fit what makes the true labels likeliest: log-likelihoods over a temperature, plus a bias a label (vector scaling, Guo et al. 2017).
 
     Args:
-        logits: one array of log-likelihoods (V,) a row; V may differ from row to row.
-        targets: index of the true label of each.
+        records: `log_probs` (label -> log-likelihood; labels may differ from row to row) and `truth` of each row; rows of one `probe`
+            count as much in all as those of another.
+        deviation: of the normal distribution around 0 that biases are held to, so that few rows hardly move them; 0 for none at all.
 
-    The mean log-likelihood is concave in 1 / temperature, so a golden-section search over it finds the best one.
+    Returns:
+        The temperature, 0.05 to 20, and label -> bias.
 
     Raises:
-        ConfigError: no rows, or not as many targets.
+        ConfigError: no rows.
     """
-    if not len(logits) or len(logits) != len(targets):
-        raise ConfigError(f"{len(logits)} rows and {len(targets)} targets;", remedy="give one target for each row, at least one.")
+    if not records:
+        raise ConfigError("there is nothing to fit on;", remedy="give at least one row.")
+    labels = sorted({label for r in records for label in r["log_probs"]})
+    rows = torch.tensor([[r["log_probs"].get(label, torch.nan) for label in labels] for r in records], dtype=torch.float64)
+    offered, rows = ~rows.isnan(), rows.nan_to_num()
+    targets = torch.tensor([labels.index(r["truth"]) for r in records])
+    counts = Counter(r.get("probe") for r in records)
+    weights = torch.tensor([len(records) / len(counts) / counts[r.get("probe")] for r in records], dtype=torch.float64)
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    biases = torch.zeros(len(labels), dtype=torch.float64, requires_grad=deviation > 0)
+    fitted = [log_temperature, *([biases] if deviation else [])]
+    optimizer = torch.optim.LBFGS(fitted, max_iter=200, line_search_fn="strong_wolfe")
 
-    def loss(inverse: float) -> float:
-        scaled = [row * inverse for row in logits]
-        return float(np.mean([np.logaddexp.reduce(row) - row[t] for row, t in zip(scaled, targets, strict=True)]))
+    def loss() -> Tensor:
+        """What is made small: what the true labels lack, and how far the biases go."""
+        optimizer.zero_grad()
+        scaled = (rows / _bounded(log_temperature) + biases).masked_fill(~offered, -torch.inf)
+        total = (weights * torch.nn.functional.cross_entropy(scaled, targets, reduction="none")).sum()
+        if deviation:
+            total = total + ((biases / deviation) ** 2).sum() / 2
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
 
-    low, high = 1 / _HIGHEST, 1 / _LOWEST
-    a, b = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_a, at_b = loss(a), loss(b)
-    while high - low > 1e-4:
-        if at_a < at_b:
-            high, b, at_b = b, a, at_a
-            a = high - _GOLDEN * (high - low)
-            at_a = loss(a)
-        else:
-            low, a, at_a = a, b, at_b
-            b = low + _GOLDEN * (high - low)
-            at_b = loss(b)
-    return round(2 / (low + high), 4)
+    optimizer.step(loss)
+    found = {label: round(bias, 4) for label, bias in zip(labels, biases.tolist(), strict=True)} if deviation else {}
+    return round(_bounded(log_temperature).item(), 4), found
 
 
-def calibrate(records: Sequence[Mapping[str, Any]], *, coverage: float = 0.8) -> dict[str, float]:
+def _bounded(log_temperature: Tensor) -> Tensor:
+    """The temperature within its bounds."""
+    return log_temperature.exp().clamp(_LOWEST, _HIGHEST)
+
+
+def calibrate(records: Sequence[Mapping[str, Any]], *, coverage: float = 0.8) -> dict[str, Any]:
     """Fit one task on its predictions.
 
     Args:
-        records: `log_probs` (label -> log-likelihood) and `truth` of each row.
+        records: as `fit_scaling` takes them.
         coverage: share of the rows that shall be answered; the threshold is the highest that answers so many.
 
     Returns:
-        `temperature` and `threshold`, as a checkpoint's config holds them.
+        `temperature`, `biases` and `threshold`, as a checkpoint's config holds them.
     """
-    logits, targets = _logits(records)
-    temperature = fit_temperature(logits, targets)
-    curve = _curve([_softmax(row / temperature) for row in logits], targets)
+    temperature, biases = fit_scaling(records)
+    curve = _curve(*_chances(records, temperature, biases))
     threshold = next(t for t, c in zip(curve["threshold"], curve["coverage"], strict=True) if c >= coverage)
-    return {"temperature": temperature, "threshold": round(threshold - 5e-5, 4)}
+    return {"temperature": temperature, "biases": biases, "threshold": round(threshold - 5e-5, 4)}
 
 
-def measure_calibration(records: Sequence[Mapping[str, Any]], temperature: float, threshold: float) -> dict[str, Any]:
+def measure_calibration(
+    records: Sequence[Mapping[str, Any]], temperature: float, threshold: float, biases: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """What a fitted task gains on other rows.
 
     Args:
         records: as `calibrate` takes them.
         temperature: the fitted one.
         threshold: below which it abstains.
+        biases: the fitted ones.
 
     Returns:
-        `ece_before`, `ece_after`, `coverage` and `risk` at the threshold, `risk_of_all`, and the `risk_coverage` curve.
+        `ece_before`, `ece_after`, `coverage` and `risk` at the threshold, `risk_of_all`, `risk_before` (of all, nothing fitted), and
+        the `risk_coverage` curve.
     """
-    logits, targets = _logits(records)
-    after = [_softmax(row / temperature) for row in logits]
+    before, targets = _chances(records)
+    after, _ = _chances(records, temperature, biases)
     right = np.array([int(p.argmax()) == t for p, t in zip(after, targets, strict=True)])
     given = np.array([p.max() >= threshold for p in after])
     return {
-        "temperature": temperature, "threshold": threshold, "ece_before": _ece([_softmax(row) for row in logits], targets),
+        "temperature": temperature, "biases": dict(biases or {}), "threshold": threshold, "ece_before": _ece(before, targets),
+        "risk_before": float(np.mean([p.argmax() != t for p, t in zip(before, targets, strict=True)])),
         "ece_after": _ece(after, targets), "coverage": float(given.mean()), "risk": float(1 - right[given].mean()) if given.any() else 0.0,
         "risk_of_all": float(1 - right.mean()), "risk_coverage": _curve(after, targets),
     }  # fmt: skip
@@ -92,23 +111,21 @@ def measure_calibration(records: Sequence[Mapping[str, Any]], temperature: float
 
 def calibration_table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     """What was fitted and what it gains as a Markdown table, a line a task."""
-    columns = ("task", "temperature", "ECE before", "ECE after", "threshold", "answered", "wrong of those", "wrong of all")
+    columns = ("task", "temperature", "ECE before", "ECE after", "threshold", "answered", "wrong of those", "wrong of all", "before")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for task, c in tasks.items():
-        numbers = (c["temperature"], c["ece_before"], c["ece_after"], c["threshold"], c["coverage"], c["risk"], c["risk_of_all"])
+        keys = ("temperature", "ece_before", "ece_after", "threshold", "coverage", "risk", "risk_of_all", "risk_before")
+        numbers = [c[key] for key in keys]
         lines.append(f"| {task} | " + " | ".join(f"{n:.3f}" for n in numbers) + " |")
     return "\n".join(lines)
 
 
-def _logits(records: Sequence[Mapping[str, Any]]) -> tuple[list[np.ndarray], list[int]]:
-    """Log-likelihoods of each row's labels, and the index of the true one."""
-    return [np.array(list(r["log_probs"].values())) for r in records], [list(r["log_probs"]).index(r["truth"]) for r in records]
-
-
-def _softmax(row: np.ndarray) -> np.ndarray:
-    """Probabilities of one row."""
-    chances: np.ndarray = np.exp(row - np.logaddexp.reduce(row))
-    return chances
+def _chances(
+    records: Sequence[Mapping[str, Any]], temperature: float = 1.0, biases: Mapping[str, float] | None = None
+) -> tuple[list[np.ndarray], list[int]]:
+    """Probabilities of each row's labels, and the index of the true one."""
+    rows = [np.array([v / temperature + (biases or {}).get(k, 0.0) for k, v in r["log_probs"].items()]) for r in records]
+    return [np.exp(row - np.logaddexp.reduce(row)) for row in rows], [list(r["log_probs"]).index(r["truth"]) for r in records]
 
 
 def _curve(chances: Sequence[np.ndarray], targets: Sequence[int]) -> dict[str, list[float]]:

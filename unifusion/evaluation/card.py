@@ -151,8 +151,9 @@ soft, high, low, fast and slow are thirds of the voice's own set, so they tell l
 
 def _calibrated(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     """What was fitted, a line a task, and the curves."""
-    return f"""Calibration, fitted on split `val` (temperature, and the threshold above which 80 % of it are answered) and measured on
-the rows above. Where one speaker alone is held out, as of the digits, both splits have recordings of the same voice.
+    return f"""Calibration, fitted on split `val` (temperature, a bias a label, and the threshold above which 80 % of it are answered) and
+measured on the rows above; "before" is how many of all were wrong without. Where one speaker alone is held out, as of the digits, both
+splits have recordings of the same voice.
 
 {calibration_table(tasks)}
 

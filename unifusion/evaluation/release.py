@@ -116,8 +116,8 @@ def _real(engine: Engine, real: Real) -> dict[str, Any]:
     return out | ({"free": evaluate_free(engine, read_free(real.free), real.test)} if real.free is not None else {})
 
 
-def calibration_of(predictions: Sequence[Mapping[str, Any]], fitted: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """What the fitted temperature and threshold of each task gain on predictions of PROBES: see `measure_calibration`."""
+def calibration_of(predictions: Sequence[Mapping[str, Any]], fitted: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the fitted temperature, biases and threshold of each task gain on predictions of PROBES: see `measure_calibration`."""
     out = {}
     for task, told in fitted.items():
         probes = {n for n, p in PROBES.items() if p.key == task and not p.family and not p.mute}

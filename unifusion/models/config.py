@@ -26,8 +26,8 @@ class UniFusionConfig(PreTrainedConfig):
         placeholder_ids: stream name -> id of its placeholder token.
         absent: names of top-level parts (`language_model`, `encoders.video`) whose weights are not in the checkpoint but come
             from their source.
-        calibration: task -> `temperature` its labels' log-likelihoods are divided by, and the `threshold` of probability below which
-            it is better to abstain; both fitted on data that nothing was trained on.
+        calibration: task -> `temperature` its labels' log-likelihoods are divided by, `biases` (label -> what is added), and the
+            `threshold` of probability below which it is better to abstain; all fitted on data that nothing was trained on.
     """
 
     model_type = "unifusion"
