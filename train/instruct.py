@@ -52,6 +52,8 @@ class Choices:
     """Folder that the mixture's paths are relative to."""
     questions: str = "people"
     """How they are asked about: a YAML file, or the name of one in train/questions."""
+    loose: float = 0.3
+    """Share of these questions that have something around them, or words that nobody knows, misspelt or left out."""
     real_share: float = 0.5
     """Of the rows."""
     again: int = 2
@@ -74,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 start=c.start, fresh=c.fresh.split(",") if c.fresh else (), parts={"adapters": True, "language_model": True},
                 keep_aligned=c.keep_aligned, token_dropout=c.token_dropout,
                 talks={k: getattr(c, k) for k in ("per_clip", "mute", *OPTIONS)},
-                real=asked_mixture(c.real, c.data, c.questions, c.real_share),
+                real=asked_mixture(c.real, c.data, c.questions, c.real_share, loose=c.loose),
             )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from unifusion import share
 from unifusion.errors import ConfigError
-from unifusion.training.grammar import Grammar, expand
+from unifusion.training.grammar import Grammar, expand, worn
 
 
 def readings(line, count=400):
@@ -46,3 +46,25 @@ def test_the_shipped_questions_read_well():
         for question in found:
             assert question[-1] in "?." and not set("{}|<>") & set(question) and "  " not in question, question
             assert question[0].isupper() or not question[0].isalpha(), question
+
+
+def test_loose_questions_have_something_around_them_or_worn_words_and_keep_their_gaps(tmp_path):
+    path = tmp_path / "q.yaml"
+    path.write_text('seen: ["Can you hear <thing> in this recording here?"]\naround: ["Please, <q>", "<q> Thanks."]\n', encoding="utf-8")
+    plain, slots = "Can you hear a dog bark in this recording here?", {"thing": "a dog bark"}
+    assert {Grammar(path).ask("seen", random.Random(i), slots) for i in range(50)} == {plain}
+    assert "around" not in Grammar(path).families
+    loose = [Grammar(path, loose=0.5).ask("seen", random.Random(i), slots) for i in range(400)]
+    assert 150 < loose.count(plain) < 280 and all("a dog bark" in q for q in loose)
+    assert sum(q.startswith("Please, ") for q in loose) > 30 and sum(q.endswith(" Thanks.") for q in loose) > 30
+    assert "Please, can you hear a dog bark in this recording here?" in loose
+    changed = [q.removeprefix("Please, ").removesuffix(" Thanks.").lower() for q in loose]
+    assert 80 < sum(q != plain.lower() for q in changed) < 160
+    assert any("haer" in q for q in changed) and any("recording" not in q for q in changed)
+
+
+def test_worn_words_are_some_of_the_words():
+    text = "What emotion is written on the face of this person, would you say?"
+    found = [worn(text, random.Random(i)).split() for i in range(300)]
+    kept = sum(w in text.split() for words in found for w in words) / (300 * len(text.split()))
+    assert 0.82 < kept < 0.9

@@ -25,6 +25,8 @@ NOUNS = {
     "surprise": "surprise", "boredom": "boredom", "contempt": "contempt",
 }  # fmt: skip
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_PLAIN = 0.4
+"""Share of sounds that it is plainly asked of what can be heard, or whether anything can."""
 _NEAR = 0.1
 """Differences of valence or arousal below this are nobody's to judge."""
 _ASKED_FOR = tuple(e for e in NOUNS if e not in ("contempt", "boredom"))
@@ -159,8 +161,19 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
         ask(family, {"male": "a man", "female": "a woman"}.get(answer, answer))
     for family, third in facts.thirds.items():
         ask(family, {"low": THIRDS[family][0], "middle": MIDDLE[family], "high": THIRDS[family][1]}[third])
+    if facts.face:
+        plain = {"what_seen": " ".join(_seen(facts)), "seen_at_all": "yes", "how_many": "one"}
+        ask(family := rng.choice(sorted(plain)), plain[family])
+    elif not facts.picture:
+        for family in rng.sample(("what_seen", "seen_at_all", "how_many", "unseen", "unseen"), 2):
+            ask(family, missing["picture"])
+    if facts.sound and _heard(facts) and rng.random() < _PLAIN:
+        plain = {"what_heard": " ".join(_heard(facts)), "heard_at_all": "yes"}
+        ask(family := rng.choice(sorted(plain)), plain[family])
     if not facts.sound:
         for family in rng.sample(("sound", "statement", "language", "level_db", "pitch_hz", "background"), 2):
+            ask(family, missing["sound"])
+        for family in rng.sample(("what_heard", "heard_at_all", "unheard", "unheard"), 2):
             ask(family, missing["sound"])
     elif facts.has_voice is False:
         for family in rng.sample((*_OF_A_VOICE, *(() if facts.picture else ("emotion",))), 2):
@@ -180,7 +193,18 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
 
 def caption_of(facts: Facts) -> str:
     """What is seen and heard in a few short sentences, as captions of clip world are written."""
-    found = [f"The face is {adjective(facts.face)}."] if facts.face else []
+    absent = [f"There is no {name}." for name, there in (("picture", facts.picture), ("sound", facts.sound)) if not there]
+    return " ".join([*_seen(facts), *_heard(facts), *absent])
+
+
+def _seen(facts: Facts) -> list[str]:
+    """What a caption tells of the picture."""
+    return [f"The face is {adjective(facts.face)}."] if facts.face else []
+
+
+def _heard(facts: Facts) -> list[str]:
+    """What a caption tells of the sound."""
+    found = []
     who = {"male": "A man", "female": "A woman"}.get(facts.told.get("gender", ""), "Somebody")
     if facts.has_voice:
         found.append(f"{who} speaks{' ' + language.capitalize() if (language := facts.told.get('language')) else ''}.")
@@ -188,8 +212,7 @@ def caption_of(facts: Facts) -> str:
     found += [f'The words are "{words.rstrip(".")}".' for key in ("digit", "statement") if (words := facts.told.get(key))]
     found += [f"There is {with_article(facts.told['sound'])}."] if "sound" in facts.told else []
     found += [f"There is {with_article(facts.told['background'])} in the background."] if "background" in facts.told else []
-    absent = [f"There is no {name}." for name, there in (("picture", facts.picture), ("sound", facts.sound)) if not there]
-    return " ".join([*found, *absent])
+    return found
 
 
 def altered(facts: Facts, rng: random.Random, sounds: Sequence[str] = ()) -> Facts | None:

@@ -27,7 +27,7 @@ __all__ = ["Blend", "RealTalks", "asked_mixture", "measured_prosody", "texts_of"
 
 VIEWS = 3
 """Ways in which a picture is shown: as it is, and moved like a hand-held shot."""
-TAKES = 6
+TAKES = 12
 """Ways in which a recording is heard: as it is, and as by other microphones, with or without another sound behind it."""
 _GAIN_DB = 6.0
 """Deviation of the level of sounds and digits from their own; that of a voice stays, since it is asked for."""
@@ -213,11 +213,13 @@ def measured_prosody(example: Example, take: Take = Take()) -> Prosody | None:  
     return measure_prosody(clip.waveform_N if take == Take() else retake(clip.waveform_N, clip.sampling_rate_hz, take))
 
 
-def asked_mixture(name: str | None, data: str | None, questions: str, share: float) -> tuple[Mixture, Grammar, float] | None:
-    """A recipe's mixture, how its rows are asked about, and their share; None where it names none."""
+def asked_mixture(
+    name: str | None, data: str | None, questions: str, share: float, *, loose: float = 0.0
+) -> tuple[Mixture, Grammar, float] | None:
+    """A recipe's mixture, how its rows are asked about (see Grammar), and their share; None where it names none."""
     if name is None:
         return None
-    return Mixture(shared_yaml("mixtures", name), data=data), Grammar(shared_yaml("questions", questions)), share
+    return Mixture(shared_yaml("mixtures", name), data=data), Grammar(shared_yaml("questions", questions), loose=loose), share
 
 
 class Blend(Dataset[TurnsRow]):
