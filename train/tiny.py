@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run(
         "instruct", ["--out", f"{r}/instruct", "--start", f"{r}/adapt", "--steps", str(c.instruct_steps), *fresh, *real, *shared], processes
     )
-    with stage(f"{r}/release", replace(c, processes=None)) as todo:
+    with stage(f"{r}/release", replace(c, processes=None), made=c.out) as todo:
         if todo:
             release(r, aligned_specs(f"{r}/align"), c.out, questions=c.questions, real=real_sets(c.data) if c.data else None)
 

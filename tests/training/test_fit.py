@@ -72,6 +72,14 @@ def test_a_run_that_was_cut_ends_with_the_same_weights(tmp_path):
     assert torch.equal(whole.layer.weight, again.layer.weight) and torch.equal(whole.layer.bias, again.layer.bias)
 
 
+def test_a_run_that_came_to_its_end_takes_no_step_more(tmp_path):
+    whole, again = Line(), Line()
+    first = fit(whole, DATA, choices(), tmp_path, collate=collate)
+    second = fit(again, DATA, choices(), tmp_path, collate=collate)
+    assert again.calls == 0 and torch.equal(whole.layer.weight, again.layer.weight)
+    assert (second["steps"], second["loss"]) == (30, pytest.approx(first["loss"]))
+
+
 @pytest.mark.parametrize(("bad", "message"), [("loss", "loss at step 2 is inf"), ("gradient", "gradient at step 2 is nan")])
 def test_what_is_not_finite_changes_no_weight(tmp_path, bad, message):
     good, model = Line(), Line(bad)

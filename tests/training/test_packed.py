@@ -65,3 +65,12 @@ def test_streams_that_are_not_asked_for_are_not_read(cache):
     whole, sound, picture = cache.clip(index), cache.clip(index, streams=("audio",)), cache.clip(index, streams=("video",))
     assert np.array_equal(whole.waveform_N, sound.waveform_N) and np.array_equal(whole.frames_THWC, picture.frames_THWC)
     assert sound.frames_THWC is None and sound.frame_times_s is None and picture.waveform_N is None
+
+
+def test_a_row_is_the_same_in_whatever_order_and_process_it_is_read(cache):
+    spec = StreamSpec(encoder="parakeet", encoder_config={**vars(Parakeet.tiny()), "chunk_s": 6.0})
+    data, resumed = (GroundingData(cache, {"audio": spec}, pack=0.5, epochs=2) for _ in range(2))
+    assert len(data) == 48
+    sounds = {i: data[i]["audio"][0].tensors["input_features"] for i in (0, 3, 24, 27)}
+    assert not torch.equal(sounds[3], sounds[27]), "another epoch, other changes"
+    assert torch.equal(resumed[27]["audio"][0].tensors["input_features"], sounds[27]), "without reading the rows before"

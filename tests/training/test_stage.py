@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -24,8 +25,41 @@ def test_done_once(tmp_path):
     ran = []
     for _ in range(2):
         with stage(tmp_path / "a", Choices()) as todo:
+            (tmp_path / "a").mkdir(exist_ok=True)
             ran.append(todo)
     assert ran == [True, False]
+
+
+def test_done_again_when_the_result_was_removed(tmp_path):
+    for made in (tmp_path / "a", tmp_path / "elsewhere"):
+        for _ in range(2):
+            with stage(tmp_path / "a", Choices(), made=made) as todo:
+                assert todo
+                made.mkdir()
+            made.rmdir()
+
+
+def test_an_attempt_that_failed_at_once_leaves_its_name_free(tmp_path):
+    with pytest.raises(RuntimeError), stage(tmp_path / "a", Choices(steps=1)):
+        raise RuntimeError("no such encoder")
+    with stage(tmp_path / "a", Choices(steps=2)) as todo:
+        assert todo
+
+
+def test_what_the_refusal_says_to_remove_is_all_that_has_to_be(tmp_path):
+    with pytest.raises(RuntimeError), stage(tmp_path / "a", Choices()):
+        (tmp_path / "a.fit" / "checkpoint-1").mkdir(parents=True)
+        raise RuntimeError("killed")
+    with pytest.raises(ConfigError, match="steps differ") as caught, stage(tmp_path / "a", Choices(steps=2)):
+        pass
+    named = caught.value.remedy.rstrip(".").partition("remove ")[2].split(", ")
+    assert named == [str(tmp_path / "a.fit"), str(tmp_path / "a.choices.json")]
+    (tmp_path / "a.choices.json").unlink()
+    with pytest.raises(ConfigError, match="nobody knows with which choices"), stage(tmp_path / "a", Choices(steps=2)):
+        pass
+    shutil.rmtree(tmp_path / "a.fit")
+    with stage(tmp_path / "a", Choices(steps=2)) as todo:
+        assert todo
 
 
 def test_a_failed_stage_is_done_again(tmp_path):

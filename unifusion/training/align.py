@@ -69,7 +69,8 @@ def train_alignment(
     for name, part in (("encoder", encoder), ("adapter", adapter)):
         if start is not None:
             part.load_state_dict(load_file(Path(start) / f"{name}.safetensors"))
-    data = GroundingData(train, {stream: spec}, pack=pack, pieces=pieces, seed=choices.seed)
+    epochs = -(-choices.steps * choices.batch_size * choices.accumulate // len(train))
+    data = GroundingData(train, {stream: spec}, pack=pack, pieces=pieces, epochs=epochs, seed=choices.seed)
     model.prepare(collate_grounding([next(row for row in (data[i] for i in range(len(data))) if row)]))
     work = Path(out).with_name(Path(out).name + ".fit")
     result = fit(model, data, choices, work, collate=collate_grounding)

@@ -208,6 +208,11 @@ def fit(
     keep_freed_memory()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
+    last = _last_checkpoint(folder)
+    if last is not None and _step(last) >= choices.steps:  # the trainer would take one step more
+        log.info("%s is trained to its end already", last)
+        load_trained(model, last / _WEIGHTS)
+        return {"loss": _last_loss(folder), "steps": _step(last), "seconds": 0.0}
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=choices.steps,
@@ -240,7 +245,6 @@ def fit(
         callbacks=[_Quiet(folder / "log.jsonl"), *(callbacks or [])],
     )
     _as_launched(trainer)
-    last = _last_checkpoint(folder)
     if last is not None:
         log.info("resuming from %s", last)
     result = trainer.train(resume_from_checkpoint=str(last) if last else None)
@@ -281,15 +285,30 @@ def _bfloat16(precision: str) -> bool:
 
 def _last_checkpoint(folder: Path) -> Path | None:
     """Newest checkpoint that was saved whole."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    found = sorted(folder.glob("checkpoint-*"), key=_step)
     whole = [p for p in found if (p / _WEIGHTS).is_file() and (p / "trainer_state.json").is_file()]
     return whole[-1] if whole else None
 
 
+def _step(checkpoint: Path) -> int:
+    """How many steps a checkpoint has behind it."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _logged(folder: Path) -> list[dict[str, Any]]:
+    """What was logged so far."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _last_loss(folder: Path) -> float:
+    """The mean loss of the last attempt that came to its end, or the last one that was logged."""
+    lines = _logged(folder) if (folder / "log.jsonl").is_file() else []
+    return float(next((r.get("train_loss", r.get("loss")) for r in reversed(lines) if "loss" in r or "train_loss" in r), math.nan))
+
+
 def _plot(folder: Path) -> None:
     """The loss twice: loss.csv for machines, loss.png for people (with the extra `plots`)."""
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    points = {r["step"]: r["loss"] for r in lines if "loss" in r}
+    points = {r["step"]: r["loss"] for r in _logged(folder) if "loss" in r}
     (folder / "loss.csv").write_text("step,loss\n" + "".join(f"{s},{v}\n" for s, v in points.items()), encoding="utf-8")
     try:
         import matplotlib

@@ -58,31 +58,31 @@ class GroundingData(Dataset[dict[str, Any]]):
         cache: rendered clips.
         specs: streams to align.
         window_s: length of a window for streams whose adapter has none of its own; must hold a whole number of the encoder's tokens.
-        augment: change light, noise and level, seeded by the clip and how often it was read.
+        augment: change light, noise and level, seeded by the row.
         pack: share of rows, where only sound is trained, whose sound is sentences of many clips close together.
         pieces: real recordings or pictures of a stream, which stand in `pieces.share` of the rows instead of the clip.
+        epochs: passes over the clips, each with other changes; row `i` is a pure function of `i`, in whatever process it is read.
         seed: of the augmentation.
     """
 
     def __init__(
         self, cache: ClipCache, specs: Mapping[str, StreamSpec], *, window_s: float = 1.0, augment: bool = True, pack: float = 0.0,
-        pieces: Pieces | None = None, seed: int = 0,
+        pieces: Pieces | None = None, epochs: int = 1, seed: int = 0,
     ) -> None:  # fmt: skip
-        self.cache, self.specs, self.augment, self.seed = cache, dict(specs), augment, seed
+        self.cache, self.specs, self.augment, self.epochs, self.seed = cache, dict(specs), augment, epochs, seed
         self.window_s = {n: window_of(s, window_s) for n, s in self.specs.items()}
         self.pieces, self.known = pieces, pieces.known if pieces is not None else Known({})
         self.index = {stream: {p: i for i, p in enumerate(self.known.bank[stream])} for stream in self.specs}
         self.pack = pack
         self.sentences = Sentences(cache, seed=seed) if pack else None
-        self._reads: dict[int, int] = {}
 
     def __len__(self) -> int:
-        """Clips."""
-        return len(self.cache)
+        """Clips times epochs."""
+        return len(self.cache) * self.epochs
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One clip: stream -> (EncoderInput, truth (K, P) int8 with 1 true, 0 false, -1 unknown, group (K,), kind -> names (S,))."""
-        turn = self._reads[index] = self._reads.get(index, -1) + 1
+        turn, index = divmod(index, len(self.cache))
         rng = random.Random(f"{self.seed}/{index}/{turn}")
         if self.pieces is not None and rng.random() < self.pieces.share:
             changed = self.augment and "changes" not in self.pieces.without

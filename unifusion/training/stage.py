@@ -23,14 +23,20 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def stage(out: str | Path, choices: Any) -> Iterator[bool]:
+def stage(out: str | Path, choices: Any, *, made: str | Path | None = None) -> Iterator[bool]:
     """Yield whether there is anything to do; when the block ends well the stage is marked done beside `out`.
 
     `<out>.choices.json` holds the resolved choices from the start, `<out>.done.json` those, the commit and the seconds when it is done: of
-    all attempts, one that was killed up to the last file it wrote in `out` or `<out>.fit`.
+    all attempts, one that was killed up to the last file it wrote in `out` or `<out>.fit`. An attempt that failed before it had written
+    any of that leaves no choices behind.
+
+    Args:
+        out: the folder that the stage makes, or the name its files are called after.
+        choices: a dataclass.
+        made: what is there when the stage is done; `out` when it is not given. A stage whose result was removed is done again.
 
     Raises:
-        ConfigError: `out` was begun with other choices.
+        ConfigError: `out` was begun with other choices, or checkpoints of an unknown run lie beside it.
     """
     level = logging.INFO if is_first() else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
@@ -38,24 +44,33 @@ def stage(out: str | Path, choices: Any) -> Iterator[bool]:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
-    begun, done = target.with_name(target.name + ".choices.json"), target.with_name(target.name + ".done.json")
+    begun, done, work = (target.with_name(target.name + end) for end in (".choices.json", ".done.json", ".fit"))
     wanted = json.loads(json.dumps(as_dict(choices)))
     for path in (begun, done):
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))["choices"]
             differ = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
             if differ:
+                there = ", ".join(str(p) for p in (target, work, begun, done) if p.exists())
                 raise ConfigError(
-                    f"{target} was made with other choices ({', '.join(differ)} differ);", remedy="name another --out, or remove it."
+                    f"{target} was made with other choices ({', '.join(differ)} differ);",
+                    remedy=f"name another folder for it, or remove {there}.",
                 )
-    if done.is_file():
+    if done.is_file() and Path(made or target).exists():
         log.info("%s is done already", target)
         yield False
         return
+    if not begun.is_file() and _checkpoints(work):
+        raise ConfigError(f"nobody knows with which choices {work} was trained;", remedy="remove it, or name another folder.")
     before = _spent(target, begun)
     _write(begun, {"choices": wanted, "seconds": before})
     began = time.perf_counter()
-    yield True
+    try:
+        yield True
+    except Exception:
+        if is_first() and not target.exists() and not _checkpoints(work):
+            begun.unlink(missing_ok=True)
+        raise
     seconds = round(before + time.perf_counter() - began, 1)
     _write(done, {"choices": wanted, "seconds": seconds, "commit": commit()})
     log.info("%s done in %.0f s", target, seconds)
@@ -68,6 +83,11 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return found.stdout.strip()
+
+
+def _checkpoints(work: Path) -> list[Path]:
+    """What a training has saved there."""
+    return list(work.glob("checkpoint-*"))
 
 
 def _spent(target: Path, begun: Path) -> float:
