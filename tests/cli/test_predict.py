@@ -46,6 +46,21 @@ def test_another_run_is_not_mixed_in(predict, manifest, sound, tmp_path):
     assert predict(path, "--labels", "happy,sad", "--overwrite")[0] == 0
 
 
+def test_answers_stay_with_the_lines_they_answer(predict, manifest, sound):
+    predict(manifest({"path": sound}), "--labels", "x,y")
+    code, _, err = predict(manifest({"transcript": "My grandmother died."}, {"path": sound}), "--labels", "x,y")
+    assert code == 2 and "another row '1'" in err
+
+
+def test_a_model_that_does_not_load_costs_no_old_answers(run, predict, manifest, sound, tmp_path):
+    path = manifest({"id": "a", "path": sound})
+    predict(path, "--labels", "x,y")
+    before = (tmp_path / "o.jsonl").read_bytes()
+    words = ("predict", path, "--task", "emotion", "-o", tmp_path / "o.jsonl", "--overwrite")
+    assert run(*words, "--model", tmp_path / "typo")[0] == 4
+    assert (tmp_path / "o.jsonl").read_bytes() == before
+
+
 def test_errors_are_tried_again(predict, manifest, sound, tmp_path, rows_of):
     path = manifest({"id": "a", "path": "late.wav"}, {"id": "b", "path": sound})
     predict(path, "--labels", "x,y")

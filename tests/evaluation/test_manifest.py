@@ -61,6 +61,18 @@ def test_rows_without_an_id_take_their_line_number(manifest):
     assert [row.id for row in read_manifest(manifest({"path": "a"}, "", {"path": "b"}))] == ["1", "3"]
 
 
+def test_a_separator_inside_a_text_ends_no_line(manifest):
+    (row,) = read_manifest(manifest('{"id": "a", "path": "x", "caption": "one\u2028two\x85three\x0bfour"}'.replace("\x0b", "\\u000b")))
+    assert row.fields["caption"] == "one\u2028two\x85three\x0bfour"
+
+
+def test_a_row_is_marked_by_what_it_says(manifest):
+    one, same, other = read_manifest(
+        manifest({"id": "a", "path": "x"}, {"id": "b", "path": "x"}, {"id": "c", "path": "x", "question": "?"})
+    )
+    assert one.mark == same.mark != other.mark
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
@@ -72,6 +84,9 @@ def test_rows_without_an_id_take_their_line_number(manifest):
         ([{"id": "a", "path": "x", "question": 3}], "question is int"),
         ([{"id": "a", "path": "x", "start_s": "1"}], "start_s is '1'"),
         ([{"id": "a", "path": "x", "end_s": True}], "end_s is True"),
+        ([{"id": "a", "path": "x", "start_s": float("nan")}], "start_s is nan"),
+        ([{"id": "a", "path": "x", "end_s": float("inf")}], "end_s is inf"),
+        ([{"id": "a", "path": "x", "start_s": -1}], "start_s is -1"),
         ([{"id": "a", "path": "x"}, {"id": "a", "path": "y"}], ":2: the id 'a' stands twice"),
         ([{"id": 2, "path": "x"}, {"path": "y"}], ":2: the id '2' stands twice"),
         ([], "holds no rows"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from unifusion.errors import ConfigError, DatasetError
 from unifusion.evaluation import outfile
+from unifusion.evaluation.manifest import Row
 from unifusion.evaluation.outfile import OutFile, Run, weights_of
 
 RUN = Run(task="emotion", labels=("a", "b"), model="m", seed=0, max_new_tokens=8)
@@ -90,6 +91,17 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path, line):
     with pytest.raises(DatasetError, match=":1: not a row"), OutFile.open(path, RUN):
         pass
     assert path.read_text() == line + "\n"
+
+
+def test_an_answer_to_another_line_is_not_taken_for_this_one(tmp_path):
+    path = tmp_path / "o.jsonl"
+    first = [Row(id="1", files=(), mark="aa"), Row(id="2", files=(), mark="bb")]
+    fill(path, [{"id": row.id, "answer": "x", "mark": row.mark} for row in first])
+    added = [*first, Row(id="3", files=(), mark="cc")]
+    with OutFile.open(path, RUN) as sink:
+        assert sink.waiting(added) == added[2:]
+        with pytest.raises(ConfigError, match="another row '1'"):
+            sink.waiting([replace(first[0], mark="dd")])
 
 
 def test_two_writers_are_refused(tmp_path):

@@ -43,11 +43,19 @@ def over_manifest(
     """
     from unifusion.evaluation.outfile import OutFile
 
+    def engine() -> Engine:
+        """The model."""
+        with common.quiet_stdout():
+            return common.load_engine(run.model, isolate=isolate, lenient=lenient)
+
+    # Old answers are given up for a model that loads.
+    loaded = engine() if overwrite else None
     with OutFile.open(out, run, overwrite=overwrite, retry_errors=retry_errors) as sink:
-        waiting = [row for row in rows if row.id not in sink.done]
+        waiting = sink.waiting(rows)
         if waiting:
+            loaded = loaded or engine()
             with common.quiet_stdout():
-                answer(common.load_engine(run.model, isolate=isolate, lenient=lenient), waiting, sink)
+                answer(loaded, waiting, sink)
         common.note(f"{out}: {len(rows)} rows, {len(rows) - len(waiting)} were there already, {sink.errors} hold an error")
     if waiting and sink.errors >= len(rows):
         raise typer.Exit(3)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,7 @@ class Row:
         files: (key, path) pairs in the order path, video, audio, image; paths are resolved against the manifest's folder.
         question: what to ask; empty takes the task's own words.
         fields: every other key of the line, for tasks that need them (options, caption, transcript ..).
+        mark: a short hash of all that the line says beside its id, by which an answer is known to be to this line.
     """
 
     id: str
@@ -35,6 +38,7 @@ class Row:
     end_s: float | None = None
     question: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
+    mark: str = ""
 
     def media(self, limits: Limits | None = None) -> tuple[Media, ...]:
         """The row's media; what a file under `path` is follows from its header.
@@ -81,7 +85,7 @@ def read_manifest(path: Path) -> list[Row]:
         DatasetError: no such file, or a line that is not as the format says, by number.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # no other mark ends a line of JSON
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read the manifest {path}: {error};", remedy="give a JSONL file with one row per line.") from error
     rows: dict[str, Row] = {}
@@ -105,6 +109,8 @@ def _row(line: str, where: str, number: int, base: Path) -> Row:
         raise DatasetError(f"{where}: not JSON ({error});", remedy="one JSON object per line.") from error
     if not isinstance(raw, dict):
         raise DatasetError(f"{where}: {type(raw).__name__} where an object is wanted;", remedy='{"id": .., "path": ..}')
+    identity = raw.pop("id", None)
+    mark = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:12]
     files = tuple((key, _resolved(one, base, where)) for key in _KEYS for one in _as_list(raw.pop(key, None)))
     if not files and not raw.get("question") and not raw.get("transcript"):
         raise DatasetError(f"{where}: names no file;", remedy=f"give one of {', '.join(_KEYS)}, or words: question, transcript.")
@@ -112,8 +118,8 @@ def _row(line: str, where: str, number: int, base: Path) -> Row:
     question = raw.pop("question", None) or ""
     if not isinstance(question, str):
         raise DatasetError(f"{where}: question is {type(question).__name__};", remedy="a string is wanted.")
-    identity = raw.pop("id", None)
-    return Row(id=str(number if identity is None else identity), files=files, start_s=start_s, end_s=end_s, question=question, fields=raw)
+    name = str(number if identity is None else identity)
+    return Row(id=name, files=files, start_s=start_s, end_s=end_s, question=question, fields=raw, mark=mark)
 
 
 def _as_list(value: Any) -> Sequence[Any]:
@@ -130,6 +136,6 @@ def _resolved(value: Any, base: Path, where: str) -> str:
 
 def _seconds(value: Any, key: str, where: str) -> float | None:
     """A number of seconds, or None where the row has none."""
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0):
         return value
-    raise DatasetError(f"{where}: {key} is {value!r};", remedy="a number of seconds is wanted.")
+    raise DatasetError(f"{where}: {key} is {value!r};", remedy="a number of seconds from 0 on is wanted, or no such key.")

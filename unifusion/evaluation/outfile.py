@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from unifusion.errors import ConfigError, DatasetError
 from unifusion.share import resolve_checkpoint
+
+if TYPE_CHECKING:
+    from unifusion.evaluation.manifest import Row
 
 __all__ = ["OutFile", "Run", "weights_of"]
 
@@ -49,11 +52,13 @@ class OutFile:
 
     Args:
         handle: positioned at the end of the last whole line.
-        rows: the rows that are there, by id; True where the row holds an error.
+        path: what it is called.
+        rows: the rows that are there, by id: whether the row holds an error, and the mark of the line it answers.
     """
 
-    def __init__(self, handle: BinaryIO, rows: Mapping[str, bool]) -> None:
+    def __init__(self, handle: BinaryIO, path: Path, rows: Mapping[str, tuple[bool, str]]) -> None:
         self._handle = handle
+        self._path = path
         self._rows = dict(rows)
 
     @property
@@ -64,7 +69,7 @@ class OutFile:
     @property
     def errors(self) -> int:
         """Rows that hold an error."""
-        return sum(self._rows.values())
+        return sum(failed for failed, _ in self._rows.values())
 
     @classmethod
     @contextmanager
@@ -91,7 +96,22 @@ class OutFile:
             if kept != lines:
                 _replace(path, b"".join(kept))
             with path.open("ab") as handle:
-                yield cls(handle, rows)
+                yield cls(handle, path, rows)
+
+    def waiting(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of `rows` that have no answer yet.
+
+        Raises:
+            ConfigError: what is there under a row's id is an answer to something else.
+        """
+        for row in rows:
+            _, mark = self._rows.get(row.id, (False, ""))
+            if mark and row.mark and mark != row.mark:
+                raise ConfigError(
+                    f"{self._path} holds an answer to another row {row.id!r} than the manifest does now;",
+                    remedy="choose another --out, or --overwrite; rows with an id of their own may be added anywhere.",
+                )
+        return [row for row in rows if row.id not in self._rows]
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows and bring them to the disk."""
@@ -99,23 +119,28 @@ class OutFile:
         self._handle.write(text.encode("utf-8"))
         self._handle.flush()
         os.fsync(self._handle.fileno())
-        self._rows.update({row["id"]: "error" in row for row in rows})
+        self._rows.update({row["id"]: _told(row) for row in rows})
 
 
-def _whole_rows(lines: Sequence[bytes], path: Path, retry_errors: bool) -> tuple[dict[str, bool], list[bytes]]:
-    """Return the rows by id (True: an error) and their lines, without a torn last one and, on request, without errors."""
-    rows: dict[str, bool] = {}
+def _told(row: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether a row holds an error, and the mark of the line it answers."""
+    return "error" in row, str(row.get("mark", ""))
+
+
+def _whole_rows(lines: Sequence[bytes], path: Path, retry_errors: bool) -> tuple[dict[str, tuple[bool, str]], list[bytes]]:
+    """Return the rows by id and their lines, without a torn last one and, on request, without errors."""
+    rows: dict[str, tuple[bool, str]] = {}
     kept: list[bytes] = []
     for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n"):
             break
         try:
             row = json.loads(line)
-            identity, failed = str(row["id"]), "error" in row
-        except (ValueError, TypeError, KeyError) as error:
+            identity, told = str(row["id"]), _told(row)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DatasetError(f"{path}:{number}: not a row of predictions;", remedy="choose another --out, or --overwrite.") from error
-        if identity not in rows and not (failed and retry_errors):
-            rows[identity] = failed
+        if identity not in rows and not (told[0] and retry_errors):
+            rows[identity] = told
             kept.append(line)
     return rows, kept
 

@@ -1,7 +1,7 @@
 """Answer one task for many rows: label scoring where the answers are a closed set, generation elsewhere.
 
-Every row ends as one JSON object, `{"id", "answer", "label", "probabilities", "report"}` or `{"id", "error", "error_kind"}`: a bad file
-spoils its own row only.
+Every row ends as one JSON object, `{"id", "answer", "label", "probabilities", "report", "mark"}` or
+`{"id", "error", "error_kind", "mark"}`: a bad file spoils its own row only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def answer_rows(engine: Engine, rows: Sequence[Row], task: Task, sink: OutFile, 
     Shows a progress bar on a terminal.
     """
     for batch in _batches(rows, batch_size):
-        sink.write(predict_batch(engine, batch, task, max_new_tokens=run.max_new_tokens, abstain=run.abstain))
+        answers = predict_batch(engine, batch, task, max_new_tokens=run.max_new_tokens, abstain=run.abstain)
+        sink.write([{**answer, "mark": row.mark} for row, answer in zip(batch, answers, strict=True)])
 
 
 def feel_rows(engine: Engine, rows: Sequence[Row], labels: Sequence[str] | None, sink: OutFile, *, batch_size: int) -> None:
@@ -41,7 +42,8 @@ def feel_rows(engine: Engine, rows: Sequence[Row], labels: Sequence[str] | None,
         media = [_media(row) for row in batch]
         answers = iter(engine.emotions([m for m in media if not isinstance(m, UniFusionError)], labels=labels, batch_size=batch_size))
         found = [(row, m if isinstance(m, UniFusionError) else next(answers)) for row, m in zip(batch, media, strict=True)]
-        sink.write([_failed(row, a) if isinstance(a, UniFusionError) else {"id": row.id, **a.to_dict()} for row, a in found])
+        answered = [(row, _failed(row, a) if isinstance(a, UniFusionError) else {"id": row.id, **a.to_dict()}) for row, a in found]
+        sink.write([{**answer, "mark": row.mark} for row, answer in answered])
 
 
 def _batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
