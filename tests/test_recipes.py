@@ -248,7 +248,7 @@ def test_release_calibrates_on_val_and_measures_on_test(chain, tmp_path):
     assert [s["dataset"] for s in provenance["data"]["sets"]] == ["emodb", "fsdd", "esc10", "fer2013", "composed", "meld", "meld"]
     assert "Burkhardt" in provenance["data"]["sets"][0]["source"] and provenance["data"]["sets"][0]["rows"] == 3
     calibration = Engine.from_pretrained(out).model.config.calibration
-    assert set(calibration) == {"emotion", "sound", "digit"} and all(c["temperature"] > 0 for c in calibration.values())
+    assert set(calibration) == {"emotion", "sound", "digit", "text_emotion"} and all(c["temperature"] > 0 for c in calibration.values())
     people = json.loads((out / "evaluation" / "people.json").read_text())
     assert people["split"] == "test" and people["probes"]["digits"]["n"] == 2 and "predictions" not in people
     card = (out / "README.md").read_text()

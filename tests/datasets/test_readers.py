@@ -97,6 +97,31 @@ def test_each_class_of_esc10_is_in_val_and_in_test(tmp_path):
     assert all(len({r.split for r in rows if r.group == group}) == 1 for group in {r.group for r in rows})
 
 
+def test_fer2013_without_copies_of_what_is_learnt_from(tmp_path):
+    rng = np.random.default_rng(0)
+    scene = np.kron(rng.integers(0, 256, (14, 14)), np.ones((4, 4)))  # larger than an image, so that it can be cropped twice
+    other = np.kron(rng.integers(0, 256, (12, 12)), np.ones((4, 4)))
+    pictures = {"train": scene[:48, :48], "val": scene[2:50, 4:52] * 0.8 + 20, "test": other}
+    text = "".join(
+        f"3,{' '.join(str(int(v)) for v in picture.ravel())},{usage}\n"
+        for picture, usage in zip(pictures.values(), ("Training", "PrivateTest", "PrivateTest"), strict=True)
+    )
+    put(tmp_path / "fer2013.csv", "emotion,pixels,Usage\n" + text)
+    assert len(read("fer2013", tmp_path, split="test")) == 2
+    (kept,) = read("fer2013", tmp_path, split="test", without_copies=True)
+    assert kept.id == "fer2013/00002" and len(read("fer2013", tmp_path, without_copies=True)) == 2
+    for split, picture in pictures.items():
+        (tmp_path / "f" / split / "happy").mkdir(parents=True)
+        Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "f" / split / "happy" / "0.png")
+    assert len({r.group for r in read("fer2013", tmp_path / "f")}) == 3, "a name may stand in every split"
+
+
+def test_a_set_that_lies_there_twice_is_refused(tmp_path):
+    touch(tmp_path, "Actor_12/03-01-06-01-02-01-12.wav", "audio_speech_actors_01-24/Actor_12/03-01-06-01-02-01-12.wav")
+    with pytest.raises(DatasetError, match="1 rows are there twice, such as ravdess/03-01-06-01-02-01-12"):
+        read("ravdess", tmp_path)
+
+
 def test_fer2013_as_table_folders_and_tar(tmp_path):
     pixels = " ".join(str(i % 256) for i in range(2304))
     put(tmp_path / "t" / "fer2013.csv", f"emotion,pixels,Usage\n3,{pixels},Training\n6,{pixels},PrivateTest\n")

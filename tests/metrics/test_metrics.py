@@ -234,3 +234,16 @@ def test_bootstrap_within_groups_covers_what_whole_groups_cannot():
     assert both.high - both.low >= 0.95 * (outer.high - outer.low) and both.estimate == outer.estimate == spread.mean()
     other = bootstrap(spread, groups, within=True, statistic=lambda r: float(r.mean()))
     assert (other.low, other.high) == (both.low, both.high)
+
+
+def test_bootstrap_draws_what_is_asked_several_times_as_one():
+    rng = np.random.default_rng(0)
+    once = rng.integers(0, 2, 60).astype(float)
+    asked, recordings, speakers = np.repeat(once, 5), np.repeat(np.arange(60), 5), np.repeat([0, 1], 150)
+    whole = bootstrap(asked, speakers, within=list(recordings), resamples=2000)
+    alone = bootstrap(once, speakers[::5], within=True, resamples=2000)
+    rows = bootstrap(asked, speakers, within=True, resamples=2000)
+    assert whole.low == pytest.approx(alone.low, abs=0.03) and whole.high == pytest.approx(alone.high, abs=0.03)
+    assert whole.high - whole.low > 1.2 * (rows.high - rows.low)
+    with pytest.raises(ConfigError, match="within 3 names"):
+        bootstrap(asked, within=[1, 2, 3])

@@ -9,6 +9,7 @@ import io
 import json
 import tarfile
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,6 +36,10 @@ class Listed(Dataset):
 
     def __init__(self, rows: Iterable[Example], split: str | None, name: str) -> None:
         every = list(rows)
+        if twice := [i for i, n in Counter(r.id for r in every).items() if n > 1]:
+            raise DatasetError(
+                f"{name}: {len(twice)} rows are there twice, such as {twice[0]};", remedy="remove the second copy of the files."
+            )
         self.rows = [r for r in every if split in (None, r.split)]
         if not self.rows:
             splits = sorted({r.split for r in every})

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from PIL import Image
 
 from unifusion.conversation import Clip, Example, Media
+from unifusion.datasets._copies import copies
 from unifusion.datasets._files import Shelf, file_of, half, media_files, one_of, rows_of
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError, nearest
@@ -18,6 +22,8 @@ _NUMBERS = dict(enumerate(("angry", "disgust", "fear", "happy", "sad", "surprise
 _CLASSES = {w: w for w in _NUMBERS.values()} | {"anger": "angry", "happiness": "happy", "sadness": "sad", "surprised": "surprise"}
 _USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 _IMAGE = (".jpg", ".jpeg", ".png")
+_Raw: TypeAlias = tuple[str, str, str, int]
+"""(id, class, split, number of the image)."""
 
 
 class FER2013(Dataset):
@@ -33,9 +39,10 @@ class FER2013(Dataset):
     Args:
         path: the table or the folder.
         split: train, val, test, or None for all.
+        without_copies: leave out of val and test what is another crop or copy of an image of train; the published splits hold some.
     """
 
-    def __init__(self, path: str | Path, *, split: str | None = None) -> None:
+    def __init__(self, path: str | Path, *, split: str | None = None, without_copies: bool = False) -> None:
         root = Path(path)
         self._shelf: Shelf | None = None
         self._pixels: list[str] = []
@@ -45,8 +52,18 @@ class FER2013(Dataset):
             raise DatasetError(
                 f"FER2013 in {path} has no rows of split {split!r};", remedy=nearest(str(split), sorted({r[2] for r in every}))
             )
+        if without_copies:
+            self._leave_copies_out([r for r in every if r[2] == "train"])
 
-    def _table(self, root: Path) -> Iterator[tuple[str, str, str, int]]:
+    def _leave_copies_out(self, known: list[_Raw]) -> None:
+        """Drop rows of other splits whose image shows what one of train shows."""
+        own = [r for r in self._rows if r[2] != "train"]
+        if own and known:
+            found = copies(*(np.stack([_grey(self._source(r)) for r in rows]) for rows in (own, known)))
+            dropped = {r[3] for r, copy in zip(own, found, strict=True) if copy}
+            self._rows = [r for r in self._rows if r[3] not in dropped]
+
+    def _table(self, root: Path) -> Iterator[_Raw]:
         """(id, class, split, row) of the challenge's table."""
         path = file_of(root, "fer2013.csv", "icml_face_data.csv")
         columns = ("emotion", "pixels", "Usage")
@@ -58,7 +75,7 @@ class FER2013(Dataset):
             number = len(self._pixels) - 1
             yield _row(f"fer2013/{number:05}", _NUMBERS[int(row["emotion"])], _USAGE[row["Usage"]], number)
 
-    def _files(self, root: Path) -> Iterator[tuple[str, str, str, int]]:
+    def _files(self, root: Path) -> Iterator[_Raw]:
         """(id, class, split, row) of images in folders or tars."""
         self._shelf = Shelf(root)
         loose = [p.relative_to(root).as_posix() for p in media_files(root, _IMAGE)]
@@ -77,15 +94,19 @@ class FER2013(Dataset):
 
     def __getitem__(self, index: int) -> Example:
         """The image at `index`; of a table as an array, of a tar as the bytes of its file."""
-        name, label, split, number = self._rows[index]
+        name, label, split, _ = self._rows[index]
+        media = Media(kind="image", source=self._source(self._rows[index]))
+        return Example(id=name, media=(media,), labels={"emotion": label}, group=f"{split}/{name}", split=split)
+
+    def _source(self, row: _Raw) -> str | bytes | Clip:
+        """Where a row's image is."""
+        name, *_, number = row
         if self._shelf is None:
-            media = Media(kind="image", source=_still(self._pixels[number], name))
-        else:
-            found = self._shelf.source(self._pixels[number])
-            if found is None:
-                raise DatasetError(f"{self._shelf.folder}: {self._pixels[number]} is gone;", remedy="read the set again.")
-            media = Media(kind="image", source=found)
-        return Example(id=name, media=(media,), labels={"emotion": label}, group=name, split=split)
+            return _still(self._pixels[number], name)
+        found = self._shelf.source(self._pixels[number])
+        if found is None:
+            raise DatasetError(f"{self._shelf.folder}: {self._pixels[number]} is gone;", remedy="read the set again.")
+        return found
 
 
 def _is_table(root: Path) -> bool:
@@ -93,7 +114,7 @@ def _is_table(root: Path) -> bool:
     return root.is_file() or any((root / f"{n}{end}").is_file() for n in ("fer2013.csv", "icml_face_data.csv") for end in ("", ".gz"))
 
 
-def _row(name: str, label: str, published: str, number: int) -> tuple[str, str, str, int]:
+def _row(name: str, label: str, published: str, number: int) -> _Raw:
     """A row with its split: the published val is cut in two."""
     return name, label, half(name) if published == "val" else published, number
 
@@ -105,3 +126,11 @@ def _still(pixels: str, name: str) -> Clip:
     except ValueError as error:
         raise DatasetError(f"{name}: {error};", remedy="download fer2013.csv again.") from error
     return Clip(frames_THWC=np.repeat(grey[None, :, :, None], 3, axis=3), frame_times_s=np.zeros(1))
+
+
+def _grey(source: str | bytes | Clip) -> np.ndarray:
+    """An image (48, 48) of grey values."""
+    if isinstance(source, Clip):
+        return np.asarray(source.frames_THWC)[0, :, :, 0]
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        return np.asarray(image.convert("L").resize((48, 48)))

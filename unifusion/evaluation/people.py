@@ -56,6 +56,11 @@ class Probe:
     mute: tuple[str, ...] = ()
     where: Callable[[Mapping[str, Any]], bool] = lambda labels: True
 
+    @property
+    def task(self) -> str:
+        """The task whose temperature, biases and threshold the scores get; "" for none."""
+        return self.family if self.family == WORDS else "" if self.family else self.key
+
 
 def _agree(labels: Mapping[str, Any]) -> bool:
     return "emotion" in labels
@@ -66,6 +71,8 @@ def _conflict(labels: Mapping[str, Any]) -> bool:
 
 
 _BOTH = ("together",)
+WORDS = "text_emotion"
+"""Task, and family of the questions, where what is said is all there is."""
 WHICH = "which_stream"
 """Key of a truth that no label holds: which of face and voice shows one of their two emotions, drawn for each row."""
 PROBES: dict[str, Probe] = {
@@ -74,7 +81,7 @@ PROBES: dict[str, Probe] = {
     "faces": Probe(parts=("faces",), key="emotion"),
     "sounds": Probe(parts=("sounds",), key="sound"),
     "digits": Probe(parts=("digits",), key="digit"),
-    "lines": Probe(parts=("lines",), key="emotion", family="text_emotion", metric="weighted_f1"),
+    "lines": Probe(parts=("lines",), key="emotion", family=WORDS, metric="weighted_f1"),
     "composed": Probe(parts=_BOTH, key="emotion", metric="macro_recall", where=_agree),
     "composed, picture only": Probe(parts=_BOTH, key="emotion", metric="macro_recall", where=_agree, mute=("audio",)),
     "composed, sound only": Probe(parts=_BOTH, key="emotion", metric="macro_recall", where=_agree, mute=("video",)),
@@ -117,7 +124,7 @@ def evaluate_people(
         seed: of the questions' words.
 
     Returns:
-        `probes`: per probe its metric with a 95 % interval (speakers drawn, then rows within), rows, the metric of always answering the
+        `probes`: per probe its metric with a 95 % interval (speakers drawn, then recordings within), rows, the metric of always answering the
         most frequent label, ECE, a table of classes with what was answered, and the surest mistakes;
         `muting`: per probe of MUTED what is lost without the stream that tells, and without the other one, with 95 % intervals;
         `paired`: per probe of both streams what it gains over the best stream alone, and two-sided p, recordings swapped as wholes;
@@ -189,7 +196,7 @@ def _asked(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The scored labels of each row."""
     talks = [_talk(name, probe, row, labels, grammar, seed) for row, labels, _ in rows]
-    scored = engine.score_labels(talks, [labels for _, labels, _ in rows], task="" if probe.family else probe.key)
+    scored = engine.score_labels(talks, [labels for _, labels, _ in rows], task=probe.task)
     out = []
     for (row, labels, _), scores in zip(rows, scored, strict=True):
         if not isinstance(scores, LabelScores):
@@ -215,7 +222,8 @@ def _figures(probe: Probe, records: Sequence[Mapping[str, Any]]) -> dict[str, An
     metric = METRICS[probe.metric]
     pairs = np.array([(r["answer"], r["truth"]) for r in records], dtype=object)
     groups = [r["group"] or r["id"] for r in records]
-    interval = bootstrap(pairs, groups, statistic=lambda rows: metric(list(rows[:, 0]), list(rows[:, 1])), within=True)
+    recordings = [r["recording"] for r in records]
+    interval = bootstrap(pairs, groups, statistic=lambda rows: metric(list(rows[:, 0]), list(rows[:, 1])), within=recordings)
     truths = Counter(r["truth"] for r in records)
     errors = []
     for labels in dict.fromkeys(tuple(r["probabilities"]) for r in records):
@@ -253,7 +261,7 @@ def _muting(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             rows = [(by[name][i], by[other][i]) for i in by[name] if i in by[other]]
             if rows:
                 lost = [float(a["answer"] == a["truth"]) - float(b["answer"] == b["truth"]) for a, b in rows]
-                interval = bootstrap(lost, [a["group"] or a["id"] for a, _ in rows], within=True)
+                interval = bootstrap(lost, [a["group"] or a["id"] for a, _ in rows], within=[a["recording"] for a, _ in rows])
                 told = {"muted": other, "lost": interval.estimate, "low": interval.low, "high": interval.high, "n": len(rows)}
                 out.setdefault(name, {})[kind] = told
     return out

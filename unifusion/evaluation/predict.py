@@ -89,10 +89,12 @@ def predict_batch(
             closed.append((row, conversation, labels))
         else:
             free.append((row, conversation, example))
-    if closed:
-        talks, choices = [c for _, c, _ in closed], [labels for *_, labels in closed]
-        scores = engine.score_labels(talks, choices, task=task.prompt, batch_size=len(closed))
-        outcome |= {row.id: _scored(row, score, task, abstain) for (row, *_), score in zip(closed, scores, strict=True)}
+    for kind in ("", "text_"):  # what was fitted on clips does not hold for words alone
+        some = [(row, talk, labels) for row, talk, labels in closed if bool(talk.media) == (not kind)]
+        if some:
+            talks, choices = [talk for _, talk, _ in some], [labels for *_, labels in some]
+            scores = engine.score_labels(talks, choices, task=kind + task.prompt, batch_size=len(some))
+            outcome |= {row.id: _scored(row, score, task, abstain) for (row, *_), score in zip(some, scores, strict=True)}
     if free:
         answers = engine.answer([c for _, c, _ in free], max_new_tokens=max_new_tokens, batch_size=len(free))
         outcome |= {row.id: _answered(row, answer, task, example) for (row, _, example), answer in zip(free, answers, strict=True)}

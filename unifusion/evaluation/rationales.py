@@ -36,14 +36,15 @@ def evaluate_rationales(engine: Engine, mixture: Mixture, *, parts: Sequence[str
         most: rows of a part.
 
     Returns:
-        `attributes`: kind -> accuracy with a 95 % interval (speakers drawn, then rows within), rows, and the share of its most frequent
+        `attributes`: kind -> accuracy with a 95 % interval (speakers drawn, then recordings within), rows, and the share of its most frequent
         value, `voice` for loudness, pitch and tempo together; `predictions`, one a row.
     """
     records: list[dict[str, Any]] = []
     for part, rows in mixture.parts.items():
         if parts and part not in parts:
             continue
-        known = [(row, prosody) for row in list(rows)[:most] if (prosody := measured_prosody(row)) is not None]
+        step = -(-len(rows) // most)  # thinned evenly, so that no speaker is left out
+        known = [(row, prosody) for row in list(rows)[::step] if (prosody := measured_prosody(row)) is not None]
         labels = tuple(sorted({e for row, _ in known for e in _emotions(row)}))
         records += _asked(engine, part, known, labels)
     return {"attributes": _figures(records), "predictions": records, "split": mixture.split}
@@ -95,21 +96,32 @@ def _asked(engine: Engine, part: str, known: Sequence[tuple[Example, Prosody]], 
             raise DatasetError(f"{row.id}: {answer}", remedy="check the file with `unifusion chat`.") from answer
         truth, said = _true(facts_of(row, prosody)), named(answer.evidence)
         told = {kind: said.get(kind) for kind in truth}
-        out.append({"id": row.id, "part": part, "group": row.group, "rationale": answer.rationale, "truth": truth, "named": told})
+        recording = row.labels.get("voice", row.id)
+        out.append(
+            {
+                "id": row.id,
+                "recording": recording,
+                "part": part,
+                "group": row.group,
+                "rationale": answer.rationale,
+                "truth": truth,
+                "named": told,
+            }
+        )
     return out
 
 
 def _figures(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Accuracy of each kind, and of the voice's three together."""
     pairs = [
-        (kind, r["named"][kind], r["truth"][kind], str(r["group"] or r["id"])) for r in records for kind in r["truth"]
+        (kind, r["named"][kind], r["truth"][kind], str(r["group"] or r["id"]), r["recording"]) for r in records for kind in r["truth"]
     ]  # fmt: skip
     out: dict[str, Any] = {}
     for name, kinds in {"voice": tuple(_KINDS.values()), **{k: (k,) for k in (*_KINDS.values(), "face", "words")}}.items():
         own = [p for p in pairs if p[0] in kinds]
         if not own:
             continue
-        interval = bootstrap([float(p[1] == p[2]) for p in own], [p[3] for p in own], within=True)
+        interval = bootstrap([float(p[1] == p[2]) for p in own], [p[3] for p in own], within=[p[4] for p in own])
         constant = sum(max(Counter(p[2] for p in own if p[0] == kind).values(), default=0) for kind in kinds) / len(own)
         out[name] = {"accuracy": interval.estimate, "low": interval.low, "high": interval.high, "n": len(own), "most frequent": constant}
     return out

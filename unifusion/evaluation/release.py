@@ -18,7 +18,7 @@ from unifusion.engine import Engine
 from unifusion.evaluation.calibrate import calibrate, measure_calibration
 from unifusion.evaluation.card import RESULTS, write_card
 from unifusion.evaluation.free import evaluate_free, read_free
-from unifusion.evaluation.people import PROBES, evaluate_people
+from unifusion.evaluation.people import PROBES, WORDS, evaluate_people
 from unifusion.evaluation.rationales import evaluate_rationales
 from unifusion.evaluation.world import evaluate_world, held_out_questions, write_results
 from unifusion.processor import StreamSpec
@@ -28,7 +28,7 @@ from unifusion.training.stage import commit
 
 __all__ = ["Real", "calibration_of", "release"]
 
-TASKS = ("emotion", "sound", "digit")
+TASKS = ("emotion", "sound", "digit", WORDS)
 """Tasks that are calibrated."""
 STAGES = ("tokenizer", "language", "align/video", "align/audio", "adapt", "instruct")
 
@@ -104,9 +104,9 @@ def _real(engine: Engine, real: Real) -> dict[str, Any]:
         real.train.hold_apart(held_out)
     model = engine.model
     model.config.calibration = {}
-    chosen = {name: p for name, p in PROBES.items() if p.key in TASKS and not p.family and not p.mute}
+    chosen = {name: p for name, p in PROBES.items() if p.task in TASKS and not p.mute}
     fitted_on = evaluate_people(engine, real.val, real.grammar, known=real.train, probes=chosen)["predictions"]
-    by_task = {t: [r for r in fitted_on if chosen[r["probe"]].key == t] for t in TASKS}
+    by_task = {t: [r for r in fitted_on if chosen[r["probe"]].task == t] for t in TASKS}
     model.config.calibration = {task: calibrate(records) for task, records in by_task.items() if records}
     people = evaluate_people(engine, real.test, real.grammar, known=real.train)
     out = {
@@ -120,7 +120,7 @@ def calibration_of(predictions: Sequence[Mapping[str, Any]], fitted: Mapping[str
     """What the fitted temperature, biases and threshold of each task gain on predictions of PROBES: see `measure_calibration`."""
     out = {}
     for task, told in fitted.items():
-        probes = {n for n, p in PROBES.items() if p.key == task and not p.family and not p.mute}
+        probes = {n for n, p in PROBES.items() if p.task == task and not p.mute}
         records = [r for r in predictions if r["probe"] in probes]
         if records:
             out[task] = measure_calibration(records, **told)
