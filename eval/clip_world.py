@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unifusion.cli import script
 from unifusion.engine import Engine
 from unifusion.evaluation.world import evaluate_world, held_out_questions, table, write_results
 from unifusion.training.choices import parse
@@ -37,4 +38,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

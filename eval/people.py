@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unifusion.cli import script
 from unifusion.datasets.mixture import Mixture
 from unifusion.engine import Engine
 from unifusion.evaluation.calibrate import calibration_table
@@ -66,4 +67,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from unifusion.cli import script
 from unifusion.conversation import Conversation, Media, Message
 from unifusion.engine import Answer, Engine
 from unifusion.engine.labels import score_labels, score_labels_slowly
@@ -154,4 +155,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -64,6 +64,20 @@ def test_a_full_shard_is_written_by_itself(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*.json"))) == 2 and len(FeatureStore(tmp_path)) == 8 and len(store) == 10
 
 
+def test_a_shard_is_never_written_in_place(tmp_path):
+    first, second = FeatureStore(tmp_path), FeatureStore(tmp_path)
+    tokens = torch.ones(3, 4)
+    first.put("a", tokens, {})
+    first.flush()
+    reading = first.get("a")[0]
+    (data,) = tmp_path.glob("*.bf16")
+    before = data.stat().st_ino
+    second.put("a", tokens, {})
+    second.flush()
+    assert data.stat().st_ino != before and torch.equal(first.get("a")[0], reading)
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_absent_streams_alone_can_be_read(tmp_path):
     store = FeatureStore(tmp_path)
     store.put("silent", torch.zeros(0, 1), {"absent": True})

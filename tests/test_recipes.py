@@ -205,9 +205,39 @@ def test_another_adapter_starts_from_nothing_and_the_aligned_one_does_not(chain,
     aligned = load_file(run / "align" / "video" / "adapter.safetensors")
     for name, tensor in model.adapters["video"].state_dict().items():
         assert torch.equal(tensor, aligned[name]) == (not name.startswith("projection.")), name
+    (tmp_path / "adapters.yaml").write_text("text: {adapter: linear}\n")
+    with pytest.raises(ConfigError, match="the stream 'text'"):
+        aligned_specs(run / "align", other_adapters(tmp_path / "adapters.yaml"))
     (tmp_path / "adapters.yaml").write_text("just words\n")
     with pytest.raises(ConfigError, match="which adapters to take"):
         other_adapters(tmp_path / "adapters.yaml")
+
+
+def test_an_aligned_adapter_without_a_projection_starts_from_nothing(chain, monkeypatch):
+    run, _ = chain
+    from unifusion.adapters.windowed_qformer import WindowedQFormer
+    from unifusion.training.chat import aligned_specs, assemble
+
+    before = WindowedQFormer.__init__
+
+    def renamed(self, *args):
+        before(self, *args)
+        self._modules["up"] = self._modules.pop("projection")
+
+    monkeypatch.setattr(WindowedQFormer, "__init__", renamed)
+    model, _ = assemble(run / "language", aligned_specs(run / "align"), run / "align")
+    assert {n for n, _ in model.adapters["video"].named_parameters()} >= {"up.weight"}
+
+
+def test_a_copy_of_the_chain_finds_the_other_stages(tmp_path):
+    shutil.copy(share.folder("train") / "tiny.py", tmp_path)
+    found = runpy.run_path(str(tmp_path / "tiny.py"))
+    assert found["recipe"]("align") == share.folder("train") / "align.py"
+    with pytest.raises(ConfigError, match=r"of language cannot be shared by 5 processes"):
+        found["main"](["--run", str(tmp_path / "run"), "--processes", "5"])
+    with pytest.raises(ConfigError, match="no stream 'vidio'"):
+        found["main"](["--run", str(tmp_path / "run"), "--on", "checkpoints/tiny-chat", "--again", "vidio"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_release_writes_a_checkpoint_that_loads_and_answers(chain, tmp_path):
@@ -298,9 +328,12 @@ def test_the_whole_chain_gives_each_stage_choices_it_has_and_the_folders_of_the_
     run = []
     names = recipe("tiny")
     names["main"].__globals__.update(run=lambda name, argv, processes=1: run.append((name, argv)), release=lambda *a, **k: None)
-    names["main"].__globals__["aligned_specs"] = lambda folder: {}
+    rendered = []
+    names["main"].__globals__.update(
+        aligned_specs=lambda folder: {}, render_cache=lambda *folder_and_choices: rendered.append(folder_and_choices)
+    )
     names["main"](["--run", str(tmp_path), *flags])
-    assert [name for name, _ in run] == stages
+    assert [name for name, _ in run] == stages and bool(rendered) == ("align" not in stages)
     choices = [parse(recipe(name)["Choices"], argv) for name, argv in run]
     made = {c.out if name != "align" else f"{tmp_path}/align" for (name, _), c in zip(run, choices, strict=True)}
     made |= {f"{tmp_path}/{name}" for name in ("align", "language", "adapt") if stages[0] == "unpack"} | {f"{tmp_path}/align.clips"}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unifusion import share
 from unifusion.datasets.mixture import Mixture
+from unifusion.errors import ConfigError, nearest
 from unifusion.evaluation.release import Real, release
-from unifusion.training.chat import aligned_specs
+from unifusion.training.chat import STREAMS, aligned_specs
 from unifusion.training.choices import parse, shared_yaml
+from unifusion.training.clip_cache import ClipCacheChoices, render_cache
 from unifusion.training.grammar import Grammar
 from unifusion.training.launch import as_many_as_fit, launch
 from unifusion.training.stage import stage
@@ -57,7 +61,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         (["--real", "people", *data], ["--english", "english", *data], ["--mixtures", "english,people", *data]) if c.data else ([], [], [])
     )
     r, seed, processes = c.run, ["--seed", str(c.seed)], c.processes or as_many_as_fit()
-    again = [name for name in c.again.split(",") if name] if c.on else ["video", "audio"]
+    again = [name for name in c.again.split(",") if name] if c.on else list(STREAMS)
+    for name in again:
+        if name not in STREAMS:
+            raise ConfigError(f"--again {c.again!r}: no stream {name!r};", remedy=nearest(name, list(STREAMS)))
+    ready(processes)
     if c.on:
         run("unpack", ["--checkpoint", c.on, "--out", r])
     else:
@@ -67,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in again:
         own = {"video": ["--steps", str(c.video_steps), "--queries", str(c.video_queries)], "audio": ["--steps", str(c.audio_steps)]}
         run("align", [*align, "--stream", stream, *own[stream]])  # in one process: batch normalisation sees its own process's rows only
+    if not again:  # nobody else has rendered them
+        render_cache(f"{r}/align.clips", ClipCacheChoices(seed=c.seed, count=c.clips))
     clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
     shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]
     if not c.on:
@@ -81,6 +91,20 @@ def main(argv: Sequence[str] | None = None) -> None:
             release(r, aligned_specs(f"{r}/align"), c.out, questions=c.questions, real=real_sets(c.data) if c.data else None)
 
 
+def ready(processes: int) -> None:
+    """Refuse at once what would fail after hours.
+
+    Raises:
+        ConfigError: the batches cannot be shared out, or there is nothing to draw curves with.
+    """
+    for name in ("language", "adapt", "instruct"):
+        batch = runpy.run_path(str(recipe(name)))["Choices"]().batch_size
+        if batch % processes:
+            raise ConfigError(f"the {batch} rows of a step of {name} cannot be shared by {processes} processes;", remedy="take 1, 2 or 4.")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("the last stage draws curves with matplotlib;", remedy="pip install 'unifusion-x[plots]'.")
+
+
 def real_sets(data: str) -> Real:
     """What the model was trained on, what is chosen by, and what it is measured on."""
     path = shared_yaml("mixtures", "people")
@@ -91,9 +115,15 @@ def real_sets(data: str) -> Real:
     return Real(train=train, val=val, test=test, texts=texts, grammar=grammar, free=free if free.is_file() else None)
 
 
+def recipe(name: str) -> Path:
+    """The file of a stage: beside this one, or the project's, where this one is a copy."""
+    path = Path(__file__).with_name(f"{name}.py")
+    return path if path.is_file() else share.folder("train") / path.name
+
+
 def run(name: str, argv: Sequence[str], processes: int = 1) -> None:
     """Run one recipe of this folder."""
-    path = Path(__file__).with_name(f"{name}.py")
+    path = recipe(name)
     if processes == 1:
         runpy.run_path(str(path))["main"](argv)
     elif code := launch([str(path), *argv], processes):

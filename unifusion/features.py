@@ -119,15 +119,18 @@ class FeatureStore:
         name = hashlib.sha256("".join(keys).encode()).hexdigest()[:24]
         data = self.folder / f"{name}.bf16"
         shapes = [self._pending[k][0].shape for k in keys]
-        with data.open("wb") as file:
+        # Never in place: another run may have made the same shard and be reading it.
+        part = self.folder / f".{name}.{os.getpid()}.part"
+        with part.open("wb") as file:
             for key in keys:
                 file.write(self._pending[key][0].tobytes())
             file.flush()
             os.fsync(file.fileno())
+        os.replace(part, data)
         sizes = [rows * width for rows, width in shapes]
         offsets = np.concatenate([[0], np.cumsum(sizes)]).tolist()
         index = {"keys": keys, "shapes": shapes, "offsets": offsets, "records": [self._pending[k][1] for k in keys]}
-        work = self.folder / f".{name}.tmp"
+        work = self.folder / f".{name}.{os.getpid()}.tmp"
         with work.open("w", encoding="utf-8") as text:
             text.write(json.dumps(index))
             text.flush()

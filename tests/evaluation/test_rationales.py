@@ -44,6 +44,7 @@ def test_the_words_of_a_voice_name_thirds():
     assert named(told) == {
         "loudness": "high", "pitch": "low", "tempo": "middle", "face": "happy", "words": "kids are talking by the door",
     }  # fmt: skip
+    assert named([*told, {"stream": "sound", "text": "rain"}]) == named(told), "what is behind the voice tells nothing of it"
     assert named([{"stream": "sound", "text": "even voice"}]) == {"loudness": "middle", "pitch": "middle", "tempo": "middle"}
     assert named([{"stream": "sound", "text": "slow voice, not fast"}])["tempo"] == "middle" and named([]) == {}
 

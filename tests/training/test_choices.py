@@ -33,10 +33,33 @@ def test_a_file_is_read_and_flags_win(tmp_path):
     assert parse(Choices, ["--config", str(path), "--steps", "6"]) == Choices(steps=6)
 
 
-@pytest.mark.parametrize("argv", [["--stepz", "3"], ["--steps", "many"], ["--fast", "perhaps"]])
+@pytest.mark.parametrize("argv", [["--stepz", "3"], ["--steps", "many"], ["--steps", "1.5"], ["--fast", "perhaps"]])
 def test_wrong_choices_name_the_key(argv):
     with pytest.raises(ConfigError, match=r"steps|fast"):
         parse(Choices, argv)
+
+
+@pytest.mark.parametrize(("line", "said"), [("steps:", "nothing is written"), ("steps: 100.7", "whole number")])
+def test_a_value_of_a_file_is_not_bent_to_its_type(tmp_path, line, said):
+    (tmp_path / "c.yaml").write_text(line + "\n")
+    with pytest.raises(ConfigError, match=said):
+        parse(Choices, ["--config", str(tmp_path / "c.yaml")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needy:
+    """One choice has no default."""
+
+    data: str
+    """Folder of the sets, 100 % of them."""
+
+
+def test_what_is_required_is_asked_for_by_its_flag(capsys):
+    with pytest.raises(ConfigError, match="--data is not given"):
+        parse(Needy, [])
+    with pytest.raises(SystemExit):
+        parse(Needy, ["--help"])
+    assert "Folder of the sets, 100 % of them." in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_unknown_key_of_a_file_is_refused(tmp_path):

@@ -28,6 +28,9 @@ class Adapter(nn.Module):
     How many tokens come out, and when they lie, is a pure function of the features' times and mask: `token_times`. The
     processor calls it without weights to lay out placeholders; `forward` must give exactly that many, in that order.
 
+    What maps to `out_width` is best a submodule `projection`: of an adapter that was aligned it alone is trained anew for a language
+    model, and the rest keeps what it tells. Without one the whole adapter starts from nothing there.
+
     Args:
         in_width: D of the features that come in.
         out_width: D of the language model's embeddings.

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-__all__ = ["main"]
+__all__ = ["main", "script"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) went away; silence the flush at exit as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def script(run: Callable[[], Any]) -> None:
+    """Run a script of the project's (a suite of eval/) as a command: an error is one line and an exit code.
+
+    Raises:
+        SystemExit: with the code, where it failed.
+    """
+    from unifusion.errors import UniFusionError
+
+    try:
+        run()
+    except UniFusionError as error:
+        raise SystemExit(_fail(str(error), error.exit_code)) from error
 
 
 def _fail(message: str, code: int) -> int:

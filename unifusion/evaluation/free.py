@@ -71,7 +71,7 @@ def read_free(path: str | Path) -> list[FreeQuestion]:
         told = {key: str(value(raw, key, file, line)) for key in ("id", "family", "set", "answer", "question")}
         if told["answer"] not in ANSWERS:
             raise DatasetError(f"{file}, line {line}: answer {told['answer']!r};", remedy=f"one of {', '.join(ANSWERS)}.")
-        sets = tuple(told["set"].split(","))
+        sets = tuple(name.strip() for name in told["set"].split(","))
         found.append(FreeQuestion(id=told["id"], family=told["family"], sets=sets, answer=told["answer"], text=told["question"]))
     return found
 
@@ -147,8 +147,9 @@ def named(answer: str, choices: Sequence[str]) -> set[str]:
         return {parsed.label} if isinstance(parsed, LabelAnswer) else set()
     for other, word in _SAME.items():
         said = re.sub(rf"\b{other}\b", word, said) if word in choices else said
-    found = {c for c in choices if re.search(rf"\b{re.escape(c)}\b", said)}
-    return found - {c for c in found if any(c != o and c in o for o in found)}
+    spans = [(*m.span(), c) for c in choices for m in re.finditer(rf"\b{re.escape(c)}\b", said)]
+    longer = [(a, b) for a, b, _ in spans]  # what is said inside a longer choice is not said by itself
+    return {c for a, b, c in spans if not any(x <= a and b <= y and (x, y) != (a, b) for x, y in longer)}
 
 
 def evaluate_free(
@@ -158,8 +159,8 @@ def evaluate_free(
 
     Returns:
         `accuracy` with a 95 % interval (`low`, `high`: questions drawn, then rows within), `n`, `unclear` (answers that name none or
-        several), `families` (accuracy of each), `constant` (always the most frequent answer of each family), `failures` (the first few)
-        and `predictions`.
+        several), `unasked` (ids of questions that fit no row of the mixture), `families` (accuracy of each), `constant` (always the
+        most frequent answer of each family), `failures` (the first few) and `predictions`.
     """
     rows = list(mixture.every())
     voices = {row.id: measured_prosody(row) for row in rows if "thirds" in row.labels}
@@ -182,7 +183,8 @@ def evaluate_free(
     constant = {f: Counter(r["truth"] for r in rows).most_common(1)[0][1] / len(rows) for f, rows in families.items()}
     return {
         "accuracy": interval.estimate, "low": interval.low, "high": interval.high, "n": len(records),
-        "unclear": sum(not r["clear"] for r in records), "families": {f: sum(r["right"] for r in v) / len(v) for f, v in families.items()},
+        "unclear": sum(not r["clear"] for r in records), "unasked": [q.id for q in questions if q.id not in {r["id"] for r in records}],
+        "families": {f: sum(r["right"] for r in v) / len(v) for f, v in families.items()},
         "constant": constant, "failures": [r for r in records if not r["right"]][:10], "predictions": records,
     }  # fmt: skip
 
@@ -215,6 +217,8 @@ def free_table(results: Mapping[str, Any]) -> str:
         f"{results['unclear']} answers name none of the choices or several, and count as wrong.",
         "", "| family | right | best constant |", "|---|---|---|",
     ]  # fmt: skip
+    if results.get("unasked"):
+        lines[0] += f" {len(results['unasked'])} questions fit no row and were not asked: {', '.join(results['unasked'][:5])}."
     lines += [f"| {family} | {value:.2f} | {results['constant'][family]:.2f} |" for family, value in results["families"].items()]
     wrong = [f'"{r["question"]}" is {r["truth"]}, answered "{r["answer"]}"' for r in results["failures"][:3]]
     return "\n".join([*lines, "", f"Some mistakes: {'; '.join(wrong)}."] if wrong else lines)

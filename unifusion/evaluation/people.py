@@ -124,7 +124,7 @@ def evaluate_people(
         seed: of the questions' words.
 
     Returns:
-        `probes`: per probe its metric with a 95 % interval (speakers drawn, then recordings within), rows, the metric of always answering the
+        `probes`: per probe its metric with a 95 % interval (speakers, then recordings drawn), rows, the metric of always answering the
         most frequent label, ECE, a table of classes with what was answered, and the surest mistakes;
         `muting`: per probe of MUTED what is lost without the stream that tells, and without the other one, with 95 % intervals;
         `paired`: per probe of both streams what it gains over the best stream alone, and two-sided p, recordings swapped as wholes;

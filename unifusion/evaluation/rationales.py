@@ -36,7 +36,7 @@ def evaluate_rationales(engine: Engine, mixture: Mixture, *, parts: Sequence[str
         most: rows of a part.
 
     Returns:
-        `attributes`: kind -> accuracy with a 95 % interval (speakers drawn, then recordings within), rows, and the share of its most frequent
+        `attributes`: kind -> accuracy with a 95 % interval (speakers, then recordings drawn), rows, and the share of its most frequent
         value, `voice` for loudness, pitch and tempo together; `predictions`, one a row.
     """
     records: list[dict[str, Any]] = []
@@ -56,7 +56,7 @@ def named(evidence: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     for piece in evidence:
         text = str(piece["text"])
         words = set(re.findall(r"[a-z]+", text.lower()))
-        if piece["stream"] == _VOICE:
+        if piece["stream"] == _VOICE and "voice" in words:
             found |= {kind: _third(words, THIRDS[key]) for key, kind in _KINDS.items()}
         elif piece["stream"] == "picture" and "face" in words:
             found["face"] = text.lower().replace("face", "").strip()

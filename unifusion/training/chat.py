@@ -134,6 +134,11 @@ def aligned_specs(encoders: str | Path, adapters: Mapping[str, StreamSpec] | Non
     if not found:
         raise ConfigError(f"{encoders} holds no aligned stream;", remedy="train the stage align first.")
     for name, spec in (adapters or {}).items():
+        if name not in found:
+            raise ConfigError(
+                f"an adapter is named for the stream {name!r}, of which {encoders} holds no encoder (it has {', '.join(found)});",
+                remedy=f"leave it out, or run `unifusion train align --stream {name}` for that folder first.",
+            )
         found[name] = replace(found[name], adapter=spec.adapter, adapter_config=spec.adapter_config)
     return found
 
@@ -146,7 +151,7 @@ def load_adapters(model: Any, folder: str | Path) -> None:
     aligned = _aligned(model, folder)
     for name, adapter in model.adapters.items():
         if name not in aligned:
-            log.info("the adapter of stream %s starts from nothing: stage align trained another", name)
+            log.info("the adapter of stream %s starts from nothing: stage align trained another, or it has no `projection` to renew", name)
             continue
         state = {k: v for k, v in load_file(Path(folder) / name / "adapter.safetensors").items() if not k.startswith("projection.")}
         missing, unknown = adapter.load_state_dict(state, strict=False)
@@ -168,9 +173,10 @@ def _drop(model: Any, share: float) -> None:
 
 
 def _aligned(model: Any, folder: str | Path) -> set[str]:
-    """Streams whose adapter is the one that was aligned with its encoder."""
+    """Streams whose adapter is the one that was aligned with its encoder, and has a part of its own that maps to the language model."""
     found = aligned_specs(folder)
-    return {n for n, s in model.specs.items() if s.adapter == found[n].adapter and s.adapter_choices == found[n].adapter_choices}
+    same = {n for n, s in model.specs.items() if s.adapter == found[n].adapter and s.adapter_choices == found[n].adapter_choices}
+    return {n for n in same if hasattr(model.adapters[n], "projection")}
 
 
 def other_adapters(path: str | Path | None) -> dict[str, StreamSpec]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
+import inspect
+import itertools
+import textwrap
 import types
 import typing
 from collections.abc import Sequence
@@ -18,6 +22,7 @@ from unifusion.errors import ConfigError, nearest
 __all__ = ["as_dict", "parse", "shared_yaml"]
 
 C = TypeVar("C")
+_REQUIRED = "(required)"
 _TRUE, _FALSE = {"true", "yes", "1", "on"}, {"false", "no", "0", "off"}
 
 
@@ -29,11 +34,9 @@ def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") ->
     Raises:
         ConfigError: an unknown key or a value of the wrong type, with the nearest match.
     """
-    hints = typing.get_type_hints(cls)
+    hints, docs = typing.get_type_hints(cls), _field_docs(cls)
     doc = (cls.__doc__ or "").strip().splitlines()[0]
-    parser = argparse.ArgumentParser(
-        prog=prog or None, description=doc, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(prog=prog or None, description=doc, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE.yaml", help="choices from a file; flags win over it")
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         default = _default(field)
@@ -42,7 +45,7 @@ def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") ->
             dest=field.name,
             default=argparse.SUPPRESS,
             metavar=_name(hints[field.name]),
-            help=f"default: {default}",
+            help=f"{docs.get(field.name, '')} Default: {default}".strip().replace("%", "%%"),
         )
     given, unknown = parser.parse_known_args(argv)
     flags = vars(given)
@@ -54,7 +57,24 @@ def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") ->
     for key in values:
         if key not in hints:
             raise ConfigError(f"unknown choice {key!r};", remedy=nearest(key, list(hints)))
+    missing = [f.name for f in dataclasses.fields(cls) if _default(f) == _REQUIRED and f.name not in values]  # type: ignore[arg-type]
+    if missing:
+        flags_of = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+        raise ConfigError(f"{flags_of} {'is' if len(missing) == 1 else 'are'} not given;", remedy="see --help.")
     return cls(**{key: _convert(value, hints[key], key) for key, value in values.items()})
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    """The string below each field of a class, as one line."""
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # made without a file
+        return {}
+    body, found = getattr(tree, "body", []), {}
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[getattr(field.target, "id", "")] = " ".join(str(text.value.value).split())
+    return found
 
 
 def as_dict(choices: Any) -> dict[str, Any]:
@@ -92,7 +112,7 @@ def _default(field: Any) -> Any:
     """A field's default, or a word for none."""
     if field.default is not dataclasses.MISSING:
         return field.default
-    return field.default_factory() if field.default_factory is not dataclasses.MISSING else "(required)"
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else _REQUIRED
 
 
 def _name(kind: Any) -> str:
@@ -103,10 +123,15 @@ def _name(kind: Any) -> str:
 def _convert(value: Any, kind: Any, key: str) -> Any:
     """Turn a flag's text or a YAML value into the field's type."""
     options = [k for k in typing.get_args(kind) if k is not type(None)] if isinstance(kind, types.UnionType) else [kind]
-    if value is None or (isinstance(value, str) and value.lower() == "none" and len(options) < len(typing.get_args(kind))):
+    may_lack = len(options) < len(typing.get_args(kind))
+    if may_lack and (value is None or (isinstance(value, str) and value.lower() == "none")):
         return None
     target = options[0]
     try:
+        if value is None:
+            raise ValueError("nothing is written there")
+        if target is int and isinstance(value, float) and not value.is_integer():
+            raise ValueError("a whole number")
         if target is bool:
             text = str(value).lower()
             if text not in _TRUE | _FALSE:
