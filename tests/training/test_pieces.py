@@ -2,6 +2,7 @@
 
 import random
 import runpy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,11 @@ import torch
 from unifusion import share
 from unifusion.conversation import Clip, Example, Media
 from unifusion.datasets._files import Listed
+from unifusion.datasets.mixture import Mixture
+from unifusion.encoders.parakeet import Parakeet
 from unifusion.errors import ConfigError
+from unifusion.processor import StreamSpec
+from unifusion.training.align import real_pieces
 from unifusion.training.known import ALIKE, Known, label_phrase
 from unifusion.training.pieces import Pieces, loud_part
 
@@ -178,3 +183,23 @@ def test_alignment_refuses_to_leave_out_what_it_has_not():
     assert weights(frozenset({"mask", "noise"})) == {"mask_rows": 0.0, "masked_weight": 0.0}
     with pytest.raises(ConfigError, match="did you mean 'choice'"):
         weights(frozenset({"choise"}))
+
+
+def test_encoders_are_not_trained_on_a_part_that_says_so(tmp_path):
+    pytest.importorskip("espeakng_loader", reason="voices need espeakng-loader: pip install 'unifusion-x[world]'")
+    from tests.people import write_people
+
+    data = write_people(tmp_path)
+    text = (data / "mix.yaml").read_text(encoding="utf-8")
+    (data / "more.yaml").write_text(
+        text + "said: {dataset: said, only: train, aligned: false, options: {words: [hello, zero]}}\n", encoding="utf-8"
+    )
+    cache = SimpleNamespace(choices=SimpleNamespace(duration_s=6.0, rate_hz=4.0, size_px=32))
+    spec = StreamSpec(encoder="parakeet", encoder_config=vars(Parakeet.tiny()))
+    made = []
+    for name in ("mix", "more"):
+        train, val = (Mixture(data / f"{name}.yaml", data=data, split=split) for split in ("train", "val"))
+        made.append(real_pieces("audio", spec, cache, (train, val, 0.5), 0)[0])
+    said = Mixture(data / "more.yaml", data=data).parts["said"]
+    assert len(said) == 1000 and said[0].labels["digit"] == "hello"
+    assert list(made[0].rows) == list(made[1].rows) and made[0].known == made[1].known

@@ -94,9 +94,10 @@ class FER2013(Dataset):
 
     def __getitem__(self, index: int) -> Example:
         """The image at `index`; of a table as an array, of a tar as the bytes of its file."""
-        name, label, split, _ = self._rows[index]
+        name, label, split, number = self._rows[index]
         media = Media(kind="image", source=self._source(self._rows[index]))
-        return Example(id=name, media=(media,), labels={"emotion": label}, group=f"{split}/{name}", split=split)
+        group = name if self._shelf is None else f"fer2013/{self._pixels[number]}"  # a name may stand in every split
+        return Example(id=name, media=(media,), labels={"emotion": label}, group=group, split=split)
 
     def _source(self, row: _Raw) -> str | bytes | Clip:
         """Where a row's image is."""

@@ -31,7 +31,8 @@ class Mixture(Dataset):
     `path` is below `data`. `thirds: {level_db: [-41.1, -33.3], ..}` says where the lowest and the highest third of a part's voices begin
     (`media.measure_prosody`); rows get it as a label. A part whose dataset is `composed` names other parts instead:
     `{dataset: composed, faces: [..], voices: [..], sounds: [..]}`. A part of weight 0 gives no rows of its own. `split` may be overruled
-    by a part (`splits: {val: dev}`), and a part that says `only: train` is not there in other splits.
+    by a part (`splits: {val: dev}`), and a part that says `only: train` is not there in other splits. Encoders are not trained on a part
+    that says `aligned: false`: what they tell of it is as unsure as what they tell of strangers.
 
     Args:
         path: the YAML file.
@@ -44,6 +45,7 @@ class Mixture(Dataset):
         parts: name -> dataset, in the file's order.
         weights: name -> share of the rows; they add up to 1.
         kinds: name -> stem of its dataset.
+        aligned: names of the parts that encoders are trained on.
 
     Raises:
         DatasetError: the file is no such mapping, a part cannot be read, or nothing has a weight.
@@ -55,6 +57,7 @@ class Mixture(Dataset):
         self.path, self.split, self.seed = Path(path), split, seed
         root = Path(data) if data is not None else self.path.parent
         written = {name: part for name, part in _written(self.path).items() if part.pop("only", split) == split}
+        self.aligned = frozenset(name for name, part in written.items() if part.pop("aligned", True))
         self.parts: dict[str, Dataset] = {}
         for name, part in sorted(written.items(), key=lambda item: item[1].get("dataset") == "composed"):
             self.parts[name] = self._part(name, dict(part), root)

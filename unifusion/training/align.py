@@ -106,8 +106,12 @@ def real_pieces(
     """
     train, val, share = real
     train.hold_apart(val)
-    known = Known.of(r for m in (train, val) for r in m.every())
+    parts = [{name: m.parts[name] for name in m.parts if name in m.aligned} for m in (train, val)]
+    known = Known.of(r for some in parts for part in some.values() for r in part)
     c = cache.choices
     shape = {"duration_s": c.duration_s, "window_s": window_of(spec), "rate_hz": c.rate_hz, "size_px": c.size_px}
-    made = [Pieces(m.parts, m.weights, stream, known, shape, share=share, seed=seed, without=without) for m in (train, val)]
+    made = [
+        Pieces(some, m.weights, stream, known, shape, share=share, seed=seed, without=without)
+        for some, m in zip(parts, (train, val), strict=True)
+    ]
     return made[0], made[1]
