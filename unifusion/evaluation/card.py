@@ -128,7 +128,7 @@ def _people(people: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) 
     text = [
         f"""## Real voices, faces, sounds and lines
 Rows of split `{people["split"]}`: none was trained on or chosen by, and no speaker or recording of them was trained on. Every label of
-the set is scored as the whole answer. Intervals are of 1,000 draws of speakers (column "groups") and of rows within each; with so few
+the set is scored as the whole answer. Intervals are of 1,000 draws of speakers (column "groups") and of recordings within each; with so few
 speakers they say little about how much other speakers differ. "Composed" is a still of a face that
 moves a little with a voice of the same split; its p-value is about recordings, and with three speakers says nothing of other people. Loud,
 soft, high, low, fast and slow are thirds of the voice's own set, so they tell little of a recording from elsewhere.
