@@ -12,7 +12,19 @@ from unifusion import share
 from unifusion.conversation import Example, Media, Mix, Take
 from unifusion.datasets.mixture import Mixture
 from unifusion.media.prosody import Prosody
-from unifusion.training.facts import PLACES, Facts, altered, caption_of, evidence_of, facts_of, turns_of, with_article
+from unifusion.training.facts import (
+    DIGITS,
+    PLACES,
+    SPOKEN,
+    Facts,
+    _of_words,
+    altered,
+    caption_of,
+    evidence_of,
+    facts_of,
+    turns_of,
+    with_article,
+)
 from unifusion.training.grammar import Grammar
 from unifusion.training.real_talks import TAKES, Blend, RealTalks, measured_prosody, texts_of
 from unifusion.world.world_file import phrasings
@@ -277,3 +289,19 @@ def test_a_blend_takes_a_share_of_the_other():
     blend = Blend(list(range(1000)), [-1] * 1000, share=0.3, seed=1)
     other = sum(blend[i] == -1 for i in range(1000))
     assert 250 < other < 350 and all((blend[i] == -1) == blend.is_second(i) for i in range(1000)) and len(blend) == 1000
+
+
+def test_words_that_are_said_are_asked_for_and_one_that_is_not():
+    grammar = Grammar(share.folder("train") / "questions" / "people.yaml")
+    spoken = Facts(picture=False, sound=True, voice="sad", has_voice=True, told={"statement": "Dogs are sitting by the door."})
+    digit = Facts(picture=False, sound=True, has_voice=True, told={"digit": "seven"})
+    for seed in range(20):
+        found = _of_words(spoken, random.Random(seed))
+        told = {answer: slots.get("thing") for family, answer, slots in found if family == "word_said"}
+        assert told["yes"] in ("dogs", "are", "sitting", "by", "the", "door") and told["no"] in set(SPOKEN) - {"dogs", "sitting", "door"}
+        assert ("subject", "dogs", {}) in found
+        told = {answer: slots["thing"] for _, answer, slots in _of_words(digit, random.Random(seed))}
+        assert told["yes"] == "seven" and told["no"] in set(DIGITS) - {"seven"}
+        turns = turns_of(spoken, grammar, random.Random(seed))
+        assert "dogs" in [a for _, a in turns] and not any("<" in q for q, _ in turns)
+    assert _of_words(Facts(picture=True, sound=False, face="sad"), random.Random(0)) == []

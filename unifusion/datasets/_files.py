@@ -22,6 +22,7 @@ __all__ = [
     "Listed", "Published", "Shelf", "file_of", "half", "json_lines", "json_list", "media_files", "one_of", "rows_of", "text_of", "value",
 ]  # fmt: skip
 
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SOUND = (".wav", ".flac", ".ogg", ".mp3")
 
 

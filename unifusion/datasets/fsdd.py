@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unifusion.conversation import Example, Media
-from unifusion.datasets._files import SOUND, Listed, media_files
+from unifusion.datasets._files import DIGITS, SOUND, Listed, media_files
 
 __all__ = ["FSDD"]
 
 _NAME = re.compile(r"^(\d)_([a-z]+)_(\d+)$")
-_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _TRAIN = ("george", "jackson", "lucas", "nicolas")
 
 
@@ -42,7 +41,7 @@ def _read(root: Path) -> Iterator[Example]:
         if named is None:
             continue
         held_out = "val" if named[2] == "theo" and int(named[3]) % 2 == 0 else "test"
-        word = _WORDS[int(named[1])]
+        word = DIGITS[int(named[1])]
         yield Example(
             id=f"fsdd/{file.stem}",
             media=(Media(kind="audio", source=str(file)),),

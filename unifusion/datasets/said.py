@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from unifusion.conversation import Clip, Example, Media
+from unifusion.datasets._files import DIGITS
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError
 from unifusion.world.signal import RATE_HZ
@@ -17,8 +18,6 @@ from unifusion.world.speakers import SPEAKERS
 from unifusion.world.voice import speak
 
 __all__ = ["Said"]
-
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class Said(Dataset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +17,7 @@ from unifusion.world.captions import adjective
 from unifusion.world.circumplex import POSITIONS
 from unifusion.world.world_file import phrasings
 
-__all__ = ["MIDDLE", "Facts", "altered", "caption_of", "evidence_of", "facts_of", "turns_of", "with_article"]
+__all__ = ["DIGITS", "MIDDLE", "SPOKEN", "Facts", "altered", "caption_of", "evidence_of", "facts_of", "turns_of", "with_article"]
 
 PLACES = {**POSITIONS, "boredom": (-0.65, -0.62)}
 """Emotion -> (valence, arousal); boredom from the same table of Russell and Mehrabian (1977)."""
@@ -24,7 +25,6 @@ NOUNS = {
     "neutral": "calm", "happy": "happiness", "sad": "sadness", "angry": "anger", "fear": "fear", "disgust": "disgust",
     "surprise": "surprise", "boredom": "boredom", "contempt": "contempt",
 }  # fmt: skip
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _PLAIN = 0.4
 """Share of sounds that it is plainly asked of what can be heard, or whether anything can."""
 _NEAR = 0.1
@@ -35,6 +35,9 @@ _AGAIN = 3
 """Times that it is asked what takes face and voice together: it comes late (docs/tiny.md, run 28)."""
 _COVERED_DB = 5.0
 """A voice that is not louder than what is behind it by this: how loud it is by itself cannot be told."""
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SPOKEN = ("kids", "dogs", "talking", "sitting", "cats", "door", "window", "sleeping", "street")
+"""Words that may be asked for where they are not said."""
 _OF_A_VOICE = ("statement", "language", "gender", "digit", "level_db", "pitch_hz", "rate_hz")
 MIDDLE = {"level_db": "normal", "pitch_hz": "medium", "rate_hz": "normal"}
 
@@ -159,6 +162,8 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
         ask("agreement", missing["sound" if facts.picture else "picture"])
     for family, answer in facts.told.items():
         ask(family, {"male": "a man", "female": "a woman"}.get(answer, answer))
+    for family, answer, slots in _of_words(facts, rng):
+        ask(family, answer, **slots)
     for family, third in facts.thirds.items():
         ask(family, {"low": THIRDS[family][0], "middle": MIDDLE[family], "high": THIRDS[family][1]}[third])
     if facts.face:
@@ -189,6 +194,18 @@ def turns_of(facts: Facts, grammar: Grammar, rng: random.Random, *, sounds: tupl
         ask("seen", "no", thing=with_article(other))
     rng.shuffle(turns)
     return turns
+
+
+def _of_words(facts: Facts, rng: random.Random) -> list[tuple[str, str, dict[str, str]]]:
+    """(family, answer, slots) of questions about single words that are said, and one that is not; who a sentence is about."""
+    text = facts.told.get("statement") or facts.told.get("digit") or ""
+    said = sorted({word.strip(".,!?").lower() for word in text.split()})
+    if not said:
+        return []
+    other = rng.choice([w for w in (DIGITS if "digit" in facts.told else SPOKEN) if w not in said])
+    found = [("word_said", answer, {"thing": word}) for word, answer in ((rng.choice(said), "yes"), (other, "no"))]
+    about = re.match(r"(\w+) (are|is) ", text.lower())
+    return found + ([("subject", about[1], {})] if about else [])
 
 
 def caption_of(facts: Facts) -> str:
