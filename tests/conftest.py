@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,8 +12,13 @@ import pytest
 
 
 def pytest_configure(config):
-    """One thread per process: two cores, and torch's own threads fight with pytest's workers."""
+    """One thread per process: two cores, and torch's own threads fight with pytest's workers.
+
+    A shell starts what runs in its background deaf to interrupts, and children inherit that; tests of interrupts need them.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
