@@ -105,7 +105,7 @@ def test_each_is_asked_of_rows_it_fits(tmp_path):
     rows = [
         {"id": "v/0", "family": "v", "set": "emodb", "answer": "emotion", "question": "How does she sound?"},
         {"id": "l/0", "family": "l", "set": "meld", "answer": "emotion", "question": "Mood of: {line}"},
-        {"id": "a/0", "family": "a", "set": "composed", "answer": "agreement", "question": "Same mood?"},
+        {"id": "a/0", "family": "a", "set": "elsewhere, composed", "answer": "agreement", "question": "Same mood?"},
         {"id": "q/0", "family": "q", "set": "emodb", "answer": "loudness", "question": "Loud?"},
         {"id": "n/0", "family": "n", "set": "elsewhere", "answer": "emotion", "question": "?"},
     ]
@@ -120,6 +120,7 @@ def test_each_is_asked_of_rows_it_fits(tmp_path):
     assert told["accuracy"] == sum(r["right"] for r in told["predictions"]) / 8 and told["low"] <= told["accuracy"] <= told["high"]
     assert told["unclear"] == sum(not r["clear"] for r in told["predictions"]) and set(told["constant"]) == set(told["families"])
     table = free_table(told)
+    assert told["unasked"] == ["n/0"] and "1 questions fit no row and were not asked: n/0." in table
     assert table.startswith("8 questions") and all(f"| {f} |" in table for f in told["families"]) and "Some mistakes" in table
     asked.write_text(json.dumps({**rows[0], "answer": "colour"}), encoding="utf-8")
     with pytest.raises(DatasetError, match="line 1: answer 'colour'"):

@@ -145,6 +145,18 @@ def test_below_the_checkpoints_threshold_no_label_is_given(tiny_engine, folder, 
     assert all(r["label"] and not r["abstained"] for r in predict_batch(tiny_engine, rows, task, max_new_tokens=1, abstain=True))
 
 
+def test_words_alone_have_a_calibration_of_their_own(tiny_engine, folder, task, monkeypatch):
+    (folder / "words.jsonl").write_text('{"id": "w", "transcript": "We won!"}\n')
+    rows = [*read_manifest(folder / "m.jsonl")[:1], *read_manifest(folder / "words.jsonl")]
+    plain = predict_batch(tiny_engine, rows, task, max_new_tokens=1)
+    fitted = {"temperature": 1.0, "biases": {task.choices(rows[0].example())[0]: 100.0}, "threshold": 0.0}
+    for key, moved in (("emotion", 0), ("text_emotion", 1)):
+        monkeypatch.setattr(tiny_engine.model.config, "calibration", {key: fitted})
+        told = predict_batch(tiny_engine, rows, task, max_new_tokens=1)
+        assert max(told[moved]["probabilities"].values()) == 1.0
+        assert told[1 - moved]["probabilities"] == plain[1 - moved]["probabilities"]
+
+
 def test_an_engine_error_stays_with_its_row(folder, task):
     class Failing:
         def score_labels(self, conversations, labels, *, task, batch_size):

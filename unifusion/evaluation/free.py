@@ -20,14 +20,13 @@ from unifusion.evaluation.world import Kept
 from unifusion.media.prosody import Prosody
 from unifusion.metrics.bootstrap import bootstrap
 from unifusion.prompts import LabelAnswer, load_template
-from unifusion.training.facts import MIDDLE, PLACES, facts_of
+from unifusion.training.facts import DIGITS, MIDDLE, PLACES, facts_of
 from unifusion.training.known import THIRDS
 from unifusion.training.real_talks import measured_prosody
 
 __all__ = ["FreeQuestion", "evaluate_free", "free_table", "read_free", "right"]
 
 _EMOTIONS = tuple(PLACES)
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _SAME = {
     "quiet": "soft", "low-pitched": "low", "deep": "low", "high-pitched": "high", "quick": "fast", "male": "man", "female": "woman",
     "negative": "unpleasant", "positive": "pleasant", "bad": "unpleasant", "good": "pleasant", "agitated": "excited", "slowly": "slow",
@@ -118,7 +117,7 @@ ANSWERS: dict[str, tuple[Teller, tuple[str, ...]]] = {
     "face_emotion": (_label("face_emotion"), _EMOTIONS),
     "voice_emotion": (_label("voice_emotion"), _EMOTIONS),
     "sound": (_label("sound"), ()),
-    "digit": (_label("digit"), _DIGITS),
+    "digit": (_label("digit"), DIGITS),
     "no sound": (lambda row, prosody: "no sound", ("no sound",)),
     "no picture": (lambda row, prosody: "no picture", ("no picture",)),
     "agreement": (_label("agreement"), ("yes", "no")),

@@ -111,7 +111,8 @@ class OutFile:
                     f"{self._path} holds an answer to another row {row.id!r} than the manifest does now;",
                     remedy="choose another --out, or --overwrite; rows with an id of their own may be added anywhere.",
                 )
-        return [row for row in rows if row.id not in self._rows]
+        done = self.done
+        return [row for row in rows if row.id not in done]
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows and bring them to the disk."""
@@ -137,7 +138,7 @@ def _whole_rows(lines: Sequence[bytes], path: Path, retry_errors: bool) -> tuple
         try:
             row = json.loads(line)
             identity, told = str(row["id"]), _told(row)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise DatasetError(f"{path}:{number}: not a row of predictions;", remedy="choose another --out, or --overwrite.") from error
         if identity not in rows and not (told[0] and retry_errors):
             rows[identity] = told
