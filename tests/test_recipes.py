@@ -213,6 +213,21 @@ def test_another_adapter_starts_from_nothing_and_the_aligned_one_does_not(chain,
         other_adapters(tmp_path / "adapters.yaml")
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--stream", "adio"], "unknown stream 'adio'; did you mean 'audio'"),
+        (["--stream", "audio", "--audio", "wisper"], "no audio encoder 'wisper' .* did you mean 'whisper'"),
+        (["--video", "whisper"], "no video encoder 'whisper' .* known: resnet, videomae"),
+        (["--without", "mas"], "nothing called 'mas' .* did you mean 'mask'"),
+    ],
+)
+def test_align_refuses_an_unknown_name_before_it_renders(tmp_path, flags, told):
+    with pytest.raises(ConfigError, match=told):
+        recipe("align")["main"](["--out", str(tmp_path / "align"), "--cache", str(tmp_path / "align"), *flags])
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_aligned_adapter_without_a_projection_starts_from_nothing(chain, monkeypatch):
     run, _ = chain
     from unifusion.adapters.windowed_qformer import WindowedQFormer

@@ -75,7 +75,11 @@ class Choices:
 
 
 def spec(c: Choices) -> StreamSpec:
-    """The stream."""
+    """The stream.
+
+    Raises:
+        ConfigError: there is no such stream, encoder or adapter.
+    """
     videomae = {
         "image_size": c.size_px,
         "patch_size": c.patch,
@@ -118,14 +122,21 @@ def spec(c: Choices) -> StreamSpec:
         "attention_dropout": 0.0,
     }
     sound_resnet = {"hidden_size": c.audio_width, "context_layers": c.audio_layers}
-    encoders = {
-        "sound_resnet": {"backbone": sound_resnet, "chunk_s": 6.0},
+    video = {
         "videomae": {"backbone": videomae, "rate_hz": c.frames_hz},
         "resnet": {"backbone": resnet, "stack": c.stack, "image_size": c.size_px, "rate_hz": c.frames_hz},
+    }
+    audio = {
+        "sound_resnet": {"backbone": sound_resnet, "chunk_s": 6.0},
         "whisper": {"backbone": whisper},
         "parakeet": {"backbone": parakeet, "chunk_s": 6.0, "normalise": LOG_MEL},
     }
-    encoder = {"video": c.video, "audio": c.audio}[c.stream]
+    streams = {"video": (c.video, video), "audio": (c.audio, audio)}
+    if c.stream not in streams:
+        raise ConfigError(f"unknown stream {c.stream!r};", remedy=nearest(c.stream, list(streams)))
+    encoder, encoders = streams[c.stream]
+    if encoder not in encoders:
+        raise ConfigError(f"no {c.stream} encoder {encoder!r} is aligned from nothing;", remedy=nearest(encoder, list(encoders)))
     known = {f.name for f in fields(catalog.load("adapters", c.adapter).Config)}
     shape = {"n_queries": c.queries, "n_latents": c.queries, "width": c.adapter_width, "n_layers": c.adapter_layers, "window_s": c.window_s}
     shape["n_heads"] = c.adapter_width // 32
@@ -151,9 +162,11 @@ def weights_without(left_out: frozenset[str]) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Render, train, measure."""
     c = parse(Choices, argv, prog="unifusion train align")
+    stream = spec(c)
+    left_out = frozenset(c.without.split(",") if c.without else ())
+    grounding = GroundingConfig(patch=c.patch, **weights_without(left_out))
     with stage(f"{c.out}/{c.stream}", c) as todo:
         if todo:
-            left_out = frozenset(c.without.split(",") if c.without else ())
             train = render_cache(
                 f"{c.cache}.clips",
                 ClipCacheChoices(seed=c.seed, count=c.clips, size_px=c.size_px, rate_hz=c.frames_hz),
@@ -166,13 +179,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
             train_alignment(
                 c.stream,
-                spec(c),
+                stream,
                 c.tokenizer,
                 train,
                 val,
                 f"{c.out}/{c.stream}",
                 choices=FitChoices.of(c),
-                grounding=GroundingConfig(patch=c.patch, **weights_without(left_out)),
+                grounding=grounding,
                 start=c.start,
                 pack=c.pack if c.stream == "audio" else 0.0,
                 real=both_splits(c.real, c.data, c.real_share) if c.real else None,
