@@ -52,7 +52,8 @@ def media_key(media: Media) -> str:
                     digest.update(block)
         except OSError as error:
             raise MediaError(f"{source}: {error.strerror};", remedy="check the path.") from error
-    digest.update(json.dumps([media.kind, media.start_s, media.end_s, sorted(media.mute)]).encode())
+    level = [] if media.at_least_db is None else [media.at_least_db]
+    digest.update(json.dumps([media.kind, media.start_s, media.end_s, sorted(media.mute), *level]).encode())
     return digest.hexdigest()
 
 
