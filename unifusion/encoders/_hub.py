@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -77,27 +78,28 @@ def _config_object(config_class: Any, text: str) -> Any:
     return config_class.from_dict(json.loads(text))
 
 
-def build_backbone(model_class: Any, config: Any, config_class: Any, **options: Any) -> nn.Module:
+def build_backbone(model_class: Any, config: Any, config_class: Any, options: Mapping[str, Any] | None = None) -> nn.Module:
     """Return `model_class` with random weights, in the shape of the resolved `config`; `options` go to its constructor."""
-    network: nn.Module = model_class(config_class.from_dict(dict(config.backbone)), **options)
+    network: nn.Module = model_class(config_class.from_dict(dict(config.backbone)), **(options or {}))
     return network
 
 
-def load_pretrained(model_class: Any, config: Any, *, needed: str = "", **options: Any) -> nn.Module:
+def load_pretrained(model_class: Any, config: Any, *, needed: str = "", options: Mapping[str, Any] | None = None) -> nn.Module:
     """Return `model_class` with the weights of `config.source`, in float32 and from safetensors only.
 
     Args:
         model_class: the transformers class to read the checkpoint with.
         config: an `Encoder.Config` with a source.
         needed: prefix of the weights that must all be in the checkpoint (the rest of the class is thrown away).
-        options: to the constructor.
+        options: to `from_pretrained`.
 
     Raises:
         CheckpointError: the source cannot be read, or lacks weights or holds them in another shape.
     """
     try:
         network, info = model_class.from_pretrained(
-            config.source, revision=config.revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
+            config.source, revision=config.revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
+            **(options or {}),
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(

@@ -240,8 +240,8 @@ class PictureEncoder(Encoder):
     def make_backbone(cls, config: Any, *, load_weights: bool) -> nn.Module:
         """Return the network; heads and other halves of a published checkpoint are not read."""
         if load_weights and config.source:
-            return load_pretrained(cls.model_class, config, **cls.options)
-        return build_backbone(cls.model_class, config, cls.config_class, **cls.options)
+            return load_pretrained(cls.model_class, config, options=cls.options)
+        return build_backbone(cls.model_class, config, cls.config_class, cls.options)
 
     @classmethod
     def preprocess(cls, config: Any, clip: Clip) -> EncoderInput:
