@@ -13,7 +13,7 @@ from torch import nn
 
 from unifusion.errors import CheckpointError, ConfigError, nearest
 
-__all__ = ["backbone_config", "build_backbone", "load_pretrained", "read_config", "resolve_backbone"]
+__all__ = ["backbone_config", "build_backbone", "fill", "load_pretrained", "read_config", "read_pickle", "resolve_backbone"]
 
 NOT_KEPT = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id"})
 """Keys of a transformers config that say nothing about the network's shape."""
@@ -120,3 +120,42 @@ def load_pretrained(model_class: Any, config: Any, *, needed: str = "", options:
 def _first_line(error: Exception) -> str:
     """The first line of an error that may run over many."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def read_pickle(source: str) -> dict[str, Any]:
+    """Return what a `.pt` or `.pth` file of another project holds, read by PyTorch's restricted unpickler: tensors and plain values only.
+
+    Raises:
+        CheckpointError: there is no such file, or it holds objects of other kinds.
+    """
+    import pickle
+
+    try:
+        found = torch.load(source, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise CheckpointError(
+            f"cannot read {source!r} without running code in it: {_first_line(error)};",
+            remedy="check the file; weights and plain values alone are read.",
+        ) from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{source!r} holds a {type(found).__name__}, wanted names and tensors;", remedy="save its state_dict().")
+    return found
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Any], source: str) -> nn.Module:
+    """Return `network` with all of its weights taken from `tensors`; what else is there is not read.
+
+    Raises:
+        CheckpointError: a weight is missing or of another shape.
+    """
+    own = network.state_dict()
+    missing = [k for k in own if k not in tensors]
+    other = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
+    if missing or other:
+        shown = [*missing, *(f"{k} {tuple(tensors[k].shape)} instead of {tuple(own[k].shape)}" for k in other)]
+        raise CheckpointError(
+            f"{source!r} lacks {len(missing)} weights of the network and has {len(other)} of another shape: {', '.join(shown[:5])};",
+            remedy="it is another kind of model, or give the shape it was trained in as `backbone`.",
+        )
+    network.load_state_dict({k: tensors[k].to(own[k].dtype) for k in own})
+    return network

@@ -6,6 +6,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -116,6 +117,8 @@ def preprocessing_of(source: str, revision: str | None) -> dict[str, Any]:
     """Return preprocessor_config.json of a source, empty when it has none (a folder written by save_pretrained of a model)."""
     from transformers import CLIPImageProcessorPil
 
+    if Path(source).is_file():  # weights alone
+        return {}
     try:
         found: dict[str, Any] = CLIPImageProcessorPil.get_image_processor_dict(source, revision=revision)[0]
     except OSError:
