@@ -22,7 +22,8 @@ def clip_for(cls, config, seconds, seed=0):
     if cls.modality == "video":
         frames = rng.integers(0, 256, (n, 48, 64, 3), dtype=np.uint8)
         return Clip(frames_THWC=frames, frame_times_s=np.arange(n) / cls.rate_hz(config), duration_s=seconds)
-    return Clip(waveform_N=rng.uniform(-0.5, 0.5, n).astype(np.float32), waveform_start_s=0.25, duration_s=seconds + 0.25)
+    sound = rng.uniform(-0.5, 0.5, n).astype(np.float32)
+    return Clip(waveform_N=sound, sampling_rate_hz=round(cls.rate_hz(config)), waveform_start_s=0.25, duration_s=seconds + 0.25)
 
 
 def collate(inputs):

@@ -35,6 +35,10 @@ def states(part, pick):
     return lambda model, x: pick(getattr(model, part)(x, output_hidden_states=True))
 
 
+def by_frame(patch_major):
+    return patch_major.reshape(-1, 4, 4, 16).transpose(1, 2).flatten(1, 2)
+
+
 MODELS = {
     "clip": (clip_model, hf.CLIPImageProcessorPil(**CROP), states("vision_model", lambda o: o.hidden_states[-1][:, 1:])),
     "siglip": (
@@ -52,7 +56,7 @@ MODELS = {
             hf.Dinov2Config(image_size=56, patch_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2)
         ),
         hf.BitImageProcessorPil(
-            size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32}, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225]
+            **{**CROP, "size": {"shortest_edge": 40}}, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225]
         ),
         states("dinov2", lambda o: o.last_hidden_state[:, 1:]),
     ),
@@ -74,7 +78,7 @@ MODELS = {
     "timesformer": (
         lambda: hf.TimesformerForVideoClassification(hf.TimesformerConfig(**VIT, num_frames=4)),
         hf.VideoMAEImageProcessorPil(**CROP, image_mean=[0.45] * 3, image_std=[0.225] * 3),
-        lambda model, x: model.timesformer(x.unflatten(0, (-1, 4))).last_hidden_state[:, 1:].reshape(-1, 4, 4, 16).transpose(1, 2).flatten(1, 2),
+        lambda model, x: by_frame(model.timesformer(x.unflatten(0, (-1, 4))).last_hidden_state[:, 1:]),
     ),
     "xclip": (xclip_model, hf.VideoMAEImageProcessorPil(**CROP), states("vision_model", lambda o: o.last_hidden_state[:, 1:])),
 }  # fmt: skip
@@ -86,7 +90,8 @@ def clip(n=8, height=45, width=61, rate=4.0):
 
 
 def test_every_picture_encoder_is_compared():
-    assert set(MODELS) == {n for n in catalog.names("encoders") if catalog.load("encoders", n).modality == "video"}
+    video = {n for n in catalog.names("encoders") if catalog.load("encoders", n).modality == "video"}
+    assert set(MODELS) == video - {"cav_mae_video"}, "transformers has not that one; see test_cav_mae"
 
 
 @pytest.fixture(scope="module", params=sorted(MODELS))
@@ -165,7 +170,7 @@ def test_another_picture_size_interpolates_the_positions(name):
     encoder = cls.build(config).eval()
     given = cls.preprocess(encoder.config, clip(1))
     assert encoder.encode_chunks(**given.tensors).shape == (1, 9, 16) and len(given.times_S) == 9
-    with pytest.raises(ConfigError, match="image_size 40 .*; set it to 32"):
+    with pytest.raises(ConfigError, match=r"image_size 40 .*; set it to 32"):
         cls.resolve(replace(cls.tiny(), image_size=40))
 
 
@@ -173,7 +178,7 @@ def test_pixels_of_another_size_are_refused(saved):
     name, folder, *_ = saved
     encoder = build(name, folder)
     pixels = encoder.preprocess(encoder.config, clip(4)).tensors["pixel_values"]
-    with pytest.raises(ConfigError, match="wanted .C, "):
+    with pytest.raises(ConfigError, match=r"wanted \(C, "):
         encoder.encode_chunks(pixels[..., :-8])
 
 

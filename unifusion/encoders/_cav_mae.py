@@ -15,7 +15,7 @@ __all__ = ["cav_mae_backbone", "cav_mae_shape"]
 
 
 def cav_mae_shape(config: Any, stream: str) -> Any:
-    """Return `config` with `backbone` complete, of one stream's weights alone; a `.pth` file tells no shape, so it has the published one."""
+    """Return `config` with `backbone` complete, of one stream's weights alone; a `.pth` file tells no shape: the published one."""
     if _is_pickle(config.source) and not config.backbone:
         config = replace(config, backbone=dict(SHAPE))
     resolved = resolve_backbone(config, CAVMAEConfig)

@@ -126,8 +126,8 @@ class FbankEncoder(Encoder):
         """Cut the waveform into chunks and take each one's log-mel picture.
 
         Returns:
-            EncoderInput with `input_values` (C, frames, bins). A token's time is the middle of the frames it covers; it is real where at least
-            its first frame is.
+            EncoderInput with `input_values` (C, frames, bins). A token's time is the middle of the frames it covers; it is real where at
+            least its first frame is.
 
         Raises:
             MediaError: no sound, not at 16 kHz, or less than one frame of it (25 ms).

@@ -13,7 +13,7 @@ from torch import nn
 
 from unifusion.errors import CheckpointError, ConfigError, nearest
 
-__all__ = ["backbone_config", "build_backbone", "fill", "load_pretrained", "read_config", "read_pickle", "resolve_backbone"]
+__all__ = ["backbone_config", "build_backbone", "fill", "load_half", "load_pretrained", "read_config", "read_pickle", "resolve_backbone"]
 
 NOT_KEPT = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id"})
 """Keys of a transformers config that say nothing about the network's shape."""
@@ -98,7 +98,11 @@ def load_pretrained(model_class: Any, config: Any, *, needed: str = "", options:
     """
     try:
         network, info = model_class.from_pretrained(
-            config.source, revision=config.revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
+            config.source,
+            revision=config.revision,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
             **(options or {}),
         )
     except (OSError, RuntimeError, ValueError) as error:
@@ -122,17 +126,33 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+def load_half(whole_class: Any, alone_class: Any, config: Any, *, key: str, part: str) -> nn.Module:
+    """Return one half of a two-sided model, from a checkpoint of the whole or of that half alone.
+
+    Args:
+        whole_class: the transformers class of both halves.
+        alone_class: that of the wanted half.
+        config: an `Encoder.Config` with a source.
+        key: of the half's shape in the whole's config.json.
+        part: name of the half in the whole.
+
+    Raises:
+        CheckpointError: as `load_pretrained`.
+    """
+    if key in read_config(config.source, config.revision, alone_class.config_class):
+        return load_pretrained(whole_class, config, needed=f"{part}.").get_submodule(part)
+    return load_pretrained(alone_class, config)
+
+
 def read_pickle(source: str) -> dict[str, Any]:
     """Return what a `.pt` or `.pth` file of another project holds, read by PyTorch's restricted unpickler: tensors and plain values only.
 
     Raises:
         CheckpointError: there is no such file, or it holds objects of other kinds.
     """
-    import pickle
-
     try:
         found = torch.load(source, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except Exception as error:  # whatever strange bytes raise in an unpickler
         raise CheckpointError(
             f"cannot read {source!r} without running code in it: {_first_line(error)};",
             remedy="check the file; weights and plain values alone are read.",

@@ -67,7 +67,9 @@ class VitEncoder(PictureEncoder):
         patch = pair(resolved.backbone["patch_size"])
         side = resolved.image_size
         if side is not None and (side % patch[0] or side % patch[1]):
-            raise ConfigError(f"image_size {side} does not hold whole patches of {patch};", remedy=f"set it to {side // patch[0] * patch[0]}.")
+            raise ConfigError(
+                f"image_size {side} does not hold whole patches of {patch};", remedy=f"set it to {side // patch[0] * patch[0]}."
+            )
         return resolved
 
     @classmethod

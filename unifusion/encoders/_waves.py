@@ -112,8 +112,8 @@ class WaveEncoder(Encoder):
         """Cut the waveform into pieces and normalise each.
 
         Returns:
-            EncoderInput with `waveform` (C, samples of a chunk), padded with zeros, and `samples` (C,), the real ones. A token's time is the
-            middle of the samples it hears.
+            EncoderInput with `waveform` (C, samples of a chunk), padded with zeros, and `samples` (C,), the real ones. A token's time is
+            the middle of the samples it hears.
 
         Raises:
             MediaError: no sound, not at 16 kHz, or less than one token of it (25 ms).

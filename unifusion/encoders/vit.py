@@ -6,6 +6,8 @@ Follows Dosovitskiy et al., "An Image is Worth 16x16 Words" (2020) and the hub c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
+
 from transformers import ViTConfig as Shape
 from transformers import ViTModel
 
@@ -20,7 +22,7 @@ class ViT(VitEncoder):
 
     config_class = Shape
     model_class = ViTModel
-    options = {"add_pooling_layer": False}
+    options: ClassVar[dict[str, Any]] = {"add_pooling_layer": False}
     published = Published(mean=HALF, std=HALF, crop="squash")
     layers = "layers"
     last_norm = "layernorm"

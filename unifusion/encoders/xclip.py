@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import XCLIPModel, XCLIPVisionConfig, XCLIPVisionModel
 
-from unifusion.encoders._hub import backbone_config, load_pretrained, read_config
+from unifusion.encoders._hub import backbone_config, load_half
 from unifusion.encoders._pictures import Layout, PictureConfig, PictureEncoder, Published, pair
 
 __all__ = ["XCLIP"]
@@ -58,8 +58,8 @@ class XCLIP(PictureEncoder):
     @classmethod
     def make_backbone(cls, config: Any, *, load_weights: bool) -> nn.Module:
         """Return the picture half, of a whole model or saved by itself, without its last normalisation."""
-        if load_weights and config.source and cls.part in read_config(config.source, config.revision, XCLIPVisionConfig):
-            network = load_pretrained(XCLIPModel, config, needed="vision_model.").get_submodule("vision_model")
+        if load_weights and config.source:
+            network = load_half(XCLIPModel, XCLIPVisionModel, config, key=cls.part, part="vision_model")
         else:
             network = super().make_backbone(config, load_weights=load_weights)
         network.set_submodule("post_layernorm", nn.Identity())
