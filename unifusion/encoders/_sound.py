@@ -45,7 +45,8 @@ def mono(clip: Clip, *, least: int, rate_hz: int = SAMPLING_RATE_HZ) -> Tensor:
         raise MediaError("the clip has no sound;", remedy="leave the audio stream out, or give a file with sound.")
     if clip.sampling_rate_hz != rate_hz:
         raise MediaError(
-            f"the sound is at {clip.sampling_rate_hz} Hz, wanted {rate_hz};", remedy=f"read it with read_clip(.., sampling_rate_hz={rate_hz})."
+            f"the sound is at {clip.sampling_rate_hz} Hz, wanted {rate_hz};",
+            remedy=f"read it with read_clip(.., sampling_rate_hz={rate_hz}).",
         )
     if clip.waveform_N.ndim != 1 or len(clip.waveform_N) < least:
         ms = 1000 * least // rate_hz

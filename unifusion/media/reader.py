@@ -133,9 +133,7 @@ def _read(opened: Opened, span: Span, limits: Limits, strict: bool, chain: Chain
     if video is not None:
         index = PictureIndex(info.name, span.start_s, opened.zero_s, limits.decode_memory_bytes // 4, info.video_codec)
     if audio is not None:
-        sound = Sound(
-            info.name, start_s=span.start_s, end_s=span.end_s, max_s=limits.max_span_seconds, strict=strict, rate_hz=span.rate_hz
-        )
+        sound = Sound(info.name, start_s=span.start_s, end_s=span.end_s, max_s=limits.max_span_seconds, strict=strict, rate_hz=span.rate_hz)
         audio.codec_context.options = codec_options(limits, strict)
         audio.codec_context.thread_count = 1
     result = Pass(opened, index, sound)
