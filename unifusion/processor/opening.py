@@ -126,7 +126,7 @@ class MediaOpener:
             audio="audio" in wanted and media.kind != "image", sampling_rate_hz=round(sound),
             max_seconds=self.max_seconds, limits=self.limits, isolate=self.isolate, strict=self.strict,
         )  # fmt: skip
-        return clip, list(clip.notes), cropped_s
+        return replace(clip, transcript=media.transcript or clip.transcript), list(clip.notes), cropped_s
 
     def _stream(self, spec: StreamSpec, clip: Clip) -> tuple[StreamItem, StreamReport, list[str]]:
         """Preprocess one stream and say what it gave."""
@@ -158,6 +158,8 @@ def absence(modality: str, media: Media, clip: Clip) -> str:
     """Say why a modality is absent from a clip, or "" when it is there."""
     if modality in media.mute:
         return "muted on request"
+    if modality == "text":
+        return "" if clip.transcript and clip.transcript.strip() else "nobody told what is said (Media.transcript)"
     if modality == "audio":
         if media.kind == "image":
             return "a still has no sound"
