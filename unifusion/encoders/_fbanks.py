@@ -50,7 +50,8 @@ def kaldi_fbank(waveform_N: Tensor, n_mels: int) -> Tensor:
     before_TW = torch.cat([frames_TW[:, :1], frames_TW[:, :-1]], dim=1)
     shaped_TW = (frames_TW - PREEMPHASIS * before_TW) * torch.hann_window(WINDOW_SAMPLES, periodic=False)
     power_TF = torch.fft.rfft(shaped_TW, FFT_SAMPLES).abs().square()
-    return (power_TF @ _filters(n_mels).T).clamp(min=FLOOR).log()
+    energies_TM: Tensor = (power_TF @ _filters(n_mels).T).clamp(min=FLOOR).log()
+    return energies_TM
 
 
 @dataclass(kw_only=True)
@@ -164,5 +165,5 @@ class FbankEncoder(Encoder):
                 remedy="prepare them with this encoder's own preprocess.",
             )
         dtype = next(self.backbone.parameters()).dtype
-        states_CRKD = self.patches(input_values.to(dtype)).unflatten(1, (grid.rows, grid.steps))
+        states_CRKD: Tensor = self.patches(input_values.to(dtype)).unflatten(1, (grid.rows, grid.steps))
         return states_CRKD.mean(dim=1) if self.config.tokens == "time" else states_CRKD.transpose(1, 2).flatten(1, 2)

@@ -106,7 +106,7 @@ class CLAP(Encoder):
     def steps(cls, config: Config) -> int:
         """Tokens of a chunk: the picture is folded `spec_size / bins` times, and each stage but the first halves it."""
         shape = backbone_config(config, ClapAudioConfig)
-        side = int(shape.spec_size) // int(shape.patch_stride[1]) // 2 ** (len(shape.depths) - 1)
+        side: int = int(shape.spec_size) // int(shape.patch_stride[1]) // 2 ** (len(shape.depths) - 1)
         return side * (int(shape.spec_size) // int(shape.num_mel_bins))
 
     @classmethod

@@ -87,8 +87,9 @@ class SBERT(TextEncoder):
         where = _transformer_folder(config)
         shape = _shape_class(config, where)
         known = resolve_backbone(replace(config, source=where), shape)
-        resolved = replace(config, backbone=known.backbone, head=config.head or _head(config))
-        unknown = sorted(set(resolved.head["pooling"]) - set(POOLINGS))
+        head = config.head or _head(config)
+        resolved = replace(config, backbone=known.backbone, head=head)
+        unknown = sorted(set(head["pooling"]) - set(POOLINGS))
         if unknown:
             raise CheckpointError(f"sentences are pooled by {unknown[0]!r};", remedy=nearest(unknown[0], list(POOLINGS)))
         most = resolved.backbone.get("max_position_embeddings", resolved.max_tokens)

@@ -62,4 +62,5 @@ class TimeSformer(PictureEncoder):
         """
         layout = self.layout(self.config)
         patches_CSD: Tensor = self.backbone(self.fitting(pixel_values)).last_hidden_state[:, 1:]
-        return patches_CSD.unflatten(1, (layout.tokens, layout.frames)).transpose(1, 2).flatten(1, 2)
+        tokens_CSD: Tensor = patches_CSD.unflatten(1, (layout.tokens, layout.frames)).transpose(1, 2).flatten(1, 2)
+        return tokens_CSD

@@ -169,7 +169,7 @@ def _sizes(source: str) -> dict[str, Any]:
     Raises:
         CheckpointError: it is no such file.
     """
-    dims = read_pickle(source).get("dims")
+    dims: Any = read_pickle(source).get("dims")
     try:
         return {
             "d_model": dims["n_audio_state"], "encoder_layers": dims["n_audio_layer"], "encoder_attention_heads": dims["n_audio_head"],

@@ -73,4 +73,5 @@ class XCLIP(PictureEncoder):
         """
         fitting = self.fitting(pixel_values)
         states_FSD: Tensor = self.backbone(fitting.flatten(0, 1)).last_hidden_state
-        return states_FSD[:, 1:].unflatten(0, fitting.shape[:2]).flatten(1, 2)
+        tokens_CSD: Tensor = states_FSD[:, 1:].unflatten(0, fitting.shape[:2]).flatten(1, 2)
+        return tokens_CSD
