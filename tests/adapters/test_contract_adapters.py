@@ -144,7 +144,7 @@ def test_no_bare_parameters_or_hidden_buffers(name):
     """What PreTrainedModel cannot initialise by itself comes up as garbage from the meta device (see test_meta.py)."""
     adapter = build(name)
     bare = [(n, type(m).__name__) for n, m in adapter.named_modules() for _ in m._non_persistent_buffers_set]
-    known = (torch.nn.Linear, torch.nn.Embedding, torch.nn.LayerNorm)
+    known = (torch.nn.Linear, torch.nn.Embedding, torch.nn.LayerNorm, torch.nn.Conv2d, torch.nn.Conv3d)
     bare += [(n, type(m).__name__) for n, m in adapter.named_modules() if m._parameters and not isinstance(m, known)]
     assert bare == []
 

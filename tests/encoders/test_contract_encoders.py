@@ -63,7 +63,7 @@ def test_tokens_times_and_mask_fit(cls, encoder, seconds):
     out = encoder(**collate([given]))
     assert out.tokens_BSD.shape == (1, len(given.times_S), encoder.width)
     assert given.times_S.dtype == torch.float32 and given.mask_S.dtype == torch.bool
-    assert all(t.dtype == (torch.int64 if cls.modality == "text" else torch.float32) for t in given.tensors.values())
+    assert all(t.dtype in (torch.float32, torch.int64) for t in given.tensors.values()), "ids and counts survive a model in half precision"
     real = given.times_S[given.mask_S]
     assert len(real) and real.min() >= 0 and abs(given.seconds - seconds) < 2 / min(cls.rate_hz(encoder.config) or 50, 50)
     assert bool(given.frames) == (cls.modality == "video") and bool(given.samples) == (cls.modality == "audio")

@@ -112,8 +112,8 @@ class WaveEncoder(Encoder):
         """Cut the waveform into pieces and normalise each.
 
         Returns:
-            EncoderInput with `waveform` (C, samples of a chunk), padded with zeros, and `samples` (C,), the real ones. A token's time is
-            the middle of the samples it hears.
+            EncoderInput with `waveform` (C, samples of a chunk), padded with zeros, and `samples` (C,) int64, the real ones. A token's time
+            is the middle of the samples it hears.
 
         Raises:
             MediaError: no sound, not at 16 kHz, or less than one token of it (25 ms).
@@ -131,7 +131,7 @@ class WaveEncoder(Encoder):
         starts_C = torch.arange(len(pieces)) * chunk
         centres_CQ = starts_C[:, None] + index_Q * hop + _least(shape) / 2
         return EncoderInput(
-            tensors={"waveform": padded_CN, "samples": samples_C.float()},
+            tensors={"waveform": padded_CN, "samples": samples_C},
             times_S=(clip.waveform_start_s + centres_CQ.double() / SAMPLING_RATE_HZ).float().flatten(),
             mask_S=(index_Q < told_C[:, None]).flatten(),
             seconds=min(n_samples, int(starts_C[-1] + samples_C[-1])) / SAMPLING_RATE_HZ,
