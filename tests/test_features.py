@@ -143,6 +143,7 @@ def test_keys_follow_content_not_names(tmp_path):
     a, b = (Media(kind="audio", source=tmp_path / n) for n in ("a.wav", "b.wav"))
     assert media_key(a) == media_key(b) != media_key(replace(a, start_s=0.5))
     assert media_key(a) != media_key(replace(a, kind="video")) and media_key(a) != media_key(a.muted("audio"))
+    assert media_key(a) != media_key(replace(a, at_least_db=-18.0)) != media_key(replace(a, at_least_db=-12.0))
     wide = Clip(frames_THWC=one.frames_THWC.reshape(len(one.frames_THWC), 20, 80, 3), frame_times_s=one.frame_times_s, duration_s=1.0)
     tall = replace(wide, frames_THWC=one.frames_THWC)
     assert media_key(Media(kind="video", source=wide)) != media_key(Media(kind="video", source=tall)), "equal bytes in another shape"

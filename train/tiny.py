@@ -48,7 +48,7 @@ class Choices:
 
 
 CLIP_WORLD = {"vocabulary": 2048, "video_steps": 2000, "audio_steps": 3000, "language_steps": 500, "instruct_steps": 6600}
-WITH_DATA = {"vocabulary": 4096, "video_steps": 4000, "audio_steps": 4500, "language_steps": 2000, "instruct_steps": 26000}
+WITH_DATA = {"vocabulary": 4096, "video_steps": 4000, "audio_steps": 4500, "language_steps": 2000, "instruct_steps": 25500}
 """What a choice is that was not made, without real sets and with them."""
 
 

@@ -63,6 +63,9 @@ class Media:
     transcript: str | None = None
     """What is said in the span, for streams that read it."""
 
+    at_least_db: float | None = None
+    """Softer sound is raised until its loudest 25 ms have this level (power in decibels of full scale); None leaves it as it is."""
+
     def muted(self, *modalities: str) -> Media:
         """Return the same span with further modalities left out."""
         return replace(self, mute=tuple(dict.fromkeys((*self.mute, *modalities))))

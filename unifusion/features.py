@@ -54,8 +54,9 @@ def media_key(media: Media) -> str:
                     digest.update(block)
         except OSError as error:
             raise MediaError(f"{source}: {error.strerror};", remedy="check the path.") from error
+    level = [] if media.at_least_db is None else [media.at_least_db]
     said = [media.transcript] if media.transcript else []
-    digest.update(json.dumps([media.kind, media.start_s, media.end_s, sorted(media.mute), *said]).encode())
+    digest.update(json.dumps([media.kind, media.start_s, media.end_s, sorted(media.mute), *level, *said]).encode())
     return digest.hexdigest()
 
 

@@ -1,5 +1,7 @@
 """From a clip to each stream's input: what is there, what is cut, what is said about it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,7 +11,7 @@ from unifusion.conversation import Clip, Media
 from unifusion.errors import LimitError, MediaError
 from unifusion.limits import Limits
 from unifusion.processor import MediaOpener, StreamSpec
-from unifusion.processor.opening import at_rate
+from unifusion.processor.opening import at_rate, raised
 
 
 @pytest.fixture
@@ -159,3 +161,33 @@ def test_streams_at_different_sampling_rates_hear_the_same_clip(tmp_path):
     assert (a - b).abs().mean() < 0.05
     arrays = MediaOpener(specs).open(Media(kind="audio", source=clip(seconds=1.0)))
     assert arrays.reports["events"].samples == 48_000 and arrays.reports["speech"].samples == 16_000
+
+
+def moments(waveform_N):
+    return 10 * np.log10(np.square(waveform_N[: len(waveform_N) // 400 * 400].reshape(-1, 400)).mean(axis=1).max())
+
+
+@pytest.mark.parametrize("softer_db", [0.0, -20.0, -40.0])
+def test_soft_sound_is_raised_to_a_level_and_the_notes_say_by_how_much(opener, softer_db):
+    heard = clip(seconds=1.0)
+    soft = replace(heard, waveform_N=heard.waveform_N * np.float32(10 ** (softer_db / 20)))
+    media = Media(kind="audio", source=soft)
+    found = raised(soft, -12.0)
+    assert moments(found.waveform_N) == pytest.approx(max(-12.0, moments(soft.waveform_N)), abs=0.05)
+    assert np.abs(found.waveform_N).max() <= 1.0 and (raised(soft, None) is soft)
+    opened = opener.open(replace(media, at_least_db=-12.0))
+    gain = -12.0 - moments(soft.waveform_N)
+    assert any(n == f"the sound was raised by {gain:.1f} dB" for n in opened.notes) == (gain > 0)
+    assert not opener.open(media).notes
+
+
+def test_what_may_not_be_raised():
+    loud = Clip(waveform_N=np.full(16_000, 0.5, np.float32), duration_s=1.0)
+    assert raised(loud, -12.0) is loud
+    nothing = Clip(waveform_N=np.zeros(16_000, np.float32), duration_s=1.0)
+    assert raised(nothing, -12.0) is nothing and raised(Clip(duration_s=1.0), -12.0).waveform_N is None
+    click = np.full(16_000, 1e-3, np.float32)
+    click[8_000] = 0.5
+    assert np.abs(raised(Clip(waveform_N=click, duration_s=1.0), -6.0).waveform_N).max() == pytest.approx(1.0), "no further than full scale"
+    short = Clip(waveform_N=np.full(100, 0.01, np.float32), duration_s=0.01)
+    assert moments(np.resize(raised(short, -20.0).waveform_N, 400)) == pytest.approx(-20.0, abs=0.05)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from unifusion.conversation import Example
+from unifusion import catalog
+from unifusion.conversation import Example, Media
 from unifusion.errors import DatasetError
 from unifusion.tasks.digit import Digit
 from unifusion.tasks.emotion import Emotion
@@ -58,6 +60,15 @@ def test_a_digit_may_be_written_as_a_number():
     assert Digit().score("7", row(digit=7)).value == 1.0
     assert Digit().score("seven", row(label="seven")).value == 1.0
     assert Digit().score("It says eight.", row(digit=7)).value == 0.0
+
+
+def test_soft_recordings_are_raised_where_level_is_no_part_of_the_answer():
+    given = Example(id="a", media=(Media(kind="audio", source="a.wav"),), labels={"digit": "two", "sound": "rain", "emotion": "sad"})
+    for name, level in (("digit", -18.0), ("sound", -18.0), ("emotion", None)):
+        (media,) = catalog.load("tasks", name)().conversation(given).media
+        assert media.at_least_db == level
+    (media,) = Digit().conversation(replace(given, media=(Media(kind="audio", source="a.wav", at_least_db=-30.0),))).media
+    assert media.at_least_db == -30.0, "what is asked for stays"
 
 
 def test_sounds_of_another_set():

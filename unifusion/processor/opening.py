@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["MediaOpener", "OpenedMedia", "StreamItem", "decode"]
 
 _EPSILON_S = 1e-3
+_MOMENT_S = 0.025
+_NOTHING_DB = -90.0
 _SILENT_S = 3.0
 """Length of a mix without a voice."""
 
@@ -126,7 +128,8 @@ class MediaOpener:
             audio="audio" in wanted and media.kind != "image", sampling_rate_hz=round(sound),
             max_seconds=self.max_seconds, limits=self.limits, isolate=self.isolate, strict=self.strict,
         )  # fmt: skip
-        return replace(clip, transcript=media.transcript or clip.transcript), list(clip.notes), cropped_s
+        clip = raised(replace(clip, transcript=media.transcript or clip.transcript), media.at_least_db)
+        return clip, list(clip.notes), cropped_s
 
     def _stream(self, spec: StreamSpec, clip: Clip) -> tuple[StreamItem, StreamReport, list[str]]:
         """Preprocess one stream and say what it gave."""
@@ -167,6 +170,25 @@ def absence(modality: str, media: Media, clip: Clip) -> str:
     if media.kind == "audio":
         return "only the sound was asked for"
     return "" if clip.frames_THWC is not None and len(clip.frames_THWC) else "the file has no picture in this span"
+
+
+def raised(clip: Clip, at_least_db: float | None) -> Clip:
+    """Raise soft sound until its loudest 25 ms have `at_least_db`, as far as nothing has to be cut off; a note says by how much.
+
+    Half a second of digital silence stays what it is: below -90 dB there is nothing to raise.
+    """
+    if clip.waveform_N is None or at_least_db is None or not len(clip.waveform_N):
+        return clip
+    from unifusion.media.augment import level_db
+
+    step = max(1, round(_MOMENT_S * clip.sampling_rate_hz))
+    loudest_db = max(level_db(clip.waveform_N[i : i + step]) for i in range(0, max(1, len(clip.waveform_N) - step + 1), step))
+    room_db = -20 * math.log10(float(np.abs(clip.waveform_N).max()) + 1e-9)
+    gain_db = min(at_least_db - loudest_db, room_db)
+    if gain_db <= 0 or loudest_db < _NOTHING_DB:
+        return clip
+    louder_N = (clip.waveform_N * np.float32(10 ** (gain_db / 20))).clip(-1.0, 1.0)
+    return replace(clip, waveform_N=louder_N, notes=(*clip.notes, f"the sound was raised by {gain_db:.1f} dB"))
 
 
 def at_rate(clip: Clip, rate_hz: float) -> Clip:

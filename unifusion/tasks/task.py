@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from string import ascii_uppercase
 from typing import Any, ClassVar, Literal
@@ -51,6 +51,8 @@ class Task(ABC):
     default_labels: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()
     """Modalities of which one must be there, or an answer is a guess; none where any will do."""
+    at_least_db: ClassVar[float | None] = None
+    """Level that soft sound is raised to (see `Media.at_least_db`), where the answer does not depend on how loud it is."""
 
     def __init__(self, *, seed: int = 0, labels: Sequence[str] | None = None, held_out: bool = False) -> None:
         self.seed = seed
@@ -69,6 +71,9 @@ class Task(ABC):
             PromptError: the example lacks a text or label that the prompt shows.
             DatasetError: a label has a value that the task does not know.
         """
+        if self.at_least_db is not None:
+            media = (m if m.at_least_db is not None else replace(m, at_least_db=self.at_least_db) for m in example.media)
+            example = replace(example, media=tuple(media))
         messages = self.template.messages(
             example,
             seed=self.seed,

@@ -31,6 +31,8 @@ TAKES = 12
 """Ways in which a recording is heard: as it is, and as by other microphones, with or without another sound behind it."""
 _GAIN_DB = 6.0
 """Deviation of the level of sounds and digits from their own; that of a voice stays, since it is asked for."""
+_SOFTER_DB = (-26.0, -6.0)
+"""Half of them are softer still: one microphone is 20 dB softer than another, and a word is no other word for it."""
 _LINES = 10
 _LABELS = ("emotion", "sound", "digit")
 _DESCRIBED = 0.3
@@ -188,6 +190,9 @@ class RealTalks(Dataset[TurnsRow]):
         take = Take(**any_colour(rng))
         if "emotion" not in example.labels:
             take = replace(take, speed=rng.uniform(0.88, 1.14), gain_db=rng.gauss(0.0, _GAIN_DB))
+            level = random.Random(f"{self.seed}/{example.id}/{view}/level")
+            if level.random() < 0.5:
+                take = replace(take, gain_db=level.uniform(*_SOFTER_DB))
         behind = rng.choice(self._behind) if self._behind and "sound" not in example.labels and rng.random() < 0.5 else None
         return Media(kind="audio", source=Mix(voice=media, take=take, background=behind, snr_db=round(rng.uniform(8.0, 22.0), 1)))
 
