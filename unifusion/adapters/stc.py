@@ -18,7 +18,7 @@ from unifusion.layers import MLP, in_time_order
 __all__ = ["Stc"]
 
 
-class _Norm(nn.LayerNorm):
+class _LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of (N, C, H, W)."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class _Conv(nn.Module):
     def __init__(self, channels: int, out: int, kernel: int, groups: int = 1, act: bool = True) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, out, kernel, padding=kernel // 2, groups=groups, bias=False)
-        self.bn = _Norm(out)
+        self.bn = _LayerNorm2d(out)
         self.act = nn.SiLU() if act else nn.Identity()
 
     def forward(self, x_NCHW: Tensor) -> Tensor:

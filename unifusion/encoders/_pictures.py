@@ -207,6 +207,8 @@ class PictureEncoder(Encoder):
     """Of transformers, whose keys `backbone` holds."""
     model_class: ClassVar[Any]
     """Of transformers."""
+    built_class: ClassVar[Any] = None
+    """What is built with random weights; None: `model_class` too."""
     options: ClassVar[Mapping[str, Any]] = {}
     """For the constructor of `model_class`."""
     part: ClassVar[str] = ""
@@ -244,7 +246,7 @@ class PictureEncoder(Encoder):
         """Return the network; heads and other halves of a published checkpoint are not read."""
         if load_weights and config.source:
             return load_pretrained(cls.model_class, config, options=cls.options)
-        return build_backbone(cls.model_class, config, cls.config_class, cls.options)
+        return build_backbone(cls.built_class or cls.model_class, config, cls.config_class, cls.options)
 
     @classmethod
     def preprocess(cls, config: Any, clip: Clip) -> EncoderInput:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from transformers import Wav2Vec2FeatureExtractor
+from transformers import initialization as init
 
 from unifusion.conversation import Clip
 from unifusion.encoders._hub import build_backbone, load_pretrained, resolve_backbone
@@ -16,7 +17,7 @@ from unifusion.encoders._sound import SAMPLING_RATE_HZ, mono
 from unifusion.encoders.encoder import Encoder, EncoderInput
 from unifusion.errors import ConfigError
 
-__all__ = ["WaveConfig", "WaveEncoder", "tiny_wave"]
+__all__ = ["PositionsSet", "WaveConfig", "WaveEncoder", "tiny_wave"]
 
 log = logging.getLogger(__name__)
 UNUSED = {"layerdrop": 0.0, "mask_time_prob": 0.0, "mask_feature_prob": 0.0, "add_adapter": False}
@@ -43,6 +44,23 @@ class WaveConfig(Encoder.Config):
     """Whose states are the tokens, counted as `hidden_states` are in transformers: -1 the last. Layers above are not kept."""
 
 
+class PositionsSet:
+    """Beside a model class: its convolution of positions set where a file lacks it.
+
+    transformers 5.23 initialises the product of the weight normalisation instead of its factors, which has no effect.
+    """
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise one module; the direction of that convolution at random, and its length to the direction's."""
+        super()._init_weights(module)  # type: ignore[misc]
+        factors = getattr(getattr(module, "parametrizations", None), "weight", None)
+        if factors is not None and isinstance(module, nn.Conv1d):
+            init.normal_(factors.original1, std=2 * (module.kernel_size[0] * module.in_channels) ** -0.5)
+            init.copy_(factors.original0, factors.original1.norm(dim=(0, 1), keepdim=True))
+            init.zeros_(module.bias)
+
+
 class WaveEncoder(Encoder):
     """Sound at 16 kHz through a convolutional front and a transformer, 50 tokens a second.
 
@@ -55,6 +73,8 @@ class WaveEncoder(Encoder):
     """Of transformers, whose keys `backbone` holds."""
     model_class: ClassVar[Any]
     """Of transformers."""
+    built_class: ClassVar[Any]
+    """The same with PositionsSet, for random weights."""
     Config = WaveConfig
 
     @property
@@ -99,7 +119,7 @@ class WaveEncoder(Encoder):
             options = {"config": cls.config_class.from_dict(dict(config.backbone))}
             network = load_pretrained(cls.model_class, config, options=options)
         else:
-            network = build_backbone(cls.model_class, config, cls.config_class)
+            network = build_backbone(cls.built_class, config, cls.config_class)
         if config.layer != -1:
             layers: Any = network.get_submodule("encoder.layers")
             del layers[len(layers) + 1 + config.layer :]

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 from transformers import HubertConfig, HubertModel
 
-from unifusion.encoders._waves import WaveConfig, WaveEncoder, tiny_wave
+from unifusion.encoders._waves import PositionsSet, WaveConfig, WaveEncoder, tiny_wave
 
 __all__ = ["HuBERT"]
+
+
+class _Backbone(PositionsSet, HubertModel):
+    """HubertModel, whole from the start."""
 
 
 class HuBERT(WaveEncoder):
@@ -20,6 +24,7 @@ class HuBERT(WaveEncoder):
 
     config_class = HubertConfig
     model_class = HubertModel
+    built_class = _Backbone
 
     @dataclass(kw_only=True)
     class Config(WaveConfig):

@@ -7,13 +7,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from transformers import TimesformerConfig, TimesformerModel
+from transformers import initialization as init
 
 from unifusion.encoders._hub import backbone_config
 from unifusion.encoders._pictures import Layout, PictureConfig, PictureEncoder, Published, pair
 
 __all__ = ["TimeSformer"]
+
+
+class _Backbone(TimesformerModel):
+    """TimesformerModel whose table of times is zero, as published, where a file lacks it; transformers 5.23 leaves it unset then."""
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise one module; the table of times to zero."""
+        super()._init_weights(module)
+        if module is self.embeddings and self.embeddings.attention_type != "space_only":
+            init.zeros_(self.embeddings.time_embeddings)
 
 
 class TimeSformer(PictureEncoder):
@@ -25,6 +38,7 @@ class TimeSformer(PictureEncoder):
 
     config_class = TimesformerConfig
     model_class = TimesformerModel
+    built_class = _Backbone
     published = Published(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225))
 
     @dataclass(kw_only=True)

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from unifusion.encoders._waves import WaveConfig, WaveEncoder, tiny_wave
+from unifusion.encoders._waves import PositionsSet, WaveConfig, WaveEncoder, tiny_wave
 
 __all__ = ["Wav2Vec2"]
+
+
+class _Backbone(PositionsSet, Wav2Vec2Model):
+    """Wav2Vec2Model, whole from the start."""
 
 
 class Wav2Vec2(WaveEncoder):
@@ -20,6 +24,7 @@ class Wav2Vec2(WaveEncoder):
 
     config_class = Wav2Vec2Config
     model_class = Wav2Vec2Model
+    built_class = _Backbone
 
     @dataclass(kw_only=True)
     class Config(WaveConfig):

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 from transformers import WavLMConfig, WavLMModel
 
-from unifusion.encoders._waves import WaveConfig, WaveEncoder, tiny_wave
+from unifusion.encoders._waves import PositionsSet, WaveConfig, WaveEncoder, tiny_wave
 
 __all__ = ["WavLM"]
+
+
+class _Backbone(PositionsSet, WavLMModel):
+    """WavLMModel, whole from the start."""
 
 
 class WavLM(WaveEncoder):
@@ -20,6 +24,7 @@ class WavLM(WaveEncoder):
 
     config_class = WavLMConfig
     model_class = WavLMModel
+    built_class = _Backbone
 
     @dataclass(kw_only=True)
     class Config(WaveConfig):
