@@ -22,7 +22,7 @@ class _LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of (N, C, H, W)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise each place."""
+        """Normalise each place of (N, C, H, W)."""
         return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
