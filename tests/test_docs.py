@@ -66,3 +66,9 @@ def test_commands_of_the_pages_have_the_flags_they_are_shown_with():
         if words[0] == "train" and words[1] in catalog.names("recipes"):
             out = CliRunner().invoke(app, ["train", words[1], "--help"])
             assert {w for w in words if w.startswith("--")} <= set(re.findall(r"--[\w-]+", out.output)), line
+
+
+def test_the_page_of_encoders_and_adapters_has_them_all():
+    named = set(re.findall(r"`([a-z0-9_]+)`", (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")))
+    for kind in ("encoders", "adapters"):
+        assert set(catalog.names(kind)) <= named, kind

@@ -18,6 +18,7 @@ _HOMES = {
     "Conversation": "conversation",
     "Engine": "engine",
     "Example": "conversation",
+    "FusedSpec": "processor",
     "Limits": "limits",
     "Media": "conversation",
     "Message": "conversation",

@@ -41,6 +41,8 @@ class Clip:
     """Length of the span that was really decoded."""
     start_s: float = 0.0
     """Where the span begins in the file."""
+    transcript: str | None = None
+    """What is said, where somebody has told; nothing here recognises speech."""
     notes: tuple[str, ...] = ()
     """What a person should know: cropped, rate reduced, sanitised, damaged .."""
 
@@ -57,7 +59,9 @@ class Media:
     start_s: float | None = None
     end_s: float | None = None
     mute: tuple[str, ...] = ()
-    """Modalities ("video", "audio") left out on purpose; the report says so."""
+    """Modalities ("video", "audio", "text") left out on purpose; the report says so."""
+    transcript: str | None = None
+    """What is said in the span, for streams that read it."""
 
     at_least_db: float | None = None
     """Softer sound is raised until its loudest 25 ms have this level (power in decibels of full scale); None leaves it as it is."""

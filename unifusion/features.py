@@ -36,13 +36,15 @@ def media_key(media: Media) -> str:
             if array is not None:
                 digest.update(f"{array.dtype}{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
-        digest.update(json.dumps([source.sampling_rate_hz, source.waveform_start_s, source.duration_s, source.start_s]).encode())
+        said = [source.transcript] if source.transcript else []
+        told = [source.sampling_rate_hz, source.waveform_start_s, source.duration_s, source.start_s, *said]
+        digest.update(json.dumps(told).encode())
     elif isinstance(source, bytes):
         digest.update(source)
     elif isinstance(source, Mix):
         parts = [media_key(m) if m is not None else "" for m in (source.still, source.voice, source.background)]
-        told = ["mix", *parts, source.snr_db, source.size_px, source.seed, *([asdict(source.take)] if source.take != Take() else [])]
-        digest.update(json.dumps(told).encode())
+        mixed = ["mix", *parts, source.snr_db, source.size_px, source.seed, *([asdict(source.take)] if source.take != Take() else [])]
+        digest.update(json.dumps(mixed).encode())
     elif str(source).startswith("clip-world://"):
         digest.update(str(source).encode())
     else:
@@ -53,7 +55,8 @@ def media_key(media: Media) -> str:
         except OSError as error:
             raise MediaError(f"{source}: {error.strerror};", remedy="check the path.") from error
     level = [] if media.at_least_db is None else [media.at_least_db]
-    digest.update(json.dumps([media.kind, media.start_s, media.end_s, sorted(media.mute), *level]).encode())
+    said = [media.transcript] if media.transcript else []
+    digest.update(json.dumps([media.kind, media.start_s, media.end_s, sorted(media.mute), *level, *said]).encode())
     return digest.hexdigest()
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from transformers import Blip2QFormerConfig, Blip2QFormerModel
+from transformers import Blip2QFormerConfig, Blip2QFormerModel, InstructBlipQFormerConfig, InstructBlipQFormerModel
 
 from unifusion.adapters.linear import Linear
 from unifusion.adapters.mlp import Mlp
@@ -127,7 +127,7 @@ def blip2():
 @pytest.mark.parametrize(("names", "text_only", "elsewhere"), [("by_transformers", 12, 1), ("by_lavis", 15, 2)])
 def test_blip2_weights_load_by_name_and_give_its_tokens(blip2, names, text_only, elsewhere):
     adapter, given = QFormer(IN, OUT, blip2.config).eval(), features()
-    report = adapter.load_blip2(getattr(blip2, names)())
+    report = adapter.load_published(getattr(blip2, names)())
     assert sorted(report.matched) == sorted(adapter.state_dict()) and report.missing == report.unexpected == []
     assert (len(report.text_only), report.elsewhere) == (text_only, elsewhere)
     torch.testing.assert_close(adapter(given).tokens_BSD, blip2.tokens(given.tokens_BSD), atol=1e-5, rtol=1e-5)
@@ -136,14 +136,14 @@ def test_blip2_weights_load_by_name_and_give_its_tokens(blip2, names, text_only,
 def test_a_projection_to_another_language_model_is_reported_and_left_alone(blip2):
     adapter = QFormer(IN, 7, blip2.config)
     before = adapter.projection.weight.detach().clone()
-    report = adapter.load_blip2(blip2.by_transformers())
+    report = adapter.load_published(blip2.by_transformers())
     assert report.missing == ["projection.bias", "projection.weight"]
     assert sorted(report.unexpected) == ["language_projection.bias", "language_projection.weight"]
     assert torch.equal(before, adapter.projection.weight)
 
 
 def test_an_unknown_weight_of_the_qformer_is_reported(blip2):
-    report = QFormer(IN, OUT, blip2.config).load_blip2({**blip2.by_transformers(), "qformer.encoder.layer.9.gate": torch.zeros(1)})
+    report = QFormer(IN, OUT, blip2.config).load_published({**blip2.by_transformers(), "qformer.encoder.layer.9.gate": torch.zeros(1)})
     assert report.unexpected == ["qformer.encoder.layer.9.gate"]
 
 
@@ -153,7 +153,7 @@ def test_another_shape_is_refused_and_nothing_is_loaded(blip2, change):
     adapter = QFormer(IN, OUT, config)
     before = {k: v.clone() for k, v in adapter.state_dict().items()}
     with pytest.raises(CheckpointError, match=r"weights of the Q-Former are not in the checkpoint.*BLIP-2: 768, 12, 32, 1408"):
-        adapter.load_blip2(blip2.by_lavis())
+        adapter.load_published(blip2.by_lavis())
     assert all(torch.equal(before[k], v) for k, v in adapter.state_dict().items())
 
 
@@ -171,3 +171,49 @@ def test_perceivers_published_size():
         adapter = Perceiver(1024, 4096, Perceiver.Config())
     assert adapter.resampler.latents.weight.shape == (64, 1024) and len(adapter.resampler.blocks) == 6
     assert adapter.resampler.blocks[0].cross.query.weight.shape == (512, 1024)
+
+
+def test_instructblip_weights_load_by_name():
+    torch.manual_seed(3)
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "encoder_hidden_size": IN}
+    theirs = InstructBlipQFormerModel(InstructBlipQFormerConfig(**shape, vocab_size=9, hidden_dropout_prob=0.0)).eval()
+    config = QFormer.Config(n_queries=3, width=16, n_layers=2, n_heads=2, ff_width=32, time_embedding=False, norm=False)
+    adapter, given, queries = QFormer(IN, 16, config).eval(), features(), torch.randn(1, 3, 16)
+    state = {f"qformer.{k}": v for k, v in theirs.state_dict().items()} | {"query_tokens": queries}
+    state |= {"language_projection.weight": torch.eye(16), "language_projection.bias": torch.zeros(16)}
+    report = adapter.load_published(state)
+    assert report.missing == report.unexpected == [] and report.text_only
+    with torch.no_grad():
+        wanted = theirs.encoder(theirs.embeddings(query_embeds=queries), encoder_hidden_states=given.tokens_BSD, query_length=3)
+        torch.testing.assert_close(adapter(given).tokens_BSD, wanted.last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["video", "audio"])
+def test_video_llamas_qformers_over_time_load_by_name(part):
+    """Its frame positions are added to the tokens of each frame, and every layer looks at them; the frame-level one is left alone."""
+    torch.manual_seed(4)
+    config = QFormer.Config(
+        n_queries=3, width=16, n_layers=2, n_heads=2, ff_width=32, dropout=0.0, cross_attention_frequency=1, time_embedding=False,
+        norm=False, frames=4,
+    )  # fmt: skip
+    made = QFormer(IN, OUT, config).eval()
+    renamed = {"frames.weight": {"video": "video_frame_position_embedding.weight", "audio": "audio_position_embedding.weight"}[part]}
+    renamed |= {f"projection.{k}": f"{'llama_proj' if part == 'video' else 'audio_llama_proj'}.{k}" for k in ("weight", "bias")}
+    renamed["queries.weight"] = f"{part}_query_tokens"
+    state = {"Qformer.bert.encoder.layer.0.attention.self.query.weight": torch.zeros(16, 16), "query_tokens": torch.zeros(1, 3, 16)}
+    for name, tensor in made.state_dict().items():
+        theirs = name.replace("qformer.layernorm.", "qformer.embeddings.LayerNorm.").replace("attention.attention.", "attention.self.")
+        theirs = renamed.get(name) or theirs.replace("qformer.", f"{part}_Qformer.bert.")
+        state[theirs] = tensor[None] if name == "queries.weight" else tensor
+    torch.manual_seed(5)
+    adapter, given = QFormer(IN, OUT, config).eval(), features()
+    assert not torch.equal(adapter(given).tokens_BSD, made(given).tokens_BSD)
+    report = adapter.load_published({f"module.{k}": v for k, v in state.items()}, part=part)
+    assert report.missing == report.unexpected == report.text_only == [] and report.elsewhere == 2
+    assert torch.equal(adapter(given).tokens_BSD, made(given).tokens_BSD)
+    times = torch.tensor([[0.0, 0.0, 0.5, 1.0, 1.5, 2.0]])
+    six = Features(torch.zeros(1, 6, IN), torch.ones(1, 6, dtype=torch.bool), times)
+    seen = []
+    adapter.qformer.register_forward_pre_hook(lambda m, a, k: seen.append(k["encoder_hidden_states"]), with_kwargs=True)
+    adapter(six)
+    assert torch.equal(seen[0][0], adapter.frames.weight[torch.tensor([0, 0, 1, 2, 3, 3])])

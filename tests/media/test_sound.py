@@ -13,6 +13,7 @@ from tests.media import clips
 from unifusion.errors import LimitError, MediaError
 from unifusion.limits import Limits
 from unifusion.media import Sampling, probe, read_audio, read_clip
+from unifusion.media.sound import resampled
 
 
 def wav(samples, rate=16_000, subtype="FLOAT", format="WAV"):
@@ -38,6 +39,27 @@ def test_resampling_neither_shifts_nor_bends_the_tone(rate):
     assert len(read.waveform_N) == pytest.approx(len(wanted), abs=2)
     n = len(wanted) - 400
     assert np.abs(read.waveform_N[200:n] - wanted[200:n]).max() < 0.01
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_sound_at_another_rate(isolate):
+    """An encoder that hears above 8 kHz gets what is there; a 10 kHz tone survives, and times stay."""
+    t = np.arange(44_100) / 44_100
+    high = (0.4 * np.sin(2 * np.pi * 10_000 * t)).astype(np.float32)
+    read = read_clip(wav(high, 44_100), start_s=0.25, end_s=0.75, video=None, audio=True, sampling_rate_hz=48_000, isolate=isolate)
+    assert read.sampling_rate_hz == 48_000 and len(read.waveform_N) == 24_000 and read.duration_s == pytest.approx(0.5)
+    spectrum = np.abs(np.fft.rfft(read.waveform_N))
+    assert abs(int(spectrum.argmax()) * 2 - 10_000) <= 4 and np.abs(read.waveform_N).max() == pytest.approx(0.4, abs=0.02)
+    assert np.abs(read_clip(wav(high, 44_100), video=None, audio=True).waveform_N[400:-400]).max() < 0.01, "16 kHz cannot hold it"
+
+
+def test_resampled_arrays_equal_a_file_at_that_rate():
+    tone = clips.tone(1.0, 48_000)
+    found, wanted = resampled(tone, 48_000, 16_000), clips.tone(1.0, 16_000)
+    assert found.dtype == np.float32 and len(found) == 16_000 and np.abs(found[200:-400] - wanted[200:-400]).max() < 0.01
+    up = resampled(wanted, 16_000, 48_000)
+    assert len(up) == 48_000 and np.abs(up[600:-1200] - tone[600:-1200]).max() < 0.01
+    assert resampled(tone, 48_000, 48_000) is tone and len(resampled(tone[:0], 48_000, 16_000)) == 0
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,30 @@ def test_a_large_picture_is_scaled_to_fit_in_memory_and_the_report_says_so(tmp_p
     assert small.reports["video"].frames == plain.reports["video"].frames
 
 
+def test_streams_at_different_sampling_rates_hear_the_same_clip(tmp_path):
+    """CLAP wants 48 kHz and Whisper 16: the file is read once at the higher rate."""
+    from unifusion.encoders.clap import CLAP
+    from unifusion.encoders.whisper import Whisper
+
+    t = np.arange(44_100) / 44_100
+    soundfile.write(tmp_path / "a.wav", 0.3 * np.sin(2 * np.pi * 440 * t), 44_100)
+    clap = {
+        "backbone": CLAP.tiny().backbone,
+        "mel": {**CLAP.tiny().mel, "sampling_rate": 48_000, "fft_window_size": 1024, "hop_length": 480},
+    }
+    specs = {
+        "events": StreamSpec(encoder="clap", encoder_config=clap, adapter="linear"),
+        "speech": StreamSpec(encoder="whisper", encoder_config={"backbone": Whisper.tiny().backbone}, adapter="linear"),
+    }
+    opened = MediaOpener(specs).open(Media(kind="audio", source=tmp_path / "a.wav"))
+    assert opened.reports["events"].samples == 48_000 and opened.reports["speech"].samples == 16_000
+    alone = MediaOpener({"speech": specs["speech"]}).open(Media(kind="audio", source=tmp_path / "a.wav"))
+    a, b = (o.streams["speech"].tensors["input_features"] for o in (opened, alone))
+    assert (a - b).abs().mean() < 0.05
+    arrays = MediaOpener(specs).open(Media(kind="audio", source=clip(seconds=1.0)))
+    assert arrays.reports["events"].samples == 48_000 and arrays.reports["speech"].samples == 16_000
+
+
 def moments(waveform_N):
     return 10 * np.log10(np.square(waveform_N[: len(waveform_N) // 400 * 400].reshape(-1, 400)).mean(axis=1).max())
 

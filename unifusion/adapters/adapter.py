@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from unifusion.batch import Features
 
-__all__ = ["Adapter", "whole_clip_times"]
+__all__ = ["Adapter", "FusedAdapter", "whole_clip_times"]
 
 
 def whole_clip_times(times_S: Tensor, mask_S: Tensor, n_tokens: int) -> Tensor:
@@ -84,3 +85,42 @@ class Adapter(nn.Module):
             mask[i, : len(row)] = True
         device = features.tokens_BSD.device
         return times.to(device), mask.to(device)
+
+
+class FusedAdapter(nn.Module):
+    """Turns the features of several streams of a clip together into a fixed number of tokens, beside what each stream gives by itself.
+
+    The tokens stand for the whole clip: they are laid out in one block before the first window, for every clip that has one of the streams.
+
+    Args:
+        in_widths: stream name -> D of its features.
+        out_width: D of the language model's embeddings.
+        config: this adapter's own choices.
+    """
+
+    @dataclass(kw_only=True)
+    class Config:
+        """Choices of the adapter; subclasses add fields. Plain numbers and strings, written to config.json."""
+
+    def __init__(self, in_widths: Mapping[str, int], out_width: int, config: Any) -> None:
+        super().__init__()
+        self.in_widths, self.out_width, self.config = dict(in_widths), out_width, config
+
+    @classmethod
+    @abstractmethod
+    def tiny(cls) -> Any:
+        """Return a Config of a few thousand weights, for tests and documentation."""
+
+    @classmethod
+    @abstractmethod
+    def n_tokens(cls, config: Any) -> int:
+        """Tokens that a clip becomes."""
+
+    @abstractmethod
+    def forward(self, parts: Mapping[str, Features], places: Mapping[str, Tensor]) -> Tensor:
+        """Map features to tokens (M, Q, out_width) of M clips.
+
+        Args:
+            parts: stream name -> its features (N, S, D), of the N clips of the batch that have it; a stream no clip has is left out.
+            places: stream name -> (M,) int64, which of the N each clip is; -1 where the clip lacks the stream.
+        """

@@ -1,11 +1,16 @@
-"""BLIP-2's Q-Former over the whole clip (Li et al., "BLIP-2", 2023), through transformers' Blip2QFormerModel."""
+"""BLIP-2's Q-Former over the whole clip (Li et al., "BLIP-2", 2023), through transformers' Blip2QFormerModel.
+
+With few layers and a learned embedding of frames it is Video-LLaMA's over time (Zhang et al., "Video-LLaMA", 2023).
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
@@ -17,22 +22,28 @@ from unifusion.layers import Latents, in_time_order, time_embedding
 __all__ = ["QFormer"]
 
 RENAMED = (
-    (r"^(module|model)\.", ""),
     (r"^Qformer\.bert\.", "qformer."),
-    (r"^qformer\.embeddings\.LayerNorm\.", "qformer.layernorm."),
+    (r"^qformer\.embeddings\.(LayerNorm|layernorm)\.", "qformer.layernorm."),
     (r"\.(attention|crossattention)\.self\.", r".\1.attention."),
     (r"^query_tokens$", "queries.weight"),
-    (r"^(language_projection|opt_proj|t5_proj|llm_proj)\.", "projection."),
+    (r"^(language_projection|opt_proj|t5_proj|llm_proj|llama_proj)\.", "projection."),
+    (r"^frame_position_embedding\.", "frames."),
     (r"^(ln_vision|vision_model\.post_layernorm)\.", "norm."),
 )
 """LAVIS's and transformers' names -> ours, in this order. `ln_vision` stands between BLIP-2's encoder and its Q-Former."""
-OURS = re.compile(r"^(qformer|queries|projection|norm)\.")
+OURS = re.compile(r"^(qformer|queries|projection|norm|frames)\.")
+PARTS = {
+    "video": ((r"^video_(?=Qformer|query_tokens|frame_position_embedding)", ""), (r"^llama_proj\.", "llama_proj.")),
+    "audio": ((r"^audio_(?=Qformer|query_tokens)", ""), (r"^audio_position_embedding\.", "frame_position_embedding."),
+              (r"^audio_llama_proj\.", "llama_proj.")),
+}  # fmt: skip
+"""How Video-LLaMA marks the weights of its two Q-Formers over time; the unmarked ones see single frames."""
 TEXT_ONLY = re.compile(r"^qformer\.(embeddings\.|encoder\.layer\.\d+\.(intermediate|output)\.)|^Qformer\.cls\.")
 
 
 @dataclass(kw_only=True)
 class LoadReport:
-    """What `QFormer.load_blip2` did with each weight; names as in our module, `unexpected` and `text_only` as in the file."""
+    """What `QFormer.load_published` did with each weight; names as in our module, `unexpected` and `text_only` as in the file."""
 
     matched: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -66,12 +77,19 @@ class QFormer(Adapter):
         """Hidden width of the MLPs; 0 is four widths."""
         dropout: float = 0.1
         time_embedding: bool = True
+        norm: bool = True
+        """LayerNorm over the features, as behind BLIP-2's encoder; Video-LLaMA's over time has none."""
+        frames: int = 0
+        """Learned embeddings of the first, second .. moment, added to its features as Video-LLaMA does (32, sound 8); 0: none. Later
+        moments share the last."""
 
     windowed = False
 
     def __init__(self, in_width: int, out_width: int, config: Config) -> None:
         super().__init__(in_width, out_width, config)
-        self.norm = nn.LayerNorm(in_width)
+        self.norm = nn.LayerNorm(in_width) if config.norm else nn.Identity()
+        if config.frames:
+            self.frames = nn.Embedding(config.frames, in_width)
         self.queries = Latents(config.n_queries, config.width)
         self.qformer = Blip2QFormerModel(
             Blip2QFormerConfig(
@@ -100,6 +118,9 @@ class QFormer(Adapter):
         if self.config.time_embedding:
             stamp_BSD = time_embedding(ordered.times_BS, self.in_width, shortest_s=0.25, longest_s=1000.0)
             context_BSD = context_BSD + stamp_BSD.to(context_BSD.dtype)
+        if self.config.frames:
+            moment_BS = torch.nn.functional.pad(ordered.times_BS.diff(dim=1).ne(0), (1, 0)).cumsum(dim=1)
+            context_BSD = context_BSD + self.frames(moment_BS.clamp(max=self.config.frames - 1))
         times_BQ, mask_BQ = self.output_times(ordered)
         if not mask_BQ.shape[1]:
             return Features(tokens_BSD=context_BSD.new_zeros(*mask_BQ.shape, self.out_width), mask_BS=mask_BQ, times_BS=times_BQ)
@@ -111,17 +132,22 @@ class QFormer(Adapter):
         tokens_BQD = self.projection(found_BQD) * mask_BQ[..., None]
         return Features(tokens_BSD=tokens_BQD, mask_BS=mask_BQ, times_BS=times_BQ)
 
-    def load_blip2(self, state_dict: Mapping[str, Tensor]) -> LoadReport:
-        """Copy the Q-Former of a BLIP-2 checkpoint, by LAVIS's names or transformers', into this adapter.
+    def load_published(self, state_dict: Mapping[str, Tensor], part: Literal["", "video", "audio"] = "") -> LoadReport:
+        """Copy the Q-Former of a checkpoint of BLIP-2, InstructBLIP or Video-LLaMA into this adapter, by LAVIS's names or transformers'.
 
         The projection to the language model is taken where it fits and else reported as missing.
+
+        Args:
+            state_dict: the checkpoint's weights.
+            part: of a Video-LLaMA checkpoint, its Q-Former over frames ("video") or over pieces of sound ("audio"); with "" the one
+                that sees single pictures.
 
         Raises:
             CheckpointError: a weight of the queries or the Q-Former is absent or has another shape.
         """
         own, report = self.state_dict(), LoadReport()
         for name, tensor in state_dict.items():
-            self._take(name, tensor, own, report)
+            self._take(name, tensor, own, report, part)
         report.missing = sorted(set(own) - set(report.matched))
         lost = [name for name in report.missing if name.startswith(("qformer.", "queries."))]
         if lost:
@@ -133,9 +159,14 @@ class QFormer(Adapter):
         return report
 
     @staticmethod
-    def _take(name: str, tensor: Tensor, own: dict[str, Tensor], report: LoadReport) -> None:
+    def _take(name: str, tensor: Tensor, own: dict[str, Tensor], report: LoadReport, part: str) -> None:
         """Put one weight of a checkpoint into `own` where it has a place, and note what became of it."""
-        ours = name
+        ours = re.sub(r"^(module|model)\.", "", name)
+        marked = [re.sub(pattern, replacement, ours) for pattern, replacement in PARTS.get(part, ()) if re.match(pattern, ours)]
+        if part and not marked:
+            report.elsewhere += 1
+            return
+        ours = marked[0] if marked else ours
         for pattern, replacement in RENAMED:
             ours = re.sub(pattern, replacement, ours)
         if ours in own and tensor.numel() == own[ours].numel() and tensor.squeeze(0).shape == own[ours].squeeze(0).shape:

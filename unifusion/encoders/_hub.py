@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 
 from unifusion.errors import CheckpointError, ConfigError, nearest
 
-__all__ = ["backbone_config", "build_backbone", "load_pretrained", "read_config", "resolve_backbone"]
+__all__ = ["backbone_config", "build_backbone", "fill", "load_half", "load_pretrained", "read_config", "read_pickle", "resolve_backbone"]
 
 NOT_KEPT = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id"})
 """Keys of a transformers config that say nothing about the network's shape."""
@@ -77,26 +78,32 @@ def _config_object(config_class: Any, text: str) -> Any:
     return config_class.from_dict(json.loads(text))
 
 
-def build_backbone(model_class: Any, config: Any, config_class: Any) -> nn.Module:
-    """Return `model_class` with random weights, in the shape of the resolved `config`."""
-    network: nn.Module = model_class(config_class.from_dict(dict(config.backbone)))
+def build_backbone(model_class: Any, config: Any, config_class: Any, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """Return `model_class` with random weights, in the shape of the resolved `config`; `options` go to its constructor."""
+    network: nn.Module = model_class(config_class.from_dict(dict(config.backbone)), **(options or {}))
     return network
 
 
-def load_pretrained(model_class: Any, config: Any, *, needed: str = "") -> nn.Module:
+def load_pretrained(model_class: Any, config: Any, *, needed: str = "", options: Mapping[str, Any] | None = None) -> nn.Module:
     """Return `model_class` with the weights of `config.source`, in float32 and from safetensors only.
 
     Args:
         model_class: the transformers class to read the checkpoint with.
         config: an `Encoder.Config` with a source.
         needed: prefix of the weights that must all be in the checkpoint (the rest of the class is thrown away).
+        options: to `from_pretrained`.
 
     Raises:
         CheckpointError: the source cannot be read, or lacks weights or holds them in another shape.
     """
     try:
         network, info = model_class.from_pretrained(
-            config.source, revision=config.revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            config.source,
+            revision=config.revision,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **(options or {}),
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
@@ -117,3 +124,58 @@ def load_pretrained(model_class: Any, config: Any, *, needed: str = "") -> nn.Mo
 def _first_line(error: Exception) -> str:
     """The first line of an error that may run over many."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def load_half(whole_class: Any, alone_class: Any, config: Any, *, key: str, part: str) -> nn.Module:
+    """Return one half of a two-sided model, from a checkpoint of the whole or of that half alone.
+
+    Args:
+        whole_class: the transformers class of both halves.
+        alone_class: that of the wanted half.
+        config: an `Encoder.Config` with a source.
+        key: of the half's shape in the whole's config.json.
+        part: name of the half in the whole.
+
+    Raises:
+        CheckpointError: as `load_pretrained`.
+    """
+    if key in read_config(config.source, config.revision, alone_class.config_class):
+        return load_pretrained(whole_class, config, needed=f"{part}.").get_submodule(part)
+    return load_pretrained(alone_class, config)
+
+
+def read_pickle(source: str) -> dict[str, Any]:
+    """Return what a `.pt` or `.pth` file of another project holds, read by PyTorch's restricted unpickler: tensors and plain values only.
+
+    Raises:
+        CheckpointError: there is no such file, or it holds objects of other kinds.
+    """
+    try:
+        found = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever strange bytes raise in an unpickler
+        raise CheckpointError(
+            f"cannot read {source!r} without running code in it: {_first_line(error)};",
+            remedy="check the file; weights and plain values alone are read.",
+        ) from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{source!r} holds a {type(found).__name__}, wanted names and tensors;", remedy="save its state_dict().")
+    return found
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Any], source: str) -> nn.Module:
+    """Return `network` with all of its weights taken from `tensors`; what else is there is not read.
+
+    Raises:
+        CheckpointError: a weight is missing or of another shape.
+    """
+    own = network.state_dict()
+    missing = [k for k in own if k not in tensors]
+    other = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
+    if missing or other:
+        shown = [*missing, *(f"{k} {tuple(tensors[k].shape)} instead of {tuple(own[k].shape)}" for k in other)]
+        raise CheckpointError(
+            f"{source!r} lacks {len(missing)} weights of the network and has {len(other)} of another shape: {', '.join(shown[:5])};",
+            remedy="it is another kind of model, or give the shape it was trained in as `backbone`.",
+        )
+    network.load_state_dict({k: tensors[k].to(own[k].dtype) for k in own})
+    return network

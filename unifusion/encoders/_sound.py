@@ -35,18 +35,21 @@ def hold_whole_tokens(chunk_s: float, token_s: float) -> None:
         )
 
 
-def mono(clip: Clip, *, least: int) -> Tensor:
+def mono(clip: Clip, *, least: int, rate_hz: int = SAMPLING_RATE_HZ) -> Tensor:
     """Return the clip's sound (N,) float32, checked.
 
     Raises:
-        MediaError: no sound, not mono at 16 kHz, or fewer than `least` samples.
+        MediaError: no sound, not mono at `rate_hz`, or fewer than `least` samples.
     """
     if clip.waveform_N is None:
         raise MediaError("the clip has no sound;", remedy="leave the audio stream out, or give a file with sound.")
-    if clip.sampling_rate_hz != SAMPLING_RATE_HZ:
-        raise MediaError(f"the sound is at {clip.sampling_rate_hz} Hz, wanted {SAMPLING_RATE_HZ};", remedy="read it with media.read_audio.")
+    if clip.sampling_rate_hz != rate_hz:
+        raise MediaError(
+            f"the sound is at {clip.sampling_rate_hz} Hz, wanted {rate_hz};",
+            remedy=f"read it with read_clip(.., sampling_rate_hz={rate_hz}).",
+        )
     if clip.waveform_N.ndim != 1 or len(clip.waveform_N) < least:
-        ms = 1000 * least // SAMPLING_RATE_HZ
+        ms = 1000 * least // rate_hz
         raise MediaError(
             f"the sound has shape {clip.waveform_N.shape}, wanted (N,) with at least {least} samples ({ms} ms);",
             remedy="give a longer span of mono sound.",

@@ -5,7 +5,8 @@ Follows Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +16,10 @@ from transformers import initialization as init
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, sinusoids
 
 from unifusion.conversation import Clip
-from unifusion.encoders._hub import backbone_config, build_backbone, load_pretrained, resolve_backbone
+from unifusion.encoders._hub import backbone_config, build_backbone, fill, load_pretrained, read_pickle, resolve_backbone
 from unifusion.encoders._sound import SAMPLING_RATE_HZ, mel_filters, mono
 from unifusion.encoders.encoder import Encoder, EncoderInput
-from unifusion.errors import ConfigError
+from unifusion.errors import CheckpointError, ConfigError
 
 __all__ = ["Whisper"]
 
@@ -27,6 +28,13 @@ HOP_SAMPLES = 160
 SAMPLES_PER_TOKEN = 2 * HOP_SAMPLES
 """The second convolution halves the mel frames: 20 ms a token, 50 tokens a second."""
 TOKENS_PER_S = SAMPLING_RATE_HZ / SAMPLES_PER_TOKEN
+OPENAI_NAMES = (
+    ("encoder.", ""), ("blocks.", "layers."), (".attn.query.", ".self_attn.q_proj."), (".attn.key.", ".self_attn.k_proj."),
+    (".attn.value.", ".self_attn.v_proj."), (".attn.out.", ".self_attn.out_proj."), (".attn_ln.", ".self_attn_layer_norm."),
+    (".mlp.0.", ".fc1."), (".mlp.2.", ".fc2."), (".mlp_ln.", ".final_layer_norm."), ("ln_post.", "layer_norm."),
+    ("positional_embedding", "embed_positions.weight"),
+)  # fmt: skip
+"""Names of weights in files of the `whisper` package, and here."""
 
 
 class _Backbone(WhisperEncoder):
@@ -53,7 +61,7 @@ class Whisper(Encoder):
 
     @dataclass(kw_only=True)
     class Config(Encoder.Config):
-        """`source` (such as openai/whisper-small) or an inline `backbone` of WhisperConfig keys.
+        """`source` (such as openai/whisper-small, or a `.pt` file of the `whisper` package) or an inline `backbone` of WhisperConfig keys.
 
         A small one: `{"d_model": 192, "encoder_layers": 4, "encoder_attention_heads": 4, "encoder_ffn_dim": 768,
         "num_mel_bins": 80, "max_source_positions": 300}` takes chunks of 6 s. Decoder keys are not used.
@@ -78,7 +86,9 @@ class Whisper(Encoder):
 
     @classmethod
     def resolve(cls, config: Config) -> Config:
-        """Return `config` with `backbone` filled in from the source's config.json."""
+        """Return `config` with `backbone` filled in from the source's config.json, or the sizes in its `.pt` file."""
+        if config.source and not config.backbone and Path(config.source).suffix == ".pt":
+            config = replace(config, backbone=_sizes(config.source))
         resolved: Whisper.Config = resolve_backbone(config, WhisperConfig)
         return resolved
 
@@ -93,6 +103,8 @@ class Whisper(Encoder):
         """Return the encoder half; a published checkpoint holds both halves, one of `WhisperEncoder.save_pretrained` only this."""
         if not (load_weights and config.source):
             return build_backbone(_Backbone, config, WhisperConfig)
+        if Path(config.source).suffix == ".pt":
+            return fill(build_backbone(_Backbone, config, WhisperConfig), _renamed(config.source), config.source)
         if "WhisperEncoder" in (config.backbone.get("architectures") or ()):
             return load_pretrained(WhisperEncoder, config)
         return load_pretrained(WhisperModel, config, needed="encoder.").get_submodule("encoder")
@@ -149,3 +161,33 @@ def log_mel(waveform_CN: Tensor, n_mels: int) -> Tensor:
     power = spectrum[..., :-1].abs().square().contiguous()
     logs = (mel_filters(n_mels, FFT_SAMPLES) @ power).clamp(min=1e-10).log10()
     return (torch.maximum(logs, logs.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
+
+
+def _sizes(source: str) -> dict[str, Any]:
+    """The network's shape as a file of the `whisper` package tells it.
+
+    Raises:
+        CheckpointError: it is no such file.
+    """
+    dims: Any = read_pickle(source).get("dims")
+    try:
+        return {
+            "d_model": dims["n_audio_state"], "encoder_layers": dims["n_audio_layer"], "encoder_attention_heads": dims["n_audio_head"],
+            "encoder_ffn_dim": 4 * dims["n_audio_state"], "num_mel_bins": dims["n_mels"], "max_source_positions": dims["n_audio_ctx"],
+        }  # fmt: skip
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{source!r} is no file of the whisper package: it has no sizes under `dims`;",
+            remedy="give a hub name, a folder, or such a file.",
+        ) from error
+
+
+def _renamed(source: str) -> dict[str, Tensor]:
+    """The encoder's weights of a file of the `whisper` package, by the names they have here."""
+    renamed = {}
+    for name, tensor in read_pickle(source).get("model_state_dict", {}).items():
+        if name.startswith("encoder."):
+            for theirs, ours in OPENAI_NAMES:
+                name = name.replace(theirs, ours)
+            renamed[name] = tensor
+    return renamed

@@ -9,7 +9,6 @@ from unifusion.conversation import Clip
 from unifusion.errors import MediaError
 from unifusion.media.picture import Picture
 from unifusion.media.reader import Pass, Span
-from unifusion.media.sound import SAMPLING_RATE_HZ
 from unifusion.media.source import Source
 
 __all__ = ["still_clip", "stream_clip"]
@@ -42,7 +41,7 @@ def stream_clip(result: Pass, span: Span, picture: Picture | None) -> Clip:
     seen = picture is not None and len(picture.frames_THWC) > 0
     ends = [picture.end_s] if picture is not None and seen else []
     if waveform_N is not None:
-        ends.append(span.start_s + waveform_start_s + len(waveform_N) / SAMPLING_RATE_HZ)
+        ends.append(span.start_s + waveform_start_s + len(waveform_N) / span.rate_hz)
     if not ends and (result.index is not None or result.sound is not None):
         raise _nothing(result, span)
     end_s = min(span.end_s, max(ends, default=span.start_s))
@@ -51,6 +50,7 @@ def stream_clip(result: Pass, span: Span, picture: Picture | None) -> Clip:
     return Clip(
         **_frames(picture, span),
         waveform_N=waveform_N,
+        sampling_rate_hz=span.rate_hz,
         waveform_start_s=waveform_start_s,
         duration_s=max(0.0, end_s - span.start_s),
         start_s=span.start_s,

@@ -172,6 +172,7 @@ def read_in_child(source: str | Path | bytes, span: Span, video: Sampling | None
         "end_s": None if math.isinf(span.end_s) else span.end_s,
         "video": None if video is None else asdict(video),
         "audio": span.audio,
+        "sampling_rate_hz": span.rate_hz,
         "strict": strict,
         "backend": backend,
     }

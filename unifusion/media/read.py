@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from unifusion.media.container import typed_errors
 from unifusion.media.picture import decode_picture
 from unifusion.media.reader import Span, one_pass
 from unifusion.media.sampling import Sampling
+from unifusion.media.sound import SAMPLING_RATE_HZ
 from unifusion.media.source import open_source
 
 __all__ = ["Backend", "read_audio", "read_clip", "read_image", "read_video"]
@@ -29,6 +31,7 @@ def read_clip(
     end_s: float | None = None,
     video: Sampling | None,
     audio: bool,
+    sampling_rate_hz: int = SAMPLING_RATE_HZ,
     limits: Limits = _LIMITS,
     strict: bool = True,
     isolate: bool = False,
@@ -46,6 +49,7 @@ def read_clip(
         end_s: its end; default the end of the file.
         video: which frames, or None for no picture.
         audio: whether to read the sound.
+        sampling_rate_hz: samples per second that it is resampled to.
         limits: bounds on the header and, again, on what is decoded.
         strict: a damaged frame or packet raises. False: what can be decoded comes back, `corrupt_T` flags frames that may
             be damaged and `notes` say so; a file that is whole gives the same result either way.
@@ -61,7 +65,7 @@ def read_clip(
         LimitError: above one of `limits`.
         ConfigError: arguments that do not fit, or a back end that is missing or unfit for this file.
     """
-    span = _span(start_s, end_s, video, audio)
+    span = replace(_span(start_s, end_s, video, audio), rate_hz=sampling_rate_hz)
     if isolate:
         from unifusion.media.isolate import read_in_child
 

@@ -15,7 +15,7 @@ from unifusion.media.container import Opened, codec_options, open_container, typ
 from unifusion.media.index import PictureIndex
 from unifusion.media.matroska import Elements
 from unifusion.media.remedies import LENIENT, SHORTER
-from unifusion.media.sound import Sound
+from unifusion.media.sound import SAMPLING_RATE_HZ, Sound
 from unifusion.media.source import Source
 from unifusion.media.transport import Continuity
 
@@ -37,12 +37,13 @@ _SEEKABLE = ("mov", "matroska")
 
 @dataclass(frozen=True)
 class Span:
-    """What to read: seconds from the file's start (`end_s` may be infinite), and which streams."""
+    """What to read: seconds from the file's start (`end_s` may be infinite), which streams, and sound at how many samples a second."""
 
     start_s: float
     end_s: float
     video: bool
     audio: bool
+    rate_hz: int = SAMPLING_RATE_HZ
 
 
 @dataclass
@@ -132,7 +133,7 @@ def _read(opened: Opened, span: Span, limits: Limits, strict: bool, chain: Chain
     if video is not None:
         index = PictureIndex(info.name, span.start_s, opened.zero_s, limits.decode_memory_bytes // 4, info.video_codec)
     if audio is not None:
-        sound = Sound(info.name, start_s=span.start_s, end_s=span.end_s, max_s=limits.max_span_seconds, strict=strict)
+        sound = Sound(info.name, start_s=span.start_s, end_s=span.end_s, max_s=limits.max_span_seconds, strict=strict, rate_hz=span.rate_hz)
         audio.codec_context.options = codec_options(limits, strict)
         audio.codec_context.thread_count = 1
     result = Pass(opened, index, sound)

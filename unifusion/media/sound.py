@@ -13,7 +13,7 @@ from unifusion.media.remedies import CONVERT, LENIENT, SHORTER
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
 
-__all__ = ["SAMPLING_RATE_HZ", "Sound"]
+__all__ = ["SAMPLING_RATE_HZ", "Sound", "resampled"]
 
 SAMPLING_RATE_HZ = 16_000
 GAP_S = 0.04
@@ -32,9 +32,13 @@ class Sound:
         end_s: end of the span, may be infinite; later samples are dropped.
         max_s: most seconds that may come out.
         strict: refuse NaN and infinity; else they become 0, with a note.
+        rate_hz: samples per second that come out.
     """
 
-    def __init__(self, name: str, *, start_s: float, end_s: float, max_s: float, strict: bool) -> None:
+    def __init__(
+        self, name: str, *, start_s: float, end_s: float, max_s: float, strict: bool, rate_hz: int = SAMPLING_RATE_HZ
+    ) -> None:  # fmt: skip
+        self.rate_hz = rate_hz
         self.name, self.start_s, self.end_s, self.max_s, self.strict = name, start_s, end_s, max_s, strict
         self.notes: list[str] = []
         self.first_s: float | None = None
@@ -60,7 +64,7 @@ class Sound:
             self._close()
             # FFmpeg's own way from stereo to mono adds 0.71 of each side, which clips loud music: the mean is taken below.
             layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
-            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLING_RATE_HZ)
+            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=self.rate_hz)
             self._format, self._next_s = kind, time_s
             self._segments.append((time_s, []))
         self._next_s += seconds
@@ -72,25 +76,25 @@ class Sound:
         if self._bad and self._bad == self._values:
             raise MediaError(f"{self.name}: not one sample of the sound is a number;", remedy=CONVERT)
         pieces = [(t, np.concatenate(chunks)) for t, chunks in self._segments if chunks]
-        pieces = [(t, x) for t, x in pieces if t + len(x) / SAMPLING_RATE_HZ > self.start_s]
+        pieces = [(t, x) for t, x in pieces if t + len(x) / self.rate_hz > self.start_s]
         if not pieces:
             return None, 0.0
         first = max(self.start_s, min(t for t, _ in pieces))
-        last = min(self.end_s, max(t + len(x) / SAMPLING_RATE_HZ for t, x in pieces))
+        last = min(self.end_s, max(t + len(x) / self.rate_hz for t, x in pieces))
         if self.until_s is not None and first < self.until_s < last < self.until_s + _PADDING_S:
             last = self.until_s
-        waveform_N = np.zeros(max(0, round((last - first) * SAMPLING_RATE_HZ)), np.float32)
+        waveform_N = np.zeros(max(0, round((last - first) * self.rate_hz)), np.float32)
         filled_s = first
         for time_s, piece_N in pieces:
             if time_s - filled_s > GAP_S:
                 hole = f"{filled_s - self.start_s:.2f} s to {time_s - self.start_s:.2f} s"
                 self.notes.append(f"no sound from {hole}: a hole in the track, kept as silence")
-            at = round((time_s - first) * SAMPLING_RATE_HZ)
+            at = round((time_s - first) * self.rate_hz)
             piece_N = piece_N[max(0, -at) :]
             at = max(0, at)
             piece_N = piece_N[: max(0, len(waveform_N) - at)]
             waveform_N[at : at + len(piece_N)] = piece_N
-            filled_s = max(filled_s, time_s + len(piece_N) / SAMPLING_RATE_HZ)
+            filled_s = max(filled_s, time_s + len(piece_N) / self.rate_hz)
         if not len(waveform_N):
             return None, 0.0
         return self._bounded(waveform_N), first - self.start_s
@@ -131,3 +135,15 @@ class Sound:
         if peak > _LOUD:
             self.notes.append(f"the sound was clipped: its peak is {peak:.3g}, full scale is 1")
         return waveform_N.clip(-1.0, 1.0)
+
+
+def resampled(waveform_N: np.ndarray, rate_hz: int, wanted_hz: int) -> np.ndarray:
+    """Return mono float32 sound at another rate, by the resampler that files are read with."""
+    if rate_hz == wanted_hz or not len(waveform_N):
+        return waveform_N
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=wanted_hz)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform_N, np.float32)[None], format="fltp", layout="mono")
+    frame.sample_rate = rate_hz
+    pieces = [piece.to_ndarray()[0] for piece in (*resampler.resample(frame), *resampler.resample(None))]
+    out_N = np.concatenate(pieces)[: round(len(waveform_N) * wanted_hz / rate_hz)]
+    return np.ascontiguousarray(out_N)

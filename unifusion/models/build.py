@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from unifusion.errors import CheckpointError, ConfigError
 from unifusion.models.chat import UniFusionForConditionalGeneration
 from unifusion.models.config import UniFusionConfig
-from unifusion.processor import ChatFormat, StreamSpec, UniFusionProcessor
+from unifusion.processor import ChatFormat, FusedSpec, StreamSpec, UniFusionProcessor
 
 __all__ = ["build_chat_model", "describe_trainable", "set_trainable"]
 
@@ -26,6 +26,7 @@ def build_chat_model(
     window_s: float = 1.0,
     max_seconds: float = 60.0,
     revision: str | None = None,
+    fused: Mapping[str, FusedSpec | Mapping[str, Any]] | None = None,
 ) -> tuple[UniFusionForConditionalGeneration, UniFusionProcessor]:
     """Build a model and its processor.
 
@@ -34,6 +35,7 @@ def build_chat_model(
         streams: stream name -> StreamSpec; encoders with a `source` get their weights from it.
         tokenizer: needed with an inline config; otherwise taken from `llm`.
         chat_format: control strings; None takes the tokenizer's own template, or the default.
+        fused: name -> FusedSpec: tokens from several streams together, beside theirs.
 
     Returns:
         the model in eval mode, and the processor that fits it.
@@ -47,6 +49,7 @@ def build_chat_model(
     processor = UniFusionProcessor(
         tokenizer, streams={n: s.to_dict() for n, s in specs.items()}, chat_format=chat_format.to_dict() if chat_format else None,
         window_s=window_s, max_seconds=max_seconds,
+        fused={n: (f.to_dict() if isinstance(f, FusedSpec) else dict(f)) for n, f in (fused or {}).items()},
     )  # fmt: skip
     text_config = AutoConfig.for_model(**llm) if isinstance(llm, Mapping) else AutoConfig.from_pretrained(llm, revision=revision)
     if isinstance(llm, Mapping):
@@ -55,7 +58,7 @@ def build_chat_model(
         text_config.eos_token_id = processor.end_ids[0]
     config = UniFusionConfig(
         text_config=text_config, text_source=None if inline else str(llm), text_revision=revision,
-        streams=processor.streams, placeholder_ids=processor.placeholder_ids,
+        streams=processor.streams, placeholder_ids=processor.placeholder_ids, fused=processor.fused,
     )  # fmt: skip
     network = None if isinstance(llm, Mapping) else _load_language_model(llm, revision)
     model = UniFusionForConditionalGeneration(config, language_model=network)

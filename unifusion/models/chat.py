@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from unifusion.adapters.adapter import Adapter
+from unifusion.adapters.adapter import Adapter, FusedAdapter
 from unifusion.batch import Features, StreamBatch
 from unifusion.encoders.encoder import Encoder
 from unifusion.errors import ConfigError
@@ -82,6 +82,10 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
             encoder = spec.encoder_class.build(spec.encoder_choices, load_weights=False)
             encoders[name] = encoder
             adapters[name] = spec.adapter_class(encoder.width, width, spec.adapter_choices)
+        self.fusions = config.fusions
+        for name, fusion in self.fusions.items():
+            widths = {s: int(encoders[s].width) for s in fusion.of}  # type: ignore[arg-type]
+            adapters[name] = fusion.adapter_class(widths, width, fusion.adapter_choices)
         self.encoders = nn.ModuleDict(encoders)
         self.adapters = nn.ModuleDict(adapters)
         self._plain_head: bool | None = None
@@ -95,7 +99,7 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise what transformers does not know: adapters, their queries (a bare parameter missing from a file would stay garbage)."""
         own = getattr(module, "init_weights", None)
-        if isinstance(module, Adapter | Encoder) or (own is not None and not isinstance(module, PreTrainedModel)):
+        if isinstance(module, Adapter | FusedAdapter | Encoder) or (own is not None and not isinstance(module, PreTrainedModel)):
             if own is not None:
                 own()
         elif isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d | nn.Conv2d | nn.Conv3d):
@@ -162,11 +166,11 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
             ConfigError: a stream's tokens and placeholders differ in number; names stream and counts.
         """
         embeds_BSD: Tensor = self.get_input_embeddings()(input_ids)
-        for name in self.specs:
+        found: dict[str, Features] = {}
+        for name in (*self.specs, *self.fusions):
             place_BS = input_ids == self.config.placeholder_ids[name]
             if media is not None and name in media:
-                tokens = self.adapters[name](self.features(name, media[name]))
-                flat_ND = tokens.tokens_BSD[tokens.mask_BS].to(embeds_BSD)
+                flat_ND = self._tokens(name, media[name], found).to(embeds_BSD)
                 if int(place_BS.sum()) != len(flat_ND):
                     self._refuse(name, place_BS, len(flat_ND))
                 embeds_BSD = embeds_BSD.masked_scatter(place_BS[..., None], flat_ND)
@@ -174,9 +178,20 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 if bool(place_BS.any()):
                     self._refuse(name, place_BS, 0)
                 if self.training and torch.is_grad_enabled():
-                    idle = [*self.adapters[name].parameters(), *self.encoders[name].parameters()]
+                    encoder = self.encoders[name].parameters() if name in self.encoders else ()
+                    idle = [*self.adapters[name].parameters(), *encoder]
                     embeds_BSD = embeds_BSD + 0.0 * sum(p.sum() for p in idle if p.requires_grad)
         return embeds_BSD
+
+    def _tokens(self, name: str, batch: StreamBatch, found: dict[str, Features]) -> Tensor:
+        """The tokens (N, D) of a stream, or of a fusion of streams; features are put into `found` and taken from there."""
+        if name in self.specs:
+            found[name] = self.features(name, batch)
+            tokens = self.adapters[name](found[name])
+            return tokens.tokens_BSD[tokens.mask_BS]  # type: ignore[no-any-return]
+        parts = self.fusions[name].of
+        fused_MQD: Tensor = self.adapters[name]({s: found[s] for s in parts if s in found}, {s: batch[f"of_{s}"] for s in parts})
+        return fused_MQD.flatten(0, 1)
 
     def _refuse(self, name: str, place_BS: Tensor, found: int) -> None:
         """Say which stream does not fit its placeholders."""

@@ -8,7 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
-from unifusion.processor.streams import StreamSpec, in_order, stems_only
+from unifusion.processor.streams import FusedSpec, StreamSpec, in_order, stems_only
 
 __all__ = ["UniFusionConfig"]
 
@@ -22,6 +22,7 @@ class UniFusionConfig(PreTrainedConfig):
         text_source: hub name or folder the language model's frozen weights come from; None when they are in the checkpoint.
         text_revision: pins `text_source`.
         streams: stream name -> `StreamSpec` as a dict, in the order they are laid out.
+        fused: name -> `FusedSpec` as a dict: tokens from several streams together.
         stream_order: that order, since JSON is written with sorted keys.
         placeholder_ids: stream name -> id of its placeholder token.
         absent: names of top-level parts (`language_model`, `encoders.video`) whose weights are not in the checkpoint but come
@@ -38,6 +39,7 @@ class UniFusionConfig(PreTrainedConfig):
     text_revision: str | None = None
     streams: dict[str, Any] | None = None
     stream_order: list[str] | None = None
+    fused: dict[str, Any] | None = None
     placeholder_ids: dict[str, int] | None = None
     absent: list[str] | None = None
     calibration: dict[str, Any] | None = None
@@ -49,6 +51,7 @@ class UniFusionConfig(PreTrainedConfig):
             name: StreamSpec.from_dict(raw).to_dict() for name, raw in in_order(dict(self.streams or {}), self.stream_order).items()
         }
         self.stream_order = list(self.streams)
+        self.fused = {name: FusedSpec.from_dict(raw).check(name, self.streams).to_dict() for name, raw in (self.fused or {}).items()}
         self.placeholder_ids = dict(self.placeholder_ids or {})
         self.absent = list(self.absent or [])
         self.calibration = dict(self.calibration or {})
@@ -64,9 +67,15 @@ class UniFusionConfig(PreTrainedConfig):
             CheckpointError: a stream names something else than a stem of the catalog.
         """
         stems_only(config_dict.get("streams"), "config.json")
+        stems_only(config_dict.get("fused"), "config.json")
         return super().from_dict(config_dict, **kwargs)
 
     @property
     def specs(self) -> dict[str, StreamSpec]:
         """The streams, typed."""
         return {name: StreamSpec.from_dict(raw) for name, raw in (self.streams or {}).items()}
+
+    @property
+    def fusions(self) -> dict[str, FusedSpec]:
+        """The fusions, typed."""
+        return {name: FusedSpec.from_dict(raw) for name, raw in (self.fused or {}).items()}

@@ -3,6 +3,6 @@
 from unifusion.processor.chat_format import ChatFormat
 from unifusion.processor.opening import MediaOpener, OpenedMedia, StreamItem
 from unifusion.processor.processor import Batch, Row, UniFusionProcessor
-from unifusion.processor.streams import StreamSpec
+from unifusion.processor.streams import FusedSpec, StreamSpec
 
-__all__ = ["Batch", "ChatFormat", "MediaOpener", "OpenedMedia", "Row", "StreamItem", "StreamSpec", "UniFusionProcessor"]
+__all__ = ["Batch", "ChatFormat", "FusedSpec", "MediaOpener", "OpenedMedia", "Row", "StreamItem", "StreamSpec", "UniFusionProcessor"]

@@ -6,7 +6,7 @@ on any language model and an answer can cite times. Tokens of an adapter that is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -23,19 +23,23 @@ def placeholder(stream: str) -> str:
     return f"<|{stream}|>"
 
 
-def lay_out(opened: OpenedMedia, *, window_s: float, number: int | None = None) -> Iterator[str | Placeholder]:
+def lay_out(
+    opened: OpenedMedia, *, window_s: float, number: int | None = None, fused: Sequence[Placeholder] = ()
+) -> Iterator[str | Placeholder]:  # fmt: skip
     """Yield the control texts and placeholders of one clip in order.
 
     Args:
         opened: the clip.
         window_s: length of one window of the shared clock.
         number: 1-based number of the clip, told when a conversation has several.
+        fused: names and numbers of tokens of what several streams give together.
     """
     if number is not None:
         yield f"clip {number}: "
     for name, report in opened.reports.items():
         if not report.present:
             yield f"no {name}. "
+    yield from fused
     times = {n: s.token_times_Q for n, s in opened.streams.items()}
     for name, item in opened.streams.items():
         if not item.windowed and len(times[name]):

@@ -121,19 +121,22 @@ class MediaOpener:
         video = max(
             (s.encoder_class.rate_hz(s.encoder_choices) for s in self.specs.values() if s.modality in ("video", "image")), default=None
         )
+        sound = max((s.encoder_class.rate_hz(s.encoder_choices) for s in self.specs.values() if s.modality == "audio"), default=16_000)
         clip, cropped_s = decode(
             media,
             rate_hz=video if wanted & {"video", "image"} and media.kind != "audio" else None,
-            audio="audio" in wanted and media.kind != "image",
+            audio="audio" in wanted and media.kind != "image", sampling_rate_hz=round(sound),
             max_seconds=self.max_seconds, limits=self.limits, isolate=self.isolate, strict=self.strict,
         )  # fmt: skip
-        clip = raised(clip, media.at_least_db)
+        clip = raised(replace(clip, transcript=media.transcript or clip.transcript), media.at_least_db)
         return clip, list(clip.notes), cropped_s
 
     def _stream(self, spec: StreamSpec, clip: Clip) -> tuple[StreamItem, StreamReport, list[str]]:
         """Preprocess one stream and say what it gave."""
         if spec.modality in ("video", "image"):
             clip = at_rate(clip, spec.encoder_class.rate_hz(spec.encoder_choices))
+        elif spec.modality == "audio":
+            clip = at_sampling_rate(clip, round(spec.encoder_class.rate_hz(spec.encoder_choices)))
         prepared = spec.encoder_class.preprocess(spec.encoder_choices, clip)
         times = spec.adapter_class.token_times(spec.adapter_choices, prepared.times_S, prepared.mask_S)
         item = StreamItem(
@@ -158,6 +161,8 @@ def absence(modality: str, media: Media, clip: Clip) -> str:
     """Say why a modality is absent from a clip, or "" when it is there."""
     if modality in media.mute:
         return "muted on request"
+    if modality == "text":
+        return "" if clip.transcript and clip.transcript.strip() else "nobody told what is said (Media.transcript)"
     if modality == "audio":
         if media.kind == "image":
             return "a still has no sound"
@@ -201,12 +206,23 @@ def at_rate(clip: Clip, rate_hz: float) -> Clip:
     return replace(clip, frames_THWC=clip.frames_THWC[chosen], frame_times_s=times[chosen])
 
 
+def at_sampling_rate(clip: Clip, wanted_hz: int) -> Clip:
+    """Return `clip` with its sound at another rate."""
+    if clip.waveform_N is None or clip.sampling_rate_hz == wanted_hz:
+        return clip
+    from unifusion.media.sound import resampled
+
+    return replace(clip, waveform_N=resampled(clip.waveform_N, clip.sampling_rate_hz, wanted_hz), sampling_rate_hz=wanted_hz)
+
+
 def decode(
-    media: Media, *, rate_hz: float | None, audio: bool, max_seconds: float, limits: Limits, isolate: bool = False, strict: bool = True
-) -> tuple[Clip, float]:
+    media: Media, *, rate_hz: float | None, audio: bool, max_seconds: float, limits: Limits, sampling_rate_hz: int = 16_000,
+    isolate: bool = False, strict: bool = True,
+) -> tuple[Clip, float]:  # fmt: skip
     """Return the arrays of one span, cropped to `max_seconds`, and the seconds that were left out.
 
-    Arrays given as a `Clip`, `clip-world://` references and files come to the same type here.
+    Arrays given as a `Clip`, `clip-world://` references and files come to the same type here; only files are read at another
+    sampling rate, the rest keep theirs.
 
     Raises:
         MediaError: the span is empty or cannot be decoded.
@@ -241,7 +257,7 @@ def decode(
         start_s=None if whole else start_s,
         end_s=None if whole else start_s + shown_s,
         video=Sampling(rate_hz=rate_hz, max_frames=limits.max_decoded_frames, max_side_px=side_px) if rate_hz else None,
-        audio=audio, limits=limits, strict=strict, isolate=isolate,
+        audio=audio, sampling_rate_hz=sampling_rate_hz, limits=limits, strict=strict, isolate=isolate,
     )  # fmt: skip
     if side_px is not None:
         clip = replace(clip, notes=(*clip.notes, f"the picture was scaled to {side_px} px while decoding, to fit in memory"))

@@ -18,7 +18,7 @@ from unifusion.processor.chat_format import ChatFormat
 from unifusion.processor.layout import lay_out, placeholder
 from unifusion.processor.messages import to_conversation
 from unifusion.processor.opening import MediaOpener, OpenedMedia
-from unifusion.processor.streams import StreamSpec, in_order, stems_only
+from unifusion.processor.streams import FusedSpec, StreamSpec, in_order, stems_only
 from unifusion.processor.text import TextEncoder
 
 __all__ = ["IGNORED", "Batch", "Row", "UniFusionProcessor"]
@@ -67,27 +67,31 @@ class UniFusionProcessor(ProcessorMixin):
         max_seconds: longest span of a clip shown to the model.
         chat_template: kept for tools that read chat_template.jinja; never used here.
         stream_order: order of `streams`, written beside them since JSON is written with sorted keys.
+        fused: name -> FusedSpec (or its dict): tokens from several streams together, laid out before the windows.
     """
 
     def __init__(
         self, tokenizer: Any = None, streams: Mapping[str, Any] | None = None, chat_format: Mapping[str, Any] | None = None,
         window_s: float = 1.0, max_seconds: float = 60.0, chat_template: str | None = None, stream_order: list[str] | None = None,
+        fused: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.specs = {name: StreamSpec.from_dict(raw) for name, raw in in_order(dict(streams or {}), stream_order).items()}
         self.stream_order = list(self.specs)
         self.streams = {name: spec.to_dict() for name, spec in self.specs.items()}
+        self.fusions = {name: FusedSpec.from_dict(raw).check(name, self.specs) for name, raw in (fused or {}).items()}
+        self.fused = {name: spec.to_dict() for name, spec in self.fusions.items()}
         self.format = ChatFormat.from_dict(dict(chat_format)) if chat_format else ChatFormat.from_tokenizer(tokenizer)
         self.chat_format = self.format.to_dict()
         self.window_s = window_s
         self.max_seconds = max_seconds
         super().__init__(tokenizer, chat_template=chat_template or self.format.jinja())
-        tokens = [placeholder(name) for name in self.specs]
+        tokens = [placeholder(name) for name in (*self.specs, *self.fusions)]
         control = ChatFormat.SPECIAL if self.format == ChatFormat() else ()
         tokenizer.add_special_tokens({"additional_special_tokens": [*control, *tokens]}, replace_extra_special_tokens=False)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token or self.format.assistant_end
         self.text = TextEncoder(tokenizer, tokens)
-        self.placeholder_ids = {name: int(tokenizer.convert_tokens_to_ids(placeholder(name))) for name in self.specs}
+        self.placeholder_ids = {name: int(tokenizer.convert_tokens_to_ids(placeholder(name))) for name in (*self.specs, *self.fusions)}
         self.limits = Limits()
         self.opener = MediaOpener(self.specs, max_seconds=max_seconds)
 
@@ -105,6 +109,7 @@ class UniFusionProcessor(ProcessorMixin):
             CheckpointError: a stream names something else than a stem of the catalog.
         """
         stems_only(processor_dict.get("streams"), "processor_config.json")
+        stems_only(processor_dict.get("fused"), "processor_config.json")
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     @property
@@ -221,7 +226,8 @@ class UniFusionProcessor(ProcessorMixin):
 
     def add_media(self, row: Row, clip: OpenedMedia, number: int | None) -> None:
         """Append stamps and placeholders of one clip; `number` is told when a conversation has several."""
-        for piece in lay_out(clip, window_s=self.window_s, number=number):
+        fused = [(name, f.n_tokens) for name, f in self.fusions.items() if any(s in clip.streams for s in f.of)]
+        for piece in lay_out(clip, window_s=self.window_s, number=number, fused=fused):
             row.add(self.text.control(piece) if isinstance(piece, str) else [self.placeholder_ids[piece[0]]] * piece[1])
 
     def collate(self, rows: Sequence[Row], *, side: Literal["left", "right"] = "right") -> Batch:
@@ -236,12 +242,16 @@ class UniFusionProcessor(ProcessorMixin):
             ids[i, where] = torch.tensor(row.ids, dtype=torch.long)
             labels[i, where] = torch.tensor(row.labels, dtype=torch.long)
             mask[i, where] = 1
-        data: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "media": collate_media(rows, list(self.specs))}
+        data: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "media": self.media(rows)}
         if any(label != IGNORED for r in rows for label in r.labels):
             data["labels"] = labels
         batch = Batch(data)
         batch.reports = [r.report for r in rows]
         return batch
+
+    def media(self, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+        """The clips of all rows as StreamBatches, stream by stream, and which of them belong together for each fusion."""
+        return collate_media(rows, list(self.specs), {name: f.of for name, f in self.fusions.items()})
 
     def __call__(
         self, conversations: Sequence[Conversation] | Conversation, *, generate: bool = False, side: Literal["left", "right"] | None = None
@@ -289,11 +299,25 @@ class UniFusionProcessor(ProcessorMixin):
         return Conversation(messages=(Message(role="user", parts=(*media, text)),))
 
 
-def collate_media(rows: Sequence[Row], streams: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Concatenate the clips of all rows, stream by stream, into StreamBatches."""
+def collate_media(
+    rows: Sequence[Row], streams: Sequence[str], fused: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Concatenate the clips of all rows, stream by stream, into StreamBatches.
+
+    A fusion (name -> its streams) gets, for each clip that has one of them, `rows` (M,) and per stream `of_<stream>` (M,): which of
+    that stream's clips it is, -1 where it lacks the stream.
+    """
     out: dict[str, dict[str, Any]] = {}
+    clips = [(i, clip) for i, row in enumerate(rows) for clip in row.media]
+    for name, parts in (fused or {}).items():
+        some = [n for n, (_, clip) in enumerate(clips) if any(s in clip.streams for s in parts)]
+        if some:
+            out[name] = {"rows": torch.tensor([clips[n][0] for n in some])}
+            for stream in parts:
+                order = {n: k for k, n in enumerate(n for n, (_, clip) in enumerate(clips) if stream in clip.streams)}
+                out[name][f"of_{stream}"] = torch.tensor([order.get(n, -1) for n in some])
     for name in streams:
-        found = [(i, clip.streams[name]) for i, row in enumerate(rows) for clip in row.media if name in clip.streams]
+        found = [(i, clip.streams[name]) for i, clip in clips if name in clip.streams]
         if not found:
             continue
         items = [item for _, item in found]

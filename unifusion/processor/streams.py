@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from unifusion import catalog
 from unifusion.errors import CheckpointError, ConfigError, nearest
 
-__all__ = ["StreamSpec", "in_order", "read_config", "stems_only"]
+__all__ = ["FusedSpec", "StreamSpec", "in_order", "read_config", "stems_only"]
 
 T = TypeVar("T")
 
@@ -83,8 +84,17 @@ class StreamSpec:
 
     @cached_property
     def adapter_class(self) -> Any:
-        """The class in `unifusion/adapters/`."""
-        return catalog.load("adapters", self.adapter)
+        """The class in `unifusion/adapters/`.
+
+        Raises:
+            ConfigError: there is none, or it takes several streams together.
+        """
+        found = catalog.load("adapters", self.adapter)
+        if not hasattr(found, "token_times"):
+            raise ConfigError(
+                f"adapter {self.adapter!r} joins several streams;", remedy="name it under `fused`, with the streams it reads."
+            )
+        return found
 
     @cached_property
     def encoder_choices(self) -> Any:
@@ -101,3 +111,56 @@ class StreamSpec:
     def modality(self) -> str:
         """`video`, `audio`, `image` or `text`."""
         return str(self.encoder_class.modality)
+
+
+@dataclass(kw_only=True)
+class FusedSpec:
+    """Tokens from several streams together.
+
+    Attributes:
+        of: names of the streams.
+        adapter: public name of the adapter (`attention_pool`).
+        adapter_config: its choices.
+    """
+
+    of: list[str]
+    adapter: str = "attention_pool"
+    adapter_config: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any] | FusedSpec) -> FusedSpec:
+        """Read the form written to config.json."""
+        return raw if isinstance(raw, FusedSpec) else read_config(cls, raw, "a fusion")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {**asdict(self), "of": list(self.of), "adapter_config": asdict(self.adapter_choices)}
+
+    def check(self, name: str, streams: Mapping[str, Any]) -> FusedSpec:
+        """Return self, if it can be one of a model of these streams.
+
+        Raises:
+            ConfigError: a stream is not there, the name is a stream's, or the adapter takes single streams.
+        """
+        unknown = [s for s in self.of if s not in streams]
+        if unknown or name in streams or not self.of:
+            found = f"reads the stream {unknown[0]!r}" if unknown else "has a stream's name" if name in streams else "reads no stream"
+            raise ConfigError(f"fusion {name!r} {found};", remedy=f"streams are {', '.join(streams)}; give it a name of its own.")
+        if not hasattr(self.adapter_class, "n_tokens") or hasattr(self.adapter_class, "token_times"):
+            raise ConfigError(f"adapter {self.adapter!r} takes one stream;", remedy="name it in a stream, and attention_pool in a fusion.")
+        return self
+
+    @cached_property
+    def adapter_class(self) -> Any:
+        """The class in `unifusion/adapters/`."""
+        return catalog.load("adapters", self.adapter)
+
+    @cached_property
+    def adapter_choices(self) -> Any:
+        """The adapter's Config."""
+        return read_config(self.adapter_class.Config, self.adapter_config, f"adapter {self.adapter!r}")
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that a clip becomes."""
+        return int(self.adapter_class.n_tokens(self.adapter_choices))

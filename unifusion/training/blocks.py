@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
 from unifusion.processor import UniFusionProcessor
-from unifusion.processor.processor import IGNORED, collate_media
+from unifusion.processor.processor import IGNORED
 from unifusion.training.talks import TurnsRow
 
 __all__ = ["Blocks", "collate_blocks", "in_blocks", "takes_blocks"]
@@ -92,7 +92,7 @@ def collate_blocks(processor: UniFusionProcessor, rows: Sequence[TurnsRow]) -> d
     )
     return {
         "input_ids": ids, "labels": labels, "position_ids": positions, "blocks": blocks,
-        "media": collate_media([r.row for r in rows], list(processor.specs)),
+        "media": processor.media([r.row for r in rows]),
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unifusion.processor import Row, UniFusionProcessor
-from unifusion.processor.processor import IGNORED, collate_media
+from unifusion.processor.processor import IGNORED
 
 __all__ = ["Turn", "TurnsRow", "collate_turns", "turns_row"]
 
@@ -101,5 +101,5 @@ def collate_turns(processor: UniFusionProcessor, rows: Sequence[TurnsRow]) -> di
     mask |= torch.eye(longest, dtype=torch.bool)  # padding looks at itself, so that no softmax is empty
     return {
         "input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": mask[:, None],
-        "media": collate_media([r.row for r in rows], list(processor.specs)),
+        "media": processor.media([r.row for r in rows]),
     }  # fmt: skip

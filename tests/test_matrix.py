@@ -1,0 +1,46 @@
+"""Every encoder with every adapter and three families of language models; writes docs/matrix.md when all of them ran."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.matrix import LLMS, check_cell
+from unifusion import catalog
+
+ENCODERS, ADAPTERS = catalog.names("encoders"), catalog.names("adapters")
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "matrix.md"
+HEAD = """# What goes with what
+
+Every encoder with every adapter and each of {llms}, tiny and with random weights, as `pytest tests/test_matrix.py` runs them (it
+writes this page). Of each was seen: two steps of training move the adapters and the LoRA of the language model, all of them, and
+nothing else; saved and loaded strictly, and merged, logits are equal; two clips asked in one batch are answered as each alone.
+
+In a cell: tokens that two clips of 0.9 s and 0.5 s become. `attention_pool` joins the stream with another one.
+
+"""
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What the cells gave, and the page, once all of them did."""
+    found = {}
+    yield found
+    if len(found) == len(ENCODERS) * len(ADAPTERS) * len(LLMS):
+        PAGE.write_text(page(found), encoding="utf-8")
+
+
+def page(found):
+    """The table."""
+    rows = [f"| encoder | modality | {' | '.join(f'`{a}`' for a in ADAPTERS)} |", "|---" * (len(ADAPTERS) + 2) + "|"]
+    for encoder in ENCODERS:
+        cells = [{found[encoder, a, llm]["tokens"] for llm in LLMS} for a in ADAPTERS]
+        told = [str(c.pop()) for c in cells if len(c) == 1]
+        rows.append(f"| `{encoder}` | {catalog.load('encoders', encoder).modality} | {' | '.join(told)} |")
+    return HEAD.format(llms=", ".join(LLMS[:-1]) + f" and {LLMS[-1]}") + "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize("llm", LLMS)
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_cell(encoder, adapter, llm, tmp_path, seen):
+    seen[encoder, adapter, llm] = check_cell(encoder, adapter, llm, tmp_path)

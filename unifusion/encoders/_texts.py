@@ -1,0 +1,160 @@
+"""What the text encoders share: a transcript as windows of tokens, and their places in the clip. Written once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from unifusion.conversation import Clip
+from unifusion.encoders._hub import build_backbone, load_pretrained, resolve_backbone
+from unifusion.encoders.encoder import Encoder, EncoderInput
+from unifusion.errors import CheckpointError, ConfigError, MediaError
+
+__all__ = ["TextConfig", "TextEncoder", "tiny_bert", "windows"]
+
+BYTES_FROM = 4
+"""Without a tokenizer a token is a byte of UTF-8, counted from here; smaller numbers are left to padding and the like."""
+
+
+def tiny_bert() -> dict[str, Any]:
+    """A backbone of width 16 and two layers that reads bytes."""
+    return {
+        "vocab_size": BYTES_FROM + 256, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+        "max_position_embeddings": 80,
+    }  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class TextConfig(Encoder.Config):
+    """How text is cut into tokens and windows."""
+
+    tokenizer: str | None = None
+    """Hub name or folder; None: the source's. Without a source a token is a byte of UTF-8."""
+    max_tokens: int = 64
+    """Of a window, those that begin and end it included; longer text becomes several."""
+
+
+class TextEncoder(Encoder):
+    """The transcript of a clip through a transformer, a token for each of its tokens.
+
+    Nobody knows when each word is said, so tokens' times are spread evenly over the clip. A subclass names the classes of transformers.
+    """
+
+    modality = "text"
+    config_class: ClassVar[Any]
+    """Of transformers, whose keys `backbone` holds."""
+    model_class: ClassVar[Any]
+    """Of transformers; made without its pooler."""
+    Config = TextConfig
+
+    @property
+    def width(self) -> int:
+        """D of the features."""
+        return int(self.config.backbone["hidden_size"])
+
+    @classmethod
+    def resolve(cls, config: Any) -> Any:
+        """Return `config` with `backbone` filled in.
+
+        Raises:
+            CheckpointError: the source has no readable config.
+            ConfigError: an unknown key, or windows longer than the network's positions.
+        """
+        resolved: TextConfig = resolve_backbone(config, cls.config_class)
+        most = resolved.backbone.get("max_position_embeddings", resolved.max_tokens)
+        if not 2 < resolved.max_tokens <= most:
+            raise ConfigError(
+                f"windows of {resolved.max_tokens} tokens for a network of {most} positions;", remedy=f"set max_tokens to 3 .. {most}."
+            )
+        return resolved
+
+    @classmethod
+    def rate_hz(cls, config: Any) -> float:
+        """Text has no rate."""
+        del config
+        return 0.0
+
+    @classmethod
+    def make_backbone(cls, config: Any, *, load_weights: bool) -> nn.Module:
+        """Return the network without pooler and heads."""
+        options = {"add_pooling_layer": False}
+        if load_weights and config.source:
+            return load_pretrained(cls.model_class, config, options=options)
+        return build_backbone(cls.model_class, config, cls.config_class, options)
+
+    @classmethod
+    def preprocess(cls, config: Any, clip: Clip) -> EncoderInput:
+        """Cut the transcript into windows of tokens.
+
+        Returns:
+            EncoderInput with `input_ids` and `attention_mask` (C, max_tokens) int64.
+
+        Raises:
+            MediaError: the clip has no transcript.
+        """
+        ids_CL, real_CL = windows(config, clip)
+        place_S = real_CL.flatten().cumsum(0).double() - 0.5
+        return EncoderInput(
+            tensors={"input_ids": ids_CL, "attention_mask": real_CL},
+            times_S=(place_S.clamp(min=0.0) / max(1, int(real_CL.sum())) * clip.duration_s).float(),
+            mask_S=real_CL.flatten().bool(),
+            seconds=clip.duration_s,
+        )
+
+    def encode_chunks(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Map input_ids and attention_mask (C, L) to tokens (C, L, D).
+
+        Raises:
+            ConfigError: a token the network does not know.
+        """
+        self.fitting(input_ids)
+        tokens_CSD: Tensor = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return tokens_CSD
+
+    def fitting(self, input_ids: Tensor) -> None:
+        """Refuse tokens beyond the network's vocabulary: its tokenizer is another model's."""
+        if input_ids.numel() and int(input_ids.max()) >= self.config.backbone["vocab_size"]:
+            raise ConfigError(
+                f"token {int(input_ids.max())} of a vocabulary of {self.config.backbone['vocab_size']};",
+                remedy="give the tokenizer that belongs to these weights.",
+            )
+
+
+def windows(config: Any, clip: Clip) -> tuple[Tensor, Tensor]:
+    """Return a transcript's windows of tokens (C, max_tokens) and which of them are real, both int64.
+
+    Raises:
+        MediaError: the clip has no transcript.
+        CheckpointError: the tokenizer cannot be read.
+    """
+    if not clip.transcript or not clip.transcript.strip():
+        raise MediaError("the clip has no transcript;", remedy="leave the text stream out, or give the words that are said.")
+    length, pad = config.max_tokens, int(config.backbone.get("pad_token_id") or 0)
+    name = config.tokenizer or config.source
+    if name is None:
+        raw = torch.tensor(list(clip.transcript.strip().encode()), dtype=torch.long) + BYTES_FROM
+        pieces = [p.tolist() for p in raw.split(length)]
+    else:
+        tokenizer = _tokenizer(name, config.revision if name == config.source else None)
+        given = tokenizer(clip.transcript.strip(), truncation=True, max_length=length, return_overflowing_tokens=True)
+        pieces, pad = given["input_ids"], tokenizer.pad_token_id if tokenizer.pad_token_id is not None else pad
+    ids_CL = torch.tensor([[*p, *[pad] * (length - len(p))] for p in pieces])
+    return ids_CL, torch.tensor([[1] * len(p) + [0] * (length - len(p)) for p in pieces])
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(name: str, revision: str | None) -> Any:
+    """Read a tokenizer once."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name, revision=revision, use_fast=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"cannot read the tokenizer of {name!r}: {str(error).strip().splitlines()[0]};",
+            remedy="give a hub name or a folder with tokenizer.json.",
+        ) from error
