@@ -1,6 +1,7 @@
 """Text encoders from saved models: the tokens of their own tokenizer, the states of their own network, sentence embeddings."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -136,7 +137,9 @@ def test_sentence_embeddings_follow_the_modules_of_the_folder(sentences):
         found = encoder.encode_chunks(**prepared.tensors)
     torch.testing.assert_close(found[:, 0], wanted, atol=1e-5, rtol=1e-5)
     assert encoder.width == 6 and prepared.times_S.tolist() == [2.0]
-    again = SBERT.build(encoder.config, load_weights=False)
+    gone = replace(encoder.config, source="no/such-model", tokenizer=str(folder))
+    assert SBERT.resolve(gone) == gone, "a checkpoint needs its source no more"
+    again = SBERT.build(gone, load_weights=False)
     again.load_state_dict(encoder.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(again.eval().encode_chunks(**prepared.tensors), found)

@@ -84,7 +84,8 @@ class SBERT(TextEncoder):
             CheckpointError: the source cannot be read, or has modules of other kinds.
             ConfigError: a kind of network that transformers does not know, an unknown key, or windows longer than its positions.
         """
-        where = _transformer_folder(config)
+        settled = bool(config.backbone and config.head)  # as in a checkpoint, whose source may be gone
+        where = config.source if settled else _transformer_folder(config)
         shape = _shape_class(config, where)
         known = resolve_backbone(replace(config, source=where), shape)
         head = config.head or _head(config)
@@ -102,12 +103,13 @@ class SBERT(TextEncoder):
     @classmethod
     def make_backbone(cls, config: Config, *, load_weights: bool) -> nn.Module:
         """Return the transformer with the layers behind its pooling."""
-        where, head = _transformer_folder(config), config.head or {}
-        shape = _shape_class(config, where)
+        head = config.head or {}
         poolers = {"add_pooling_layer": False} if config.backbone["model_type"] in ("bert", "roberta", "xlm-roberta", "mpnet") else {}
         if not (load_weights and config.source):
+            shape = _shape_class(config, config.source)
             return _Sentences(AutoModel.from_config(shape.from_dict(dict(config.backbone)), **poolers), head)
-        network = _Sentences(load_pretrained(AutoModel, replace(config, source=where), options=poolers), head)
+        whole = replace(config, source=_transformer_folder(config))
+        network = _Sentences(load_pretrained(AutoModel, whole, options=poolers), head)
         for layer, how in zip(network.dense, head["dense"], strict=True):
             _fill(layer, config, how["path"])
         return network
