@@ -170,14 +170,21 @@ FORBIDDEN = {
 }
 
 
+def restricted(path, node):
+    """The one door for files of other projects: PyTorch's unpickler that runs no code."""
+    told = {k.arg: ast.unparse(k.value) for k in node.keywords} if isinstance(node, ast.Call) else {}
+    return path.name == "_hub.py" and told.get("weights_only") == "True"
+
+
 def test_nothing_forbidden_is_called():
     found = [
         (str(path.relative_to(ROOT)), name, why)
-        for path, name, _ in calls_and_imports()
+        for path, name, node in calls_and_imports()
         for rule, why in FORBIDDEN.items()
-        if re.search(rule, name)
+        if re.search(rule, name) and not (name == "torch.load" and restricted(path, node))
     ]
     assert not found
+    assert sum(name == "torch.load" for _, name, _ in calls_and_imports()) == 1
     assert len(calls_and_imports()) > 1000, "the walk sees the package"
 
 
