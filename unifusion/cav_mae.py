@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-__all__ = ["CAVMAEConfig", "CAVMAEForPreTraining", "CAVMAELosses", "CAVMAEModel", "kept_patches", "patch_targets"]
+__all__ = ["CAVMAEConfig", "CAVMAEForPreTraining", "CAVMAELosses", "CAVMAEModel", "patch_targets"]
 
 SHAPE = {
     "hidden_size": 768, "num_attention_heads": 12, "mlp_ratio": 4, "audio_layers": 11, "video_layers": 11, "joint_layers": 1,
@@ -251,7 +251,7 @@ class CAVMAEForPreTraining(CAVMAEModel):
         """
         given = {"audio": input_values, "video": pixel_values}
         order = {s: _shuffled(len(x), self.config.grids[s], generator).to(x.device) for s, x in given.items()}
-        kept = {s: o[:, : kept_patches(o.shape[1], hidden)] for s, o in order.items()}
+        kept = {s: o[:, : int(o.shape[1] * (1 - hidden))] for s, o in order.items()}
         own = {s: self.own(s, x, kept[s]) for s, x in given.items()}
         guess = self._decoded(self.together(own["audio"], own["video"]), order, kept)
         errors = {}
@@ -281,11 +281,6 @@ class CAVMAEForPreTraining(CAVMAEModel):
             x_BSD = block(x_BSD)
         audio, video = self.decoder_norm(x_BSD).split([w.shape[1] for w in whole], dim=1)
         return {"audio": self.decoder_pred_a(audio), "video": self.decoder_pred_v(video)}
-
-
-def kept_patches(patches: int, hidden: float) -> int:
-    """How many of so many patches are shown when a share is hidden."""
-    return int(patches * (1 - hidden))
 
 
 def patch_targets(x_BCHW: Tensor, patch: int) -> Tensor:

@@ -63,7 +63,7 @@ def test_stc_halves_time_rows_and_columns(padding, frames, side, tokens):
 def test_stc_is_local_in_time():
     stc = Stc(8, 6, Stc.Config(width=6, depth=1, padding=0)).eval()
     given = video(frames=6, side=2)
-    assert [sorted({t // 1 for t in moved(stc, given, at)}) for at in (0, 7, 8, 23)] == [[0], [0], [1], [2]]
+    assert [moved(stc, given, at) for at in (0, 7, 8, 23)] == [[0], [0], [1], [2]]
     assert stc(given).times_BS[0].tolist() == [0.125, 0.625, 1.125]
 
 

@@ -181,6 +181,11 @@ def test_modules_that_are_not_known_are_refused(tmp_path, modules, told):
         SBERT.build(SBERT.Config(source=str(tmp_path), max_tokens=16))
 
 
+def test_a_hub_that_cannot_be_reached_is_an_error_and_no_other_embedding():
+    with pytest.raises(CheckpointError, match=r"cannot read modules\.json of 'nobody/no-such-sentences'"):
+        SBERT.resolve(SBERT.Config(source="nobody/no-such-sentences"))
+
+
 def test_a_sentence_encoder_without_a_kind_or_weights():
     with pytest.raises(ConfigError, match="needs weights or a shape"):
         SBERT.resolve(SBERT.Config())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +16,10 @@ from torch import nn
 
 from unifusion.errors import CheckpointError, ConfigError, nearest
 
-__all__ = ["backbone_config", "build_backbone", "fill", "load_half", "load_pretrained", "read_config", "read_pickle", "resolve_backbone"]
+__all__ = ["backbone_config", "build_backbone", "fill", "hold_layer", "load_half", "load_pretrained", "preprocessing_of", "read_config",
+           "read_pickle", "resolve_backbone"]  # fmt: skip
 
+log = logging.getLogger(__name__)
 NOT_KEPT = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "id2label", "label2id"})
 """Keys of a transformers config that say nothing about the network's shape."""
 
@@ -63,6 +68,34 @@ def read_config(source: str, revision: str | None, config_class: Any) -> dict[st
             remedy="check the name, or download it while online and give the folder.",
         ) from error
     return given
+
+
+def preprocessing_of(read: Callable[..., Any], source: str | None, revision: str | None) -> dict[str, Any]:
+    """Return preprocessor_config.json of a source, empty without one: no source, weights alone, or a folder that a model was saved to.
+
+    Args:
+        read: `get_image_processor_dict` or `get_feature_extractor_dict` of the family's class.
+        source: hub name, folder or file of weights.
+        revision: of the hub name.
+    """
+    if source is None or Path(source).is_file():
+        return {}
+    try:
+        found: dict[str, Any] = read(source, revision=revision)[0]
+    except OSError:
+        log.warning("%s has no preprocessor_config.json; what it is given is prepared as its family's is", source)
+        return {}
+    return found
+
+
+def hold_layer(layer: int, depth: int) -> None:
+    """Refuse a layer that a network of `depth` layers has not, counted from the last.
+
+    Raises:
+        ConfigError: names those it has.
+    """
+    if not -depth <= layer <= -1:
+        raise ConfigError(f"layer {layer} of a network of {depth};", remedy=f"count from the last: -1 (the last) to {-depth} (the first).")
 
 
 def backbone_config(config: Any, config_class: Any) -> Any:
@@ -151,7 +184,7 @@ def read_pickle(source: str) -> dict[str, Any]:
         CheckpointError: there is no such file, or it holds objects of other kinds.
     """
     try:
-        found = torch.load(source, map_location="cpu", weights_only=True)
+        found = torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
     except Exception as error:  # whatever strange bytes raise in an unpickler
         raise CheckpointError(
             f"cannot read {source!r} without running code in it: {_first_line(error)};",

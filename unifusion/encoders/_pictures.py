@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,13 +13,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from unifusion.conversation import Clip
-from unifusion.encoders._hub import build_backbone, load_pretrained, read_config, resolve_backbone
+from unifusion.encoders._hub import build_backbone, load_pretrained, preprocessing_of, read_config, resolve_backbone
 from unifusion.encoders.encoder import Encoder, EncoderInput
 from unifusion.errors import ConfigError, MediaError
 
-__all__ = ["CLIP_MEAN", "CLIP_STD", "HALF", "Layout", "PictureConfig", "PictureEncoder", "Published", "pair", "preprocessing_of"]
+__all__ = ["CLIP_MEAN", "CLIP_STD", "HALF", "Layout", "PictureConfig", "PictureEncoder", "Published", "pair", "published_of"]
 
-log = logging.getLogger(__name__)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -74,7 +71,7 @@ class PictureConfig(Encoder.Config):
             ConfigError: an unknown filter or crop, or a shorter side below the image size.
         """
         settled = (self.crop, self.short_side, self.resample, self.image_mean, self.image_std)
-        told = preprocessing_of(self.source, self.revision) if self.source and None in settled else {}
+        told = published_of(self) if None in settled else {}
         crop, short = _cut(told, published, max(size))
         code = told.get("resample")
         full = replace(
@@ -96,6 +93,13 @@ class PictureConfig(Encoder.Config):
         return full
 
 
+def published_of(config: PictureConfig) -> dict[str, Any]:
+    """Return how a source's pictures are prepared, as it says."""
+    from transformers import CLIPImageProcessorPil
+
+    return preprocessing_of(CLIPImageProcessorPil.get_image_processor_dict, config.source, config.revision)
+
+
 def _cut(told: Mapping[str, Any], published: Published, size: int) -> tuple[Literal["center", "squash"], int]:
     """How a source's preprocessor_config.json cuts the square of `size`: the crop, and the shorter side before it.
 
@@ -111,20 +115,6 @@ def _cut(told: Mapping[str, Any], published: Published, size: int) -> tuple[Lite
     if isinstance(given, Mapping) and side is None:
         return "squash", size
     return ("center", int(side or size)) if told.get("do_center_crop", published.crop == "center") else ("squash", size)
-
-
-def preprocessing_of(source: str, revision: str | None) -> dict[str, Any]:
-    """Return preprocessor_config.json of a source, empty when it has none (a folder written by save_pretrained of a model)."""
-    from transformers import CLIPImageProcessorPil
-
-    if Path(source).is_file():  # weights alone
-        return {}
-    try:
-        found: dict[str, Any] = CLIPImageProcessorPil.get_image_processor_dict(source, revision=revision)[0]
-    except OSError:
-        log.warning("%s has no preprocessor_config.json; its pictures are prepared as its family's are", source)
-        return {}
-    return found
 
 
 def pair(size: Any) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from unifusion.encoders._hub import build_backbone, load_pretrained, resolve_bac
 from unifusion.encoders.encoder import Encoder, EncoderInput
 from unifusion.errors import CheckpointError, ConfigError, MediaError
 
-__all__ = ["TextConfig", "TextEncoder", "tiny_bert", "windows"]
+__all__ = ["TextConfig", "TextEncoder", "hold_windows", "tiny_bert", "windows"]
 
 BYTES_FROM = 4
 """Without a tokenizer a token is a byte of UTF-8, counted from here; smaller numbers are left to padding and the like."""
@@ -66,10 +66,7 @@ class TextEncoder(Encoder):
         """
         resolved: TextConfig = resolve_backbone(config, cls.config_class)
         most = resolved.backbone.get("max_position_embeddings", resolved.max_tokens)
-        if not 2 < resolved.max_tokens <= most:
-            raise ConfigError(
-                f"windows of {resolved.max_tokens} tokens for a network of {most} positions;", remedy=f"set max_tokens to 3 .. {most}."
-            )
+        hold_windows(resolved.max_tokens, most)
         return resolved
 
     @classmethod
@@ -122,6 +119,16 @@ class TextEncoder(Encoder):
                 f"token {int(input_ids.max())} of a vocabulary of {self.config.backbone['vocab_size']};",
                 remedy="give the tokenizer that belongs to these weights.",
             )
+
+
+def hold_windows(max_tokens: int, most: int) -> None:
+    """Refuse windows that hold nothing beside their ends, or more than a network's positions.
+
+    Raises:
+        ConfigError: names what it can take.
+    """
+    if not 2 < max_tokens <= most:
+        raise ConfigError(f"windows of {max_tokens} tokens for a network of {most} positions;", remedy=f"set max_tokens to 3 .. {most}.")
 
 
 def windows(config: Any, clip: Clip) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from unifusion.encoders._hub import backbone_config
-from unifusion.encoders._pictures import Layout, PictureConfig, PictureEncoder, pair, preprocessing_of
+from unifusion.encoders._hub import backbone_config, hold_layer
+from unifusion.encoders._pictures import Layout, PictureConfig, PictureEncoder, pair, published_of
 from unifusion.errors import ConfigError
 
 __all__ = ["VitConfig", "VitEncoder"]
@@ -53,14 +53,10 @@ class VitEncoder(PictureEncoder):
             ConfigError: a layer the network has not, a class token where there is none, or a size that does not hold whole patches.
         """
         if cls.any_size and config.source and config.image_size is None:
-            crop = preprocessing_of(config.source, config.revision).get("crop_size")
+            crop = published_of(config).get("crop_size")
             config = replace(config, image_size=crop.get("height") if isinstance(crop, dict) else crop)
         resolved = super().resolve(config)
-        depth = int(resolved.backbone["num_hidden_layers"])
-        if not -depth <= resolved.layer <= -1:
-            raise ConfigError(
-                f"layer {resolved.layer} of a network of {depth};", remedy=f"count from the last: -1 (the last) to {-depth} (the first)."
-            )
+        hold_layer(resolved.layer, int(resolved.backbone["num_hidden_layers"]))
         if resolved.tokens not in ("patches", "class", "all") or (resolved.tokens != "patches" and not cls.class_token):
             known = "patches, class, all" if cls.class_token else "patches (this network has no class token)"
             raise ConfigError(f"tokens {resolved.tokens!r};", remedy=f"known: {known}.")

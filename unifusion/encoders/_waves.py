@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,14 +11,13 @@ from transformers import Wav2Vec2FeatureExtractor
 from transformers import initialization as init
 
 from unifusion.conversation import Clip
-from unifusion.encoders._hub import build_backbone, load_pretrained, resolve_backbone
+from unifusion.encoders._hub import build_backbone, hold_layer, load_pretrained, preprocessing_of, resolve_backbone
 from unifusion.encoders._sound import SAMPLING_RATE_HZ, mono
 from unifusion.encoders.encoder import Encoder, EncoderInput
 from unifusion.errors import ConfigError
 
 __all__ = ["PositionsSet", "WaveConfig", "WaveEncoder", "tiny_wave"]
 
-log = logging.getLogger(__name__)
 UNUSED = {"layerdrop": 0.0, "mask_time_prob": 0.0, "mask_feature_prob": 0.0, "add_adapter": False}
 """What is for training these networks alone, or makes their features sparser behind them."""
 
@@ -93,16 +91,12 @@ class WaveEncoder(Encoder):
         resolved: WaveConfig = resolve_backbone(config, cls.config_class)
         known = {k: v for k, v in UNUSED.items() if k in resolved.backbone}
         resolved = replace(resolved, backbone={**resolved.backbone, **known})
-        depth = int(resolved.backbone["num_hidden_layers"])
-        if not -depth <= resolved.layer <= -1:
-            raise ConfigError(
-                f"layer {resolved.layer} of a network of {depth};", remedy=f"count from the last: -1 (the last) to {-depth} (the first)."
-            )
+        hold_layer(resolved.layer, int(resolved.backbone["num_hidden_layers"]))
         least = _least(resolved.backbone) / SAMPLING_RATE_HZ
         if resolved.chunk_s < least:
             raise ConfigError(f"a chunk of {resolved.chunk_s} s holds no token;", remedy=f"set chunk_s to {least:g} or more.")
         if resolved.normalise is None:
-            told = _published(resolved.source, resolved.revision) if resolved.source else {}
+            told = preprocessing_of(Wav2Vec2FeatureExtractor.get_feature_extractor_dict, resolved.source, resolved.revision)
             resolved = replace(resolved, normalise=bool(told.get("do_normalize", True)))
         return resolved
 
@@ -196,13 +190,3 @@ def _tokens(samples: Tensor, shape: dict[str, Any]) -> Tensor:
     for kernel, stride in zip(shape["conv_kernel"], shape["conv_stride"], strict=True):
         samples = (samples - kernel) // stride + 1
     return samples
-
-
-def _published(source: str, revision: str | None) -> dict[str, Any]:
-    """Return preprocessor_config.json of a source, empty when it has none."""
-    try:
-        found: dict[str, Any] = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(source, revision=revision)[0]
-    except OSError:
-        log.warning("%s has no preprocessor_config.json; its sound is scaled to mean 0 and variance 1", source)
-        return {}
-    return found

@@ -5,19 +5,16 @@ Follows Gong et al., "AST: Audio Spectrogram Transformer" (2021) and the hub car
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from unifusion.encoders._fbanks import FbankConfig, FbankEncoder, Grid
-from unifusion.encoders._hub import backbone_config, build_backbone, load_pretrained, resolve_backbone
+from unifusion.encoders._hub import backbone_config, build_backbone, load_pretrained, preprocessing_of, resolve_backbone
 
 __all__ = ["AST"]
 
-log = logging.getLogger(__name__)
 AUDIOSET = (-4.2677393, 4.5689974)
 """Mean and deviation of AudioSet's log mel energies; pictures are scaled by twice the deviation."""
 
@@ -56,7 +53,7 @@ class AST(FbankEncoder):
         cls.known_tokens(resolved)
         if resolved.mean is not None and resolved.deviation is not None:
             return resolved
-        told = _published(resolved.source, resolved.revision) if resolved.source else {}
+        told = preprocessing_of(ASTFeatureExtractor.get_feature_extractor_dict, resolved.source, resolved.revision)
         mean, deviation = told.get("mean", AUDIOSET[0]), 2 * told.get("std", AUDIOSET[1])
         return replace(resolved, mean=mean if resolved.mean is None else resolved.mean, deviation=resolved.deviation or deviation)
 
@@ -78,13 +75,3 @@ class AST(FbankEncoder):
         """Map input_values (C, frames, bins) to states of the patches (C, rows x steps, D)."""
         states_CSD: Tensor = self.backbone(input_values).last_hidden_state
         return states_CSD[:, 2:]
-
-
-def _published(source: str, revision: str | None) -> dict[str, Any]:
-    """Return preprocessor_config.json of a source, empty when it has none."""
-    try:
-        found: dict[str, Any] = ASTFeatureExtractor.get_feature_extractor_dict(source, revision=revision)[0]
-    except OSError:
-        log.warning("%s has no preprocessor_config.json; its sound is scaled by AudioSet's mean and deviation", source)
-        return {}
-    return found

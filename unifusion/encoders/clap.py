@@ -7,7 +7,6 @@ the hub cards laion/clap-*.
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -17,14 +16,13 @@ from torch import Tensor, nn
 from transformers import ClapAudioConfig, ClapAudioModel, ClapFeatureExtractor, ClapModel
 
 from unifusion.conversation import Clip
-from unifusion.encoders._hub import backbone_config, build_backbone, load_half, read_config, resolve_backbone
+from unifusion.encoders._hub import backbone_config, build_backbone, load_half, preprocessing_of, read_config, resolve_backbone
 from unifusion.encoders._sound import mono
 from unifusion.encoders.encoder import Encoder, EncoderInput
 from unifusion.errors import ConfigError
 
 __all__ = ["CLAP"]
 
-log = logging.getLogger(__name__)
 LEAST_S = 0.05
 """Shorter sound is refused: the picture of it would be its own repetition."""
 
@@ -78,7 +76,8 @@ class CLAP(Encoder):
         resolved: CLAP.Config = resolve_backbone(config, ClapAudioConfig)
         plain = _extractor(json.dumps({"truncation": "fusion" if resolved.backbone["enable_fusion"] else "rand_trunc"})).to_dict()
         known = {k: v for k, v in plain.items() if k not in ("feature_extractor_type", "nb_frequency_bins", "nb_max_samples")}
-        told = {} if not resolved.source or set(known) <= set(resolved.mel) else _published(resolved.source, resolved.revision)
+        read = ClapFeatureExtractor.get_feature_extractor_dict
+        told = {} if set(known) <= set(resolved.mel) else preprocessing_of(read, resolved.source, resolved.revision)
         mel = {**known, **{k: v for k, v in told.items() if k in known}, **resolved.mel}
         unknown = sorted(set(mel) - set(known))
         if unknown:
@@ -159,13 +158,3 @@ class CLAP(Encoder):
 def _extractor(choices: str) -> ClapFeatureExtractor:
     """Make an extractor once for the same choices (JSON); its mel filters take a while."""
     return ClapFeatureExtractor(**json.loads(choices))
-
-
-def _published(source: str, revision: str | None) -> dict[str, Any]:
-    """Return preprocessor_config.json of a source, empty when it has none."""
-    try:
-        found: dict[str, Any] = ClapFeatureExtractor.get_feature_extractor_dict(source, revision=revision)[0]
-    except OSError:
-        log.warning("%s has no preprocessor_config.json; its sound is prepared as CLAP's is", source)
-        return {}
-    return found

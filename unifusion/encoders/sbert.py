@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel
 
 from unifusion.conversation import Clip
 from unifusion.encoders._hub import load_pretrained, resolve_backbone
-from unifusion.encoders._texts import TextConfig, TextEncoder, tiny_bert, windows
+from unifusion.encoders._texts import TextConfig, TextEncoder, hold_windows, tiny_bert, windows
 from unifusion.encoders.encoder import EncoderInput
 from unifusion.errors import CheckpointError, ConfigError, nearest
 
@@ -94,10 +94,7 @@ class SBERT(TextEncoder):
         if unknown:
             raise CheckpointError(f"sentences are pooled by {unknown[0]!r};", remedy=nearest(unknown[0], list(POOLINGS)))
         most = resolved.backbone.get("max_position_embeddings", resolved.max_tokens)
-        if not 2 < resolved.max_tokens <= most:
-            raise ConfigError(
-                f"windows of {resolved.max_tokens} tokens for a network of {most} positions;", remedy=f"set max_tokens to 3 .. {most}."
-            )
+        hold_windows(resolved.max_tokens, most)
         return resolved
 
     @classmethod
@@ -157,14 +154,27 @@ def _pooled(tokens_CLD: Tensor, real_CL: Tensor, way: str) -> Tensor:
 
 
 def _file(config: Any, name: str) -> Path | None:
-    """A file of the source, on the hub or in a folder; None where it has not that one."""
-    from transformers.utils import cached_file
+    """A file of the source, on the hub or in a folder; None where it has not that one.
 
-    found = cached_file(
-        config.source, name, revision=config.revision, _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
-    )  # fmt: skip
-    return Path(found) if found else None
+    Raises:
+        CheckpointError: there is no such source, or the hub cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
+
+    folder = Path(config.source)
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    try:
+        return Path(hf_hub_download(config.source, name, revision=config.revision))
+    except (OSError, HFValidationError) as error:
+        # A file that is known not to be there is one thing, a hub that cannot be asked another: a default would embed otherwise.
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return None
+        raise CheckpointError(
+            f"cannot read {name} of {config.source!r}: {str(error).splitlines()[0]};",
+            remedy="check the name, or download it while online and give the folder.",
+        ) from error
 
 
 def _modules(config: Any) -> list[dict[str, str]]:

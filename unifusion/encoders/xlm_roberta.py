@@ -10,8 +10,7 @@ from typing import Any
 
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
-from unifusion.encoders._texts import TextConfig, TextEncoder, tiny_bert
-from unifusion.errors import ConfigError
+from unifusion.encoders._texts import TextConfig, TextEncoder, hold_windows, tiny_bert
 
 __all__ = ["XLMRoberta"]
 
@@ -40,8 +39,5 @@ class XLMRoberta(TextEncoder):
         """
         resolved = super().resolve(config)
         most = resolved.backbone["max_position_embeddings"] - resolved.backbone["pad_token_id"] - 1
-        if resolved.max_tokens > most:
-            raise ConfigError(
-                f"windows of {resolved.max_tokens} tokens for a network of {most} positions;", remedy=f"set max_tokens to 3 .. {most}."
-            )
+        hold_windows(resolved.max_tokens, most)
         return resolved
