@@ -119,9 +119,9 @@ class Encoder(nn.Module):
         return config
 
     @classmethod
+    @abstractmethod
     def rate_hz(cls, config: Any) -> float:
         """Frames per second (video) or samples per second (audio) that `preprocess` wants."""
-        raise NotImplementedError
 
     @classmethod
     @abstractmethod
