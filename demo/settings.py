@@ -227,9 +227,11 @@ def serve(
 def wait_for_the_end() -> None:
     """Return on Ctrl-C or SIGTERM, so that either way the server closes and the uploads' folder goes."""
     ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.set())
     try:
         while not ended.wait(0.5):
             continue
     except KeyboardInterrupt:
         return
+    finally:
+        signal.signal(signal.SIGTERM, before)  # whoever goes on must be killable again
