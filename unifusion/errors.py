@@ -10,6 +10,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DatasetError",
+    "Interrupted",
     "LimitError",
     "MediaError",
     "PromptError",
@@ -71,6 +72,20 @@ class CheckpointError(UniFusionError):
     """A checkpoint that cannot be loaded or saved."""
 
     exit_code = 4
+
+
+class Interrupted(UniFusionError):
+    """A run that a signal ended after it had saved itself.
+
+    Args:
+        found: what was saved.
+        number: of the signal; the exit code is 128 more, as a shell has it.
+        remedy: how to go on.
+    """
+
+    def __init__(self, found: str, *, number: int = 15, remedy: str = "") -> None:
+        super().__init__(found, remedy=remedy)
+        self.exit_code = 128 + number
 
 
 def nearest(name: str, known: list[str]) -> str:

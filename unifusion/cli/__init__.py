@@ -8,6 +8,7 @@ of a file is one line on stderr with the remedy; a crash (our mistake) keeps its
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from unifusion.errors import UniFusionError
 
     _speak_utf8()
+    _hush()
     command = typer.main.get_command(app)
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
@@ -68,6 +70,12 @@ def _help_of(error: Exception) -> str:
     """The help command that explains the command in which a usage error arose."""
     context = getattr(error, "ctx", None)
     return f"{context.command_path if context is not None else 'unifusion'} --help"
+
+
+def _hush() -> None:
+    """Keep back what libraries say of themselves when they are imported: which kernels they lack, that there is no GPU."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 
 def _speak_utf8() -> None:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from unifusion.batch import Features
 from unifusion.conversation import Clip
 from unifusion.errors import ConfigError
 
-__all__ = ["Encoder", "EncoderInput", "weights_hash"]
+__all__ = ["Encoder", "EncoderInput", "blank_features", "weights_hash"]
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -27,6 +28,30 @@ def weights_hash(module: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def blank_features(encoder: Encoder, *, trained: bool) -> Features:
+    """Features (1, S, D) of nothing: of a second of black and silence when the encoder is `trained`, else one token of zeros."""
+    kind = next(encoder.parameters())
+    if not trained:
+        zeros = torch.zeros(1, 1, encoder.width, device=kind.device, dtype=kind.dtype)
+        return Features(tokens_BSD=zeros, mask_BS=torch.ones(1, 1, dtype=torch.bool), times_BS=torch.zeros(1, 1))
+    rate_hz = encoder.rate_hz(encoder.config)
+    times = np.arange(0.0, 1.0, 1.0 / rate_hz) if encoder.modality in ("video", "image") else np.zeros(1)
+    sound = np.zeros(round(rate_hz), np.float32) if encoder.modality == "audio" else None
+    clip = Clip(
+        frames_THWC=np.zeros((len(times), 32, 32, 3), np.uint8), frame_times_s=times, waveform_N=sound,
+        sampling_rate_hz=round(rate_hz) if sound is not None else 16_000, duration_s=1.0, transcript="a",
+    )  # fmt: skip
+    given = encoder.preprocess(encoder.config, clip)
+    tensors = {k: v.to(kind.device, kind.dtype if v.is_floating_point() else None) for k, v in given.tensors.items()}
+    chunks = torch.tensor([len(next(iter(tensors.values())))], device=kind.device)
+    training = encoder.training
+    encoder.eval()  # running statistics must not learn what nothing looks like
+    times_1S, mask_1S = given.times_S[None].to(kind.device), given.mask_S[None].to(kind.device)
+    out: Features = encoder(chunks=chunks, times=times_1S, mask=mask_1S, **tensors)
+    encoder.train(training)
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)

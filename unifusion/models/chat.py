@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from transformers.utils import ModelOutput
 
 from unifusion.adapters.adapter import Adapter, FusedAdapter
 from unifusion.batch import Features, StreamBatch
-from unifusion.encoders.encoder import Encoder
+from unifusion.encoders.encoder import Encoder, blank_features
 from unifusion.errors import ConfigError
 from unifusion.models.config import UniFusionConfig
 
@@ -58,7 +58,7 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
     """Any causal language model of transformers that hears and sees.
 
     `media` maps a stream's name to its StreamBatch (see `batch.py`); the processor makes it. A stream that is absent from the
-    batch costs nothing at inference; in training its adapter is still touched, so that no rank of a data-parallel run hangs.
+    batch costs nothing at inference; in training its adapter still runs, on a blank, so that no process of several waits for another.
     """
 
     config_class = UniFusionConfig
@@ -88,6 +88,8 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
             adapters[name] = fusion.adapter_class(widths, width, fusion.adapter_choices)
         self.encoders = nn.ModuleDict(encoders)
         self.adapters = nn.ModuleDict(adapters)
+        self.every_stream = False
+        """Run the modules of streams that a batch lacks in evaluation too: where they are sharded, other processes wait for that."""
         self._plain_head: bool | None = None
         for parameter in () if language_model is None else language_model.parameters():
             parameter._is_hf_initialized = True  # type: ignore[attr-defined]
@@ -177,16 +179,34 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
             else:
                 if bool(place_BS.any()):
                     self._refuse(name, place_BS, 0)
-                if self.training and torch.is_grad_enabled():
-                    encoder = self.encoders[name].parameters() if name in self.encoders else ()
-                    idle = [*self.adapters[name].parameters(), *encoder]
-                    embeds_BSD = embeds_BSD + 0.0 * sum(p.sum() for p in idle if p.requires_grad)
+                if self.every_stream or (self.training and torch.is_grad_enabled()):
+                    embeds_BSD = embeds_BSD + 0.0 * self._idle(name).to(embeds_BSD)
         return embeds_BSD
+
+    def _idle(self, name: str) -> Tensor:
+        """A number that depends on every parameter of a stream that no clip of the batch has.
+
+        The stream's own modules are run, on a blank: processes whose rows have it then gather parameters and reduce gradients in the
+        same order as those whose rows lack it, which a sum over the parameters would not do for sharded ones.
+        """
+        adapter = self.adapters[name]
+        if name in self.fusions:
+            parts = self.fusions[name].of
+            blank: Tensor = adapter({}, {s: torch.full((1,), -1, device=self.device) for s in parts})
+            return blank.sum()
+        encoder: Any = self.encoders[name]
+        features = blank_features(encoder, trained=any(p.requires_grad for p in encoder.parameters()))
+        kind = next(adapter.parameters())
+        cast = Features(
+            tokens_BSD=features.tokens_BSD.to(kind), mask_BS=features.mask_BS.to(kind.device), times_BS=features.times_BS.to(kind.device)
+        )
+        return adapter(cast).tokens_BSD.sum()  # type: ignore[no-any-return]
 
     def _tokens(self, name: str, batch: StreamBatch, found: dict[str, Features]) -> Tensor:
         """The tokens (N, D) of a stream, or of a fusion of streams; features are put into `found` and taken from there."""
         if name in self.specs:
-            found[name] = self.features(name, batch)
+            features = self.features(name, batch)
+            found[name] = replace(features, tokens_BSD=features.tokens_BSD.to(next(self.adapters[name].parameters()).dtype))
             tokens = self.adapters[name](found[name])
             return tokens.tokens_BSD[tokens.mask_BS]  # type: ignore[no-any-return]
         parts = self.fusions[name].of

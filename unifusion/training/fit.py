@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
-from unifusion.errors import CheckpointError, ConfigError, UniFusionError
-from unifusion.training.launch import rows_each
+from unifusion.errors import ConfigError, Interrupted, nearest
+from unifusion.training import journal, snapshot
+from unifusion.training.launch import alone_under_torchrun, everyone_waits, is_first, rows_each, world_size
 from unifusion.training.memory import keep_freed_memory
+from unifusion.training.order import Order
+from unifusion.training.strategy import deepspeed_config, frozen_aside
+from unifusion.training.tensors import load_trained, plain_name, trained_state
+from unifusion.training.trainer import FitTrainer, Plan
 
-__all__ = ["FitChoices", "fit"]
+__all__ = ["SCHEDULES", "FitChoices", "fit", "load_trained", "trained_state"]
 
 log = logging.getLogger(__name__)
-_WEIGHTS = "trained.safetensors"
+SCHEDULES = ("cosine", "one_cycle", "constant", "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitChoices:
     """How long, how fast, how often.
 
-    `rates` gives a learning rate to parameters by the longest matching prefix of their names; `learning_rate` is for the rest.
+    `rates` and `decays` give learning rate and weight decay to parameters by the longest matching prefix of their names;
+    `learning_rate` and `weight_decay` are for the rest.
     """
 
     steps: int = 1000
@@ -42,142 +46,97 @@ class FitChoices:
     learning_rate: float = 1e-3
     rates: Mapping[str, float] | None = None
     weight_decay: float = 0.05
+    decays: Mapping[str, float] | None = None
     warmup: float = 0.03
     schedule: str = "cosine"
-    """cosine, constant, or linear (to zero)."""
+    """cosine (to a fiftieth), one_cycle (from a 25th up and down to nothing, both along a cosine), constant, or linear (to zero)."""
     max_grad_norm: float = 1.0
     beta2: float = 0.98
     seed: int = 0
     workers: int = 0
+    worker_timeout_s: float = 50.0
+    """Seconds without a batch after which a data worker counts as stuck."""
+    on_bad_media: str = "stop"
+    """stop at a row that cannot be read, or skip it: it is listed in quarantine.jsonl."""
+    max_bad: float = 0.05
+    """Share of such rows above which the run stops all the same."""
+    max_skipped: int = 3
+    """Steps in a row that may be left out because their loss or gradient is not finite."""
     save_every: int = 500
+    keep: int = 2
+    """Checkpoints that stay."""
     log_every: int = 20
+    evaluate_every: int = 0
+    """Steps between two looks at held-out rows; 0 never looks."""
+    patience: int = 0
+    """Looks without a better loss after which the run ends; 0 goes on."""
     compile: bool = False
+    gradient_checkpointing: bool = False
     precision: str = "auto"
     """float32, bfloat16 (autocast; weights stay float32), or auto: bfloat16 where the processor multiplies it natively."""
+    strategy: str = "ddp"
+    """How several processes hold the model: ddp, fsdp2, zero1, zero2, zero3, zero3_offload, or a DeepSpeed file.json."""
+    report_to: str = "none"
+    """Also log to tensorboard, wandb, mlflow, trackio .., by commas."""
 
     @classmethod
     def of(cls, choices: Any) -> FitChoices:
         """Those of a recipe's choices that are about fitting, by their names."""
         return cls(**{f.name: getattr(choices, f.name) for f in fields(cls) if hasattr(choices, f.name)})
 
+    def check(self) -> FitChoices:
+        """Return self.
 
-class _Quiet(TrainerCallback):
-    """Writes every log line to log.jsonl, and stops on a loss that is not finite before a checkpoint can hold it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Append one line; one process of several does."""
-        if not state.is_world_process_zero:
-            return
-        record = {"step": state.global_step, **{k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        loss = record.get("loss")
-        if loss is not None:
-            log.info("step %d/%d loss %.4f lr %.2e", state.global_step, state.max_steps, loss, record.get("learning_rate", 0.0))
-
-
-class _Fit(Trainer):
-    """Trainer that saves what is trained, and nothing else.
-
-    A frozen encoder is not saved with the run: Trainer's plain `load_state_dict` would lose VideoMAE's q/v biases without a word.
-    """
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Write trainable parameters and buffers of trained modules."""
-        folder = Path(output_dir or self.args.output_dir or ".")
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(trained_state(self.model), folder / _WEIGHTS)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Read them back, strictly."""
-        load_trained(model or self.model, Path(resume_from_checkpoint) / _WEIGHTS)
-
-    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One step; refused when the loss is not finite, before it can reach a weight."""
-        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
-        if not bool(torch.isfinite(loss)):
-            raise UniFusionError(
-                f"the loss at step {self.state.global_step} is {float(loss)}; no weight was changed;",
-                remedy="lower the learning rate; run again to resume from the last checkpoint.",
-            )
-        return loss
-
-    def _clip_grad_norm(self, model: Any) -> Any:
-        """Clip; refused when a gradient is not finite (a loss can be while its gradient is not)."""
-        norm: Any = super()._clip_grad_norm(model)
-        if not math.isfinite(float(norm)):
-            raise UniFusionError(
-                f"the gradient at step {self.state.global_step} is {float(norm)} although the loss is finite; no weight was changed;",
-                remedy="lower the learning rate; run again to resume from the last checkpoint.",
-            )
-        return norm
-
-
-def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Trainable parameters, and buffers that live beside them (BatchNorm's statistics), each tied weight once."""
-    trained = {n.rpartition(".")[0] for n, p in model.named_parameters() if p.requires_grad}
-    state: dict[str, torch.Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    state.update({n: b for n, b in model.named_buffers() if n.rpartition(".")[0] in trained})
-    return {_plain(n): t.detach().cpu().contiguous().clone() for n, t in state.items()}
-
-
-def load_trained(model: nn.Module, path: Path) -> None:
-    """Put back what `trained_state` gave.
-
-    Raises:
-        CheckpointError: the file holds other names than the model trains.
-    """
-    state = load_file(path)
-    own = {_plain(n): t for n, t in [*model.named_parameters(), *model.named_buffers()]}
-    wanted = set(trained_state(model))
-    if wanted != set(state):
-        missing, unknown = sorted(wanted - set(state))[:5], sorted(set(state) - wanted)[:5]
-        raise CheckpointError(
-            f"{path} does not fit the model (missing {missing}, unknown {unknown});", remedy="resume with the choices it was made with."
-        )
-    with torch.no_grad():
-        for name, tensor in state.items():
-            own[name].copy_(tensor)
-
-
-def _plain(name: str) -> str:
-    """A parameter's name without what torch.compile puts before it."""
-    return name.replace("_orig_mod.", "")
+        Raises:
+            ConfigError: a choice has a value that nothing stands for.
+        """
+        for key, known in (("schedule", SCHEDULES), ("on_bad_media", ("stop", "skip"))):
+            if getattr(self, key) not in known:
+                raise ConfigError(f"{key} is {getattr(self, key)!r};", remedy=nearest(str(getattr(self, key)), list(known)))
+        for key in ("steps", "batch_size", "accumulate", "save_every", "keep", "log_every"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key} is {getattr(self, key)};", remedy="take 1 or more.")
+        deepspeed_config(self.strategy)
+        return self
 
 
 def _groups(model: nn.Module, choices: FitChoices) -> list[dict[str, Any]]:
-    """Parameter groups by learning rate and weight decay (none for vectors)."""
-    rates = dict(choices.rates or {})
-    names = [n for n, p in model.named_parameters() if p.requires_grad]
-    for prefix in rates:
-        if not any(n.startswith(prefix) for n in names):
+    """Parameter groups by learning rate and weight decay (none for vectors); `params` are names."""
+    rates, decays = dict(choices.rates or {}), dict(choices.decays or {})
+    named = {plain_name(n): p for n, p in model.named_parameters() if p.requires_grad}
+    if not named:
+        raise ConfigError("nothing of the model is trained;", remedy="free a part of it.")
+    for prefix in (*rates, *decays):
+        if not any(n.startswith(prefix) for n in named):
             raise ConfigError(
-                f"no trained parameter begins with {prefix!r};", remedy=f"parts are {sorted({n.split('.')[0] for n in names})}."
+                f"no trained parameter begins with {prefix!r};", remedy=f"parts are {sorted({n.split('.')[0] for n in named})}."
             )
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            prefix = max((p for p in rates if name.startswith(p)), key=len, default="")
-            decay = choices.weight_decay if parameter.dim() > 1 else 0.0
-            groups.setdefault((rates.get(prefix, choices.learning_rate), decay), []).append(parameter)
-    return [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in groups.items()]
+    groups: dict[tuple[float, float], list[str]] = {}
+    for name, parameter in named.items():
+        rate = rates.get(max((p for p in rates if name.startswith(p)), key=len, default=""), choices.learning_rate)
+        decay = decays.get(max((p for p in decays if name.startswith(p)), key=len, default=""), choices.weight_decay)
+        groups.setdefault((rate, decay if parameter.dim() > 1 else 0.0), []).append(name)
+    return [{"params": names, "lr": rate, "weight_decay": decay} for (rate, decay), names in groups.items()]
 
 
 def _factor(choices: FitChoices) -> Callable[[int], float]:
     """Learning rate over its peak, by step."""
     warm = max(1, round(choices.warmup * choices.steps))
 
+    def cosine(start: float, end: float, done: float) -> float:
+        """From one value to another along half a cosine."""
+        return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
+
     def at(step: int) -> float:
         """Learning rate over its peak at one step."""
+        done = min((step - warm) / max(1, choices.steps - warm), 1.0)
+        if choices.schedule == "one_cycle":
+            return cosine(0.04, 1.0, step / warm) if step < warm else cosine(1.0, 4e-6, done)
         if step < warm:
             return (step + 1) / warm
-        done = min((step - warm) / max(1, choices.steps - warm), 1.0)
         if choices.schedule == "constant":
             return 1.0
-        return 1.0 - done if choices.schedule == "linear" else 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
+        return 1.0 - done if choices.schedule == "linear" else cosine(1.0, 0.02, done)
 
     return at
 
@@ -189,82 +148,127 @@ def fit(
     out: str | Path,
     *,
     collate: Callable[[list[Any]], Any],
+    validation: Any = None,
+    order: Order | None = None,
     callbacks: list[TrainerCallback] | None = None,
 ) -> dict[str, Any]:
     """Train what requires grad, and resume by itself from `out` when it holds checkpoints.
 
+    A run that was killed ends with the weights of one that was not, bit by bit (float32, same processes): rows are read in an order
+    that seed and step decide, and random states are saved.
+
     Args:
         model: returns an object or dict with `loss`.
-        dataset: map-style; what it gives goes to `collate`.
+        dataset: map-style, a row a function of its index; what it gives goes to `collate`.
         choices: see FitChoices.
-        out: folder for checkpoints, `log.jsonl`, `loss.csv` and `loss.png`.
+        out: folder for checkpoints, `log.jsonl`, `loss.csv`, `loss.png`, `quarantine.jsonl`, and `best` weights of a run that is evaluated.
+        validation: held-out rows, map-style.
+        order: which rows a micro-batch reads; by default all of them in a new order each epoch.
 
     Returns:
         last loss, steps and seconds.
 
     Raises:
         ConfigError: the launcher asked for DeepSpeed or FSDP and the trainer does not use it, or the batch does not divide.
+        Interrupted: a signal ended the run, which is saved.
+        DatasetError: a row cannot be read.
+        UniFusionError: losses stay not finite, or a data worker died.
     """
+    choices.check()
+    if choices.evaluate_every and validation is None:
+        raise ConfigError("evaluate_every is set and there are no held-out rows;", remedy="give validation data, or leave it out.")
+    _as_launched(choices.strategy)
     keep_freed_memory()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    last = _last_checkpoint(folder)
-    if last is not None and _step(last) >= choices.steps:  # the trainer would take one step more
+    if is_first():
+        snapshot.sweep(folder)
+    everyone_waits()
+    last = snapshot.newest(folder)
+    begun = snapshot.step_of(last) if last is not None else 0
+    if last is not None and begun >= choices.steps:  # the trainer would take one step more
         log.info("%s is trained to its end already", last)
-        load_trained(model, last / _WEIGHTS)
-        return {"loss": _last_loss(folder), "steps": _step(last), "seconds": 0.0}
-    arguments = TrainingArguments(
+        load_trained(model, last)
+        return {"loss": journal.last_loss(folder), "steps": begun, "seconds": 0.0}
+    if is_first():
+        journal.truncate(folder, begun)
+    arguments = _arguments(choices, folder)
+    plan = Plan(
+        choices=choices, folder=folder, dataset=dataset, order=order or Order(len(dataset), choices.batch_size, seed=choices.seed),
+        collate=collate, groups=_groups(model, choices), factor=_factor(choices), validation=validation,
+    )  # fmt: skip
+    with ExitStack() as stack:
+        if world_size() > 1 and choices.strategy != "ddp":
+            stack.enter_context(frozen_aside(model, arguments.device))
+        trainer = FitTrainer(model, arguments, plan, resume=last, callbacks=callbacks)
+        stack.callback(trainer.signals.close)
+        _as_wanted(trainer, choices.strategy)
+        result = trainer.train()
+        if trainer.signals.number:
+            raise Interrupted(
+                f"the run was told to stop and is saved at step {result.global_step} of {choices.steps} in {folder};",
+                number=trainer.signals.number, remedy="run the same command again to go on.",
+            )  # fmt: skip
+        if trainer.is_world_process_zero():
+            journal.plot(folder)
+    return {"loss": result.training_loss, "steps": result.global_step, "seconds": result.metrics.get("train_runtime", 0.0)}
+
+
+def _arguments(choices: FitChoices, folder: Path) -> TrainingArguments:
+    """Trainer's own arguments."""
+    deepspeed = deepspeed_config(choices.strategy)
+    return TrainingArguments(
         output_dir=str(folder),
         max_steps=choices.steps,
         per_device_train_batch_size=rows_each(choices.batch_size),
         gradient_accumulation_steps=choices.accumulate,
         max_grad_norm=choices.max_grad_norm,
         seed=choices.seed,
-        data_seed=choices.seed,
         logging_steps=choices.log_every,
+        logging_nan_inf_filter=True,
         save_steps=choices.save_every,
-        save_total_limit=2,
-        report_to="none",
+        eval_strategy="steps" if choices.evaluate_every else "no",
+        eval_steps=choices.evaluate_every or None,
+        report_to=choices.report_to.split(","),
         remove_unused_columns=False,
-        dataloader_num_workers=choices.workers,
         disable_tqdm=not sys.stderr.isatty(),
-        dataloader_persistent_workers=choices.workers > 0,
         use_cpu=not torch.cuda.is_available(),
         torch_compile=choices.compile,
+        activation_checkpointing=choices.gradient_checkpointing,
+        ddp_find_unused_parameters=False,
         label_names=["labels"],
-        save_only_model=False,
         bf16=_bfloat16(choices.precision),
+        deepspeed=str(deepspeed) if deepspeed is not None else None,
     )
-    optimizer = torch.optim.AdamW(_groups(model, choices), betas=(0.9, choices.beta2), fused=True)
-    trainer = _Fit(
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        data_collator=collate,
-        optimizers=(optimizer, LambdaLR(optimizer, _factor(choices))),
-        callbacks=[_Quiet(folder / "log.jsonl"), *(callbacks or [])],
-    )
-    _as_launched(trainer)
-    if last is not None:
-        log.info("resuming from %s", last)
-    result = trainer.train(resume_from_checkpoint=str(last) if last else None)
-    if trainer.is_world_process_zero():
-        _plot(folder)
-    return {"loss": result.training_loss, "steps": result.global_step, "seconds": result.metrics.get("train_runtime", 0.0)}
 
 
-def _as_launched(trainer: Trainer) -> None:
-    """Say what takes part, and refuse what a launcher promised and does not hold: accelerate leaves both out on CPUs without a word."""
-    engines = {"DEEPSPEED": trainer.is_deepspeed_enabled, "FSDP": trainer.is_fsdp_enabled}
-    for name, used in engines.items():
-        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true", "yes") and not used:
+def _as_launched(strategy: str) -> None:
+    """Refuse what a launcher promised and does not hold: accelerate leaves both plugins out on CPUs without a word."""
+    asked = {name: os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true", "yes") for name in ("DEEPSPEED", "FSDP", "CPU")}
+    for name, used in (("DEEPSPEED", deepspeed_config(strategy) is not None), ("FSDP", strategy == "fsdp2")):
+        if asked[name] and not used:
             raise ConfigError(
-                f"the launcher asked for {name}, the trainer does not use it;", remedy="start with torchrun, or leave the plugin out."
+                f"the launcher asked for {name}, the strategy is {strategy};",
+                remedy="name one (--strategy fsdp2, zero2 ..) and start with torchrun or --processes.",
             )
-    processes = trainer.args.world_size
-    if processes == 1 and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
+    if world_size() == 1 and strategy == "fsdp2":
+        raise ConfigError("fsdp2 shards over several processes, there is one;", remedy="start with --processes N or torchrun.")
+    if world_size() == 1 and asked["CPU"]:
         log.warning("one process, whatever --num_processes said: accelerate launch starts no more on a CPU; use torchrun")
-    log.info("%d process%s on %s%s", processes, "es" * (processes > 1), trainer.args.device, " in bfloat16" * bool(trainer.args.bf16))
+    if world_size() == 1 and deepspeed_config(strategy) is not None:
+        alone_under_torchrun()
+
+
+def _as_wanted(trainer: FitTrainer, strategy: str) -> None:
+    """Say what takes part, and refuse when it is not what was asked for."""
+    if (deepspeed_config(strategy) is not None) != trainer.is_deepspeed_enabled:
+        raise ConfigError(f"strategy {strategy} was asked for, and DeepSpeed did not take part;", remedy="start with torchrun.")
+    processes = trainer.args.world_size
+    if processes != world_size():
+        raise ConfigError(f"{world_size()} processes were started and {processes} take part;", remedy="start with torchrun.")
+    how = f" ({strategy})" if processes > 1 or strategy != "ddp" else ""
+    kind = " in bfloat16" * bool(trainer.args.bf16)
+    log.info("%d process%s%s on %s%s", processes, "es" * (processes > 1), how, trainer.args.device, kind)
 
 
 def _bfloat16(precision: str) -> bool:
@@ -281,46 +285,3 @@ def _bfloat16(precision: str) -> bool:
     if precision not in ("float32", "bfloat16"):
         raise ConfigError(f"no precision {precision!r};", remedy="take float32, bfloat16 or auto.")
     return precision == "bfloat16"
-
-
-def _last_checkpoint(folder: Path) -> Path | None:
-    """Newest checkpoint that was saved whole."""
-    found = sorted(folder.glob("checkpoint-*"), key=_step)
-    whole = [p for p in found if (p / _WEIGHTS).is_file() and (p / "trainer_state.json").is_file()]
-    return whole[-1] if whole else None
-
-
-def _step(checkpoint: Path) -> int:
-    """How many steps a checkpoint has behind it."""
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def _logged(folder: Path) -> list[dict[str, Any]]:
-    """What was logged so far."""
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def _last_loss(folder: Path) -> float:
-    """The mean loss of the last attempt that came to its end, or the last one that was logged."""
-    lines = _logged(folder) if (folder / "log.jsonl").is_file() else []
-    return float(next((r.get("train_loss", r.get("loss")) for r in reversed(lines) if "loss" in r or "train_loss" in r), math.nan))
-
-
-def _plot(folder: Path) -> None:
-    """The loss twice: loss.csv for machines, loss.png for people (with the extra `plots`)."""
-    points = {r["step"]: r["loss"] for r in _logged(folder) if "loss" in r}
-    (folder / "loss.csv").write_text("step,loss\n" + "".join(f"{s},{v}\n" for s, v in points.items()), encoding="utf-8")
-    try:
-        import matplotlib
-    except ImportError:
-        log.info("no loss.png: install unifusion-x[plots]")
-        return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 3.5))
-    axes.plot(list(points), list(points.values()), linewidth=1)
-    axes.set(xlabel="step", ylabel="loss", title=folder.name)
-    figure.tight_layout()
-    figure.savefig(folder / "loss.png", dpi=110)
-    pyplot.close(figure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from unifusion.errors import ConfigError
 
-__all__ = ["as_many_as_fit", "everyone_waits", "first_process_first", "is_first", "launch", "my_share", "rows_each", "world_size"]
+__all__ = [
+    "alone_under_torchrun", "as_many_as_fit", "everyone_waits", "first_process_first", "is_first", "launch", "my_share", "rank", "rows_each",
+    "world_size",
+]  # fmt: skip
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=12)
@@ -30,14 +34,19 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def rank() -> int:
+    """Number of this process among all, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes."""
-    return os.environ.get("RANK", "0") == "0"
+    return rank() == 0
 
 
 def my_share(items: Sequence[T]) -> Sequence[T]:
     """Every n-th item, so that n processes have all of them between them."""
-    return items[int(os.environ.get("RANK", "0")) :: world_size()]
+    return items[rank() :: world_size()]
 
 
 def rows_each(batch_size: int) -> int:
@@ -86,6 +95,15 @@ def as_many_as_fit(most: int = 4) -> int:
     """Processes that suit this machine: one a GPU, or one a core, a power of two so that batches divide."""
     there = torch.cuda.device_count() or cores()
     return int(2 ** (min(there, most).bit_length() - 1))
+
+
+def alone_under_torchrun() -> None:
+    """Let one process that nobody launched look as torchrun's: DeepSpeed would ask MPI otherwise."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for key, value in {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        os.environ.setdefault(key, str(value))
 
 
 def launch(words: Sequence[str], processes: int) -> int:

@@ -1,0 +1,103 @@
+"""Trains a toy chat model on rows of every mix of streams, in one process or several; what happened at each step goes to a file.
+
+    torchrun --nproc-per-node 2 tests/training/ranks.py OUT '{"strategy": "fsdp2", "steps": 100}'
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from transformers import TrainerCallback
+
+from tests.toys import chat_model, mixed
+from unifusion.models.build import set_trainable
+from unifusion.training.fit import FitChoices, fit
+from unifusion.training.launch import is_first, rank, world_size
+from unifusion.training.tensors import trained_state
+
+QUICK = {"steps": 100, "batch_size": 4, "learning_rate": 1e-3, "save_every": 1000, "log_every": 1, "precision": "float32", "warmup": 0.0,
+         "max_grad_norm": 1e9}  # fmt: skip
+
+
+class Rows:
+    """Conversations with any streams: the eight of `mixed`, and later rows the same ones with other answers."""
+
+    def __init__(self, processor, count=40):
+        self.processor, self.talks = processor, [t for k in range(-(-count // 8)) for t in mixed(f"an answer {k}")][:count]
+
+    def __len__(self):
+        return len(self.talks)
+
+    def __getitem__(self, index):
+        return self.processor.row(self.talks[index])
+
+
+class Gradients(TrainerCallback):
+    """Keeps the gradients of the first step, whole and before they are clipped."""
+
+    def __init__(self, model, strategy):
+        self.kept = {}
+        if strategy.startswith("zero"):  # the engine steps inside Trainer's backward pass, and clips in its step
+            from deepspeed.runtime.engine import DeepSpeedEngine
+            from deepspeed.utils import safe_get_full_grad
+
+            step = DeepSpeedEngine.step
+
+            def watched(engine, *args, **kwargs):
+                if not self.kept:
+                    self.kept = {n: safe_get_full_grad(p).clone() for n, p in model.named_parameters() if p.requires_grad}
+                return step(engine, *args, **kwargs)
+
+            DeepSpeedEngine.step = watched
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        if not self.kept:
+            named = {n.removeprefix("module."): p.grad for n, p in model.named_parameters() if p.requires_grad}
+            self.kept = {n: (g.full_tensor() if hasattr(g, "full_tensor") else g).clone() for n, g in named.items()}
+
+
+def model_and_rows(part="adapters"):
+    """A fresh model of which adapters and language model are trained, and its rows; with part `all`, encoders too."""
+    model, processor = chat_model()
+    set_trainable(model, {"encoders": part == "all", "adapters": True, "language_model": True})
+    with torch.no_grad():  # gentle again: losses of a hundred steps are compared
+        for parameter in model.language_model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(1 / 8.0)
+    return model, processor, Rows(processor)
+
+
+def collate(processor):
+    """The processor's, which supervises nothing where there is no row."""
+
+    def together(rows):
+        batch = processor.collate(rows or [processor.row(mixed("an answer")[4])])
+        if not rows:
+            batch["labels"] = torch.full_like(batch["input_ids"], -100)
+        return dict(batch)
+
+    return together
+
+
+def run(out, part="adapters", **changed):
+    """Train, and write weights, gradients and who took part; returns the model."""
+    model, processor, rows = model_and_rows(part)
+    keeper = Gradients(model, changed.get("strategy", "ddp"))
+    fit(model, rows, FitChoices(**{**QUICK, **changed}), Path(out) / "run", collate=collate(processor), callbacks=[keeper])
+    weights = trained_state(model)
+    if is_first():
+        torch.save({"gradients": keeper.kept, "weights": weights}, Path(out) / "kept.pt")
+        (Path(out) / "told.json").write_text(json.dumps({"world_size": world_size(), "rank": rank()}))
+    return model
+
+
+if __name__ == "__main__":
+    torch.use_deterministic_algorithms(True)
+    options = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
+    run(sys.argv[1], **options)
+    if world_size() > 1:
+        torch.distributed.destroy_process_group()
+    os._exit(0)  # DeepSpeed's threads may wait for each other at exit

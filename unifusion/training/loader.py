@@ -1,0 +1,203 @@
+"""Batches from a dataset, read by worker processes that are watched: a bad row is named, a dead or stuck worker is an error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from unifusion.errors import ConfigError, DatasetError, UniFusionError
+from unifusion.training.order import StepSampler
+
+__all__ = ["TOLD", "Bad", "Loader", "Quarantine", "Told"]
+
+log = logging.getLogger(__name__)
+TOLD = "told"
+"""Key of a batch under which it carries its Told; the trainer takes it out before the model sees the batch."""
+_TRIED = 20
+"""Rows before the share of bad ones means anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bad:
+    """A row that could not be read.
+
+    Attributes:
+        row: its index.
+        name: what the dataset calls it.
+        reason: why.
+    """
+
+    row: int
+    name: str
+    reason: str
+
+
+@dataclass(kw_only=True)
+class Told:
+    """What a batch was made of: the rows that were read, and those that could not be."""
+
+    rows: list[int] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+
+
+class _Guarded(Dataset[Any]):
+    """Rows with their index; one that cannot be read becomes a Bad, since an error would not cross the border of a worker whole."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        """One row."""
+        try:
+            return index, self.dataset[index]
+        except UniFusionError as error:
+            name = getattr(self.dataset, "name", str)(index)
+            return index, Bad(row=index, name=str(name), reason=str(error))
+
+
+class _Collate:
+    """Puts the rows that could be read together and tells which they were."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Sequence[tuple[int, Any]]) -> dict[str, Any]:
+        """A batch, with its Told."""
+        good = [(i, row) for i, row in items if not isinstance(row, Bad)]
+        told = Told(rows=[i for i, _ in good], bad=[row for _, row in items if isinstance(row, Bad)])
+        try:
+            batch = self.collate([row for _, row in good])
+        except UniFusionError as error:
+            names = ", ".join(str(i) for i, _ in good)
+            told.bad.append(Bad(row=-1, name=f"a batch of the rows {names}", reason=str(error)))
+            return {TOLD: told}
+        return {**batch, TOLD: told}
+
+
+class Loader:
+    """Micro-batches of one process, from where a run goes on.
+
+    Args:
+        dataset: map-style; `name(index)`, where it has it, is what messages call a row. A row is a function of its index alone.
+        sampler: which rows, and in which process.
+        collate: rows to a dict; called with no rows where a process of several has none, and must give a batch that supervises nothing.
+        workers: processes that read ahead; 0 reads in this one.
+        timeout_s: seconds without a batch after which a worker counts as stuck.
+    """
+
+    def __init__(
+        self, dataset: Any, sampler: StepSampler, collate: Callable[[list[Any]], Any], *, workers: int = 0, timeout_s: float = 50.0
+    ) -> None:  # fmt: skip
+        if workers < 0:
+            raise ConfigError(f"{workers} workers cannot read;", remedy="take 0 or more.")
+        self.dataset, self.batch_sampler, self.timeout_s = dataset, sampler, timeout_s
+        self._loader: DataLoader[Any] = DataLoader(
+            _Guarded(dataset), batch_sampler=sampler, collate_fn=_Collate(collate), num_workers=workers,
+            timeout=timeout_s if workers else 0,
+            generator=torch.Generator().manual_seed(0),  # nothing is drawn from it, but without it a loader draws from the run's own state
+            prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        """Micro-batches of the whole run, those before a resume included: the trainer counts on from there."""
+        return self.batch_sampler.stop
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The micro-batches that are left.
+
+        Raises:
+            UniFusionError: a worker died, or gave nothing for `timeout_s`.
+        """
+        batches = iter(self._loader)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader" not in str(error):
+                    raise
+                raise self._of_workers(batches, error) from error
+            yield batch
+
+    def _of_workers(self, batches: Any, error: RuntimeError) -> UniFusionError:
+        """Say what became of the workers, and end them all: one that is stopped would keep this process from ending."""
+        said = str(error)
+        for worker in getattr(batches, "_workers", ()):
+            with contextlib.suppress(OSError):
+                os.kill(worker.pid, signal.SIGKILL)
+        if "timed out" in said:
+            found = f"no batch came from the {self._loader.num_workers} data workers for {self.timeout_s:.0f} s: one is stuck;"
+            return UniFusionError(
+                found, remedy="look at the file it was reading, or raise --worker-timeout-s where one row may take longer."
+            )
+        pids = re.search(r"pid\(?s?\)? ?([\d, ]+)", said)
+        why = "out of memory, most often" if "Killed" in said or "killed" in said else "it crashed"
+        return UniFusionError(
+            f"a data worker died (pid {pids.group(1).strip(', ') if pids else 'unknown'}): {said.splitlines()[0]} ({why});",
+            remedy="run again to go on from the last checkpoint; take fewer workers, or --workers 0 to see its own error.",
+        )
+
+
+class Quarantine:
+    """Keeps account of rows that could not be read; each is written once to a file of JSON lines.
+
+    Args:
+        path: `quarantine.jsonl`; what an earlier attempt wrote is known.
+        skip: go on without them; otherwise the first one stops the run.
+        most: share of all rows tried above which the run stops all the same.
+    """
+
+    def __init__(self, path: Path, *, skip: bool, most: float) -> None:
+        self.path, self.skip, self.most = path, skip, most
+        self.tried, self.bad = 0, 0
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.known = {int(json.loads(line)["row"]) for line in lines if line.endswith("}")}
+
+    def take(self, told: Told) -> None:
+        """Note what a batch was made of.
+
+        Raises:
+            DatasetError: a row is bad and none may be skipped, or too many are.
+        """
+        self.tried += len(told.rows) + len(told.bad)
+        self.bad += len(told.bad)
+        for row in told.bad:
+            if not self.skip or row.row < 0:
+                raise DatasetError(
+                    f"row {row.name} cannot be trained on: {row.reason}", remedy="Mend it, or go on without such rows: --on-bad-media skip."
+                )
+            self._write(row)
+        if self.tried >= _TRIED and self.bad > self.most * self.tried:
+            raise DatasetError(
+                f"{self.bad} of {self.tried} rows cannot be read, more than {self.most:.0%}; they are listed in {self.path};",
+                remedy="mend the data, or raise --max-bad.",
+            )
+
+    def _write(self, row: Bad) -> None:
+        """Append one row in one write, so that several processes can."""
+        if row.row in self.known:
+            return
+        self.known.add(row.row)
+        log.warning("row %s is left out: %s (all of them: %s)", row.name, row.reason, self.path)
+        line = json.dumps({"row": row.row, "name": row.name, "reason": row.reason}, ensure_ascii=False) + "\n"
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
