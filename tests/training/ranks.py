@@ -5,13 +5,17 @@
 
 import json
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
 from transformers import TrainerCallback
 
 from tests.toys import chat_model, mixed
+from unifusion.cli import script
+from unifusion.errors import MediaError
 from unifusion.models.build import set_trainable
 from unifusion.training.fit import FitChoices, fit
 from unifusion.training.launch import is_first, rank, world_size
@@ -22,15 +26,27 @@ QUICK = {"steps": 100, "batch_size": 4, "learning_rate": 1e-3, "save_every": 100
 
 
 class Rows:
-    """Conversations with any streams: the eight of `mixed`, and later rows the same ones with other answers."""
+    """Conversations with any streams: the eight of `mixed`, and later rows the same ones with other answers.
 
-    def __init__(self, processor, count=40):
+    Of some rows it is said what happens when they are read: `bad` ones cannot be, `dead` ones kill the process, `stuck` ones stop it.
+    """
+
+    def __init__(self, processor, count=40, **happens):
         self.processor, self.talks = processor, [t for k in range(-(-count // 8)) for t in mixed(f"an answer {k}")][:count]
+        self.happens = {index: what for what, rows in happens.items() for index in rows}
 
     def __len__(self):
         return len(self.talks)
 
+    def name(self, index):
+        return f"clip{index}.mp4"
+
     def __getitem__(self, index):
+        what = self.happens.get(index)
+        if what == "bad":
+            raise MediaError(f"clip{index}.mp4 is no clip;", remedy="mend it.")
+        if what:
+            os.kill(os.getpid(), signal.SIGKILL if what == "dead" else signal.SIGSTOP)
         return self.processor.row(self.talks[index])
 
 
@@ -58,7 +74,18 @@ class Gradients(TrainerCallback):
             self.kept = {n: (g.full_tensor() if hasattr(g, "full_tensor") else g).clone() for n, g in named.items()}
 
 
-def model_and_rows(part="adapters"):
+class Slow(TrainerCallback):
+    """Takes its time, so that somebody can interrupt, and says when it has begun."""
+
+    def __init__(self, out, seconds):
+        self.out, self.seconds = Path(out), seconds
+
+    def on_step_end(self, args, state, control, **kwargs):
+        (self.out / f"began{rank()}").touch()
+        time.sleep(self.seconds)
+
+
+def model_and_rows(part="adapters", **happens):
     """A fresh model of which adapters and language model are trained, and its rows; with part `all`, encoders too."""
     model, processor = chat_model()
     set_trainable(model, {"encoders": part == "all", "adapters": True, "language_model": True})
@@ -66,7 +93,7 @@ def model_and_rows(part="adapters"):
         for parameter in model.language_model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(1 / 8.0)
-    return model, processor, Rows(processor)
+    return model, processor, Rows(processor, **happens)
 
 
 def collate(processor):
@@ -81,11 +108,12 @@ def collate(processor):
     return together
 
 
-def run(out, part="adapters", **changed):
+def run(out, part="adapters", happens=None, slow_s=0.0, **changed):
     """Train, and write weights, gradients and who took part; returns the model."""
-    model, processor, rows = model_and_rows(part)
+    model, processor, rows = model_and_rows(part, **(happens or {}))
     keeper = Gradients(model, changed.get("strategy", "ddp"))
-    fit(model, rows, FitChoices(**{**QUICK, **changed}), Path(out) / "run", collate=collate(processor), callbacks=[keeper])
+    watching = [keeper, *([Slow(out, slow_s)] if slow_s else [])]
+    fit(model, rows, FitChoices(**{**QUICK, **changed}), Path(out) / "run", collate=collate(processor), callbacks=watching)
     weights = trained_state(model)
     if is_first():
         torch.save({"gradients": keeper.kept, "weights": weights}, Path(out) / "kept.pt")
@@ -97,7 +125,7 @@ if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     options = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
     Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-    run(sys.argv[1], **options)
+    script(lambda: run(sys.argv[1], **options))
     if world_size() > 1:
         torch.distributed.destroy_process_group()
     os._exit(0)  # DeepSpeed's threads may wait for each other at exit

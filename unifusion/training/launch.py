@@ -20,8 +20,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from unifusion.errors import ConfigError
 
 __all__ = [
-    "alone_under_torchrun", "as_many_as_fit", "everyone_waits", "first_process_first", "is_first", "launch", "my_share", "rank", "rows_each",
-    "world_size",
+    "alone_under_torchrun", "as_many_as_fit", "everyone_waits", "first_process_first", "is_first", "launch", "my_share", "rank",
+    "rows_each", "world_size",
 ]  # fmt: skip
 
 T = TypeVar("T")

@@ -6,8 +6,9 @@ import contextlib
 import json
 import logging
 import os
-import re
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,9 +107,11 @@ class Loader:
         if workers < 0:
             raise ConfigError(f"{workers} workers cannot read;", remedy="take 0 or more.")
         self.dataset, self.batch_sampler, self.timeout_s = dataset, sampler, timeout_s
+        self._batches: Any = None
+        self._since: float | None = None
+        self._stuck = False
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(dataset), batch_sampler=sampler, collate_fn=_Collate(collate), num_workers=workers,
-            timeout=timeout_s if workers else 0,
             generator=torch.Generator().manual_seed(0),  # nothing is drawn from it, but without it a loader draws from the run's own state
             prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
@@ -118,38 +121,56 @@ class Loader:
         return self.batch_sampler.stop
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The micro-batches that are left.
+        """The micro-batches that are left."""
+        self._batches = iter(self._loader)
+        done = threading.Event()
+        if self._loader.num_workers:
+            threading.Thread(target=self._watch, args=(done,), daemon=True).start()
+        try:
+            while True:
+                self._since = time.monotonic()
+                batch = next(self._batches, None)
+                self._since = None
+                if batch is None:
+                    return
+                yield batch
+        finally:
+            done.set()
 
-        Raises:
-            UniFusionError: a worker died, or gave nothing for `timeout_s`.
+    def _watch(self, done: threading.Event) -> None:
+        """End workers that give nothing for too long.
+
+        PyTorch's own timeout does not see one that is stopped while it hands a tensor over: this process waits for its answer.
         """
-        batches = iter(self._loader)
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
+        while not done.wait(0.5):
+            since = self._since
+            if since is not None and time.monotonic() - since > self.timeout_s:
+                self._stuck = True
+                self._end()
                 return
-            except RuntimeError as error:
-                if "DataLoader" not in str(error):
-                    raise
-                raise self._of_workers(batches, error) from error
-            yield batch
 
-    def _of_workers(self, batches: Any, error: RuntimeError) -> UniFusionError:
-        """Say what became of the workers, and end them all: one that is stopped would keep this process from ending."""
-        said = str(error)
-        for worker in getattr(batches, "_workers", ()):
+    def _end(self) -> None:
+        """Kill all workers: one that is stopped would keep this process from ending."""
+        for worker in getattr(self._batches, "_workers", ()):
             with contextlib.suppress(OSError):
                 os.kill(worker.pid, signal.SIGKILL)
-        if "timed out" in said:
+
+    def explain(self, error: Exception) -> UniFusionError | None:
+        """Say what became of the workers when an error is about them, and end them all; None for another error.
+
+        PyTorch raises at any line of the main thread when a worker dies.
+        """
+        said = str(error)
+        if not self._stuck and "DataLoader" not in said:
+            return None
+        self._end()
+        if self._stuck:
             found = f"no batch came from the {self._loader.num_workers} data workers for {self.timeout_s:.0f} s: one is stuck;"
             return UniFusionError(
                 found, remedy="look at the file it was reading, or raise --worker-timeout-s where one row may take longer."
             )
-        pids = re.search(r"pid\(?s?\)? ?([\d, ]+)", said)
-        why = "out of memory, most often" if "Killed" in said or "killed" in said else "it crashed"
         return UniFusionError(
-            f"a data worker died (pid {pids.group(1).strip(', ') if pids else 'unknown'}): {said.splitlines()[0]} ({why});",
+            f"a data worker died: {said.splitlines()[0].strip()} (out of memory, most often, when it was killed);",
             remedy="run again to go on from the last checkpoint; take fewer workers, or --workers 0 to see its own error.",
         )
 

@@ -112,6 +112,7 @@ class FitTrainer(Trainer):
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.resume, self.meter = plan, resume, Meter()
+        self.loader: Loader | None = None
         self.skipped_in_a_row, self.best, self.waited = 0, math.inf, 0
         choices = plan.choices
         self.quarantine = Quarantine(plan.folder / "quarantine.jsonl", skip=choices.on_bad_media == "skip", most=choices.max_bad)
@@ -130,9 +131,24 @@ class FitTrainer(Trainer):
         sampler = StepSampler(
             self.plan.order, begun * choices.accumulate, choices.steps * choices.accumulate, rank=rank(), world_size=world_size()
         )  # fmt: skip
-        return Loader(
+        self.loader = Loader(
             self.plan.dataset, sampler, self.plan.collate, workers=choices.workers, timeout_s=choices.worker_timeout_s
         )  # fmt: skip
+        return self.loader
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's; a lost data worker is an error of ours.
+
+        Raises:
+            UniFusionError: a worker died, or gave nothing for `worker_timeout_s`.
+        """
+        try:
+            return super().train(*args, **kwargs)
+        except (RuntimeError, EOFError, OSError) as error:
+            told = self.loader.explain(error) if self.loader is not None else None
+            if told is None:
+                raise
+            raise told from error
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
         """The micro-batches of a step; bad rows are noted or refused here, and the learning rates set."""
@@ -317,7 +333,7 @@ class FitTrainer(Trainer):
             distributed.all_reduce(totals)
         figures = {"eval_loss": float(totals[0] / totals[1].clamp(min=1))}
         self.log(figures)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         self._compare(figures["eval_loss"])
         return figures
 
