@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from unifusion import catalog
@@ -36,6 +37,7 @@ class Mixture(Dataset):
 
     Args:
         path: the YAML file.
+        written: its content, for parts that no file names; `path` is what errors call it then.
         data: folder the parts' paths are relative to; that of the YAML file when it is not given.
         split: train, val or test.
         count: rows; as many as the parts with a weight have together when it is not given.
@@ -52,21 +54,24 @@ class Mixture(Dataset):
     """
 
     def __init__(
-        self, path: str | Path, *, data: str | Path | None = None, split: str = "train", count: int | None = None, seed: int = 0
+        self, path: str | Path, *, data: str | Path | None = None, split: str = "train", count: int | None = None, seed: int = 0,
+        written: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:  # fmt: skip
         self.path, self.split, self.seed = Path(path), split, seed
         root = Path(data) if data is not None else self.path.parent
-        written = {name: part for name, part in _written(self.path).items() if part.pop("only", split) == split}
-        self.aligned = frozenset(name for name, part in written.items() if part.pop("aligned", True))
+        found = read_parts(self.path) if written is None else {name: dict(part) for name, part in written.items()}
+        chosen = {name: part for name, part in found.items() if part.pop("only", split) == split}
+        self.aligned = frozenset(name for name, part in chosen.items() if part.pop("aligned", True))
         self.parts: dict[str, Dataset] = {}
-        for name, part in sorted(written.items(), key=lambda item: item[1].get("dataset") == "composed"):
+        for name, part in sorted(chosen.items(), key=lambda item: item[1].get("dataset") == "composed"):
             self.parts[name] = self._part(name, dict(part), root)
-        self.parts = {name: self.parts[name] for name in written}
-        self.kinds = {name: str(part["dataset"]) for name, part in written.items()}
-        total = sum(float(p.get("weight", 1)) for p in written.values())
+        self.parts = {name: self.parts[name] for name in chosen}
+        self.kinds = {name: str(part["dataset"]) for name, part in chosen.items()}
+        self._orders: dict[tuple[str, int], np.ndarray] = {}
+        total = sum(float(p.get("weight", 1)) for p in chosen.values())
         if total <= 0:
             raise DatasetError(f"{path}: no part has a weight;", remedy="give one a weight above 0.")
-        self.weights = {name: float(p.get("weight", 1)) / total for name, p in written.items()}
+        self.weights = {name: float(p.get("weight", 1)) / total for name, p in chosen.items()}
         self.count = count if count is not None else sum(len(d) for name, d in self.parts.items() if self.weights[name])
 
     def _part(self, name: str, part: dict[str, Any], root: Path) -> Dataset:
@@ -83,7 +88,8 @@ class Mixture(Dataset):
                 raise DatasetError(f"{self.path}, part {name!r} lacks faces or voices;", remedy="name other parts for both.")
             options = {"count": len(sets["voices"]), **options}
             return self._made(name, kind, sets["faces"], sets["voices"], sounds=sets["sounds"], **options)
-        place, thirds = root / str(part.pop("path", ".")), part.pop("thirds", None)
+        path, thirds = str(part.pop("path", ".")), part.pop("thirds", None)
+        place = root / path if kind != "huggingface" or (root / path).exists() else path  # else a name on the hub
         self._nothing_else(name, part, ("dataset", "path", "weight", "splits", "options", "thirds"))
         rows = self._made(name, kind, place, split=split, **options)
         return rows if thirds is None else Listed((replace(r, labels={**r.labels, "thirds": thirds}) for r in rows), None, name)
@@ -122,9 +128,19 @@ class Mixture(Dataset):
         random.Random(f"{self.seed}/block {block}").shuffle(order)
         name = order[at]
         number = block * blocks[names.index(name)] + order[:at].count(name)
-        size = len(self.parts[name])
-        turn, at = divmod(number, size)
-        return name, random.Random(f"{self.seed}/{name}/{turn}").sample(range(size), size)[at]
+        if getattr(self.parts[name], "forward_only", False):
+            return name, number
+        turn, at = divmod(number, len(self.parts[name]))
+        return name, int(self._order(name, turn)[at])
+
+    def _order(self, name: str, turn: int) -> np.ndarray:
+        """The order of a part's rows in one of its rounds; drawn once for all rows of it."""
+        if (name, turn) not in self._orders:
+            self._orders = {key: order for key, order in self._orders.items() if key[0] != name or key[1] >= turn - 1}
+            size = len(self.parts[name])
+            drawn = random.Random(f"{self.seed}/{name}/{turn}").sample(range(size), size)
+            self._orders[name, turn] = np.asarray(drawn, dtype=np.int64)
+        return self._orders[name, turn]
 
     def __getitem__(self, index: int) -> Example:
         """The row at `index`."""
@@ -151,7 +167,7 @@ class Mixture(Dataset):
             )
 
 
-def _written(path: Path) -> dict[str, dict[str, Any]]:
+def read_parts(path: Path) -> dict[str, dict[str, Any]]:
     """The parts as they are written."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))

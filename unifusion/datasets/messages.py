@@ -1,0 +1,78 @@
+"""JSON lines: whole conversations with clips, or clips with fields that a task asks about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from unifusion.conversation import Example
+from unifusion.datasets._rows import example_of
+from unifusion.datasets.dataset import Dataset
+from unifusion.errors import DatasetError
+
+__all__ = ["Messages"]
+
+
+class Messages(Dataset):
+    """Rows of a JSONL file, read when they are asked for: a file of millions of lines costs eight bytes a line.
+
+    Source: your own data; what licence it has is yours to know. Layout: one file, media beside it or at absolute paths. Two rows:
+
+        {"id": "a", "messages": [
+          {"role": "user", "content": [{"type": "video", "path": "a.mp4"}, {"type": "text", "text": "What happens?"}]},
+          {"role": "assistant", "content": "A dog barks."}]}
+        {"id": "b", "path": "b.wav", "emotion": "joy", "group": "speaker 3"}
+
+    The first holds its conversation; the second is asked about by a task, to which strings are texts and labels, all else labels.
+
+    Args:
+        path: the file.
+        split: keep rows whose `split` is this, and rows that have none.
+
+    Raises:
+        DatasetError: the file cannot be read, has no rows, or a line is not as the format says (with its number).
+    """
+
+    def __init__(self, path: str | Path, *, split: str | None = None) -> None:
+        self.path = Path(path)
+        starts, at = [], 0
+        try:
+            with self.path.open("rb") as file:
+                for line in file:
+                    if line.strip() and (split is None or self._is_of(line, split)):
+                        starts.append(at)
+                    at += len(line)
+        except OSError as error:
+            raise DatasetError(f"cannot read {self.path}: {error.strerror};", remedy="give a JSONL file.") from error
+        if not starts:
+            raise DatasetError(f"{self.path} has no rows{f' of split {split!r}' if split else ''};", remedy="write one JSON object a line.")
+        self._starts = np.asarray(starts, dtype=np.int64)
+
+    def _is_of(self, line: bytes, split: str) -> bool:
+        """Whether a line belongs to a split; one that says nothing of it belongs to all."""
+        if b'"split"' not in line:
+            return True
+        found = json.loads(line).get("split")
+        return found in (None, "", split)
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Example:
+        """The row at `index`."""
+        if not 0 <= index < len(self._starts):
+            raise IndexError(f"row {index} of {len(self._starts)}")
+        where = f"{self.path}, row {index + 1}"
+        with self.path.open("rb") as file:
+            file.seek(int(self._starts[index]))
+            line = file.readline()
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DatasetError(f"{where}: not JSON ({error});", remedy="write one JSON object a line.") from error
+        if not isinstance(row, dict):
+            raise DatasetError(f"{where}: {type(row).__name__}, wanted an object;", remedy="write one JSON object a line.")
+        return example_of(row, str(index + 1), where, lambda name: str(self.path.parent / name))

@@ -1,0 +1,119 @@
+"""WebDataset shards: tars whose members of one stem are a sample."""
+
+from __future__ import annotations
+
+import glob
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unifusion.conversation import Example, Media
+from unifusion.datasets._rows import KINDS, example_of, kind_of_name
+from unifusion.datasets.dataset import Dataset
+from unifusion.errors import DatasetError
+
+__all__ = ["WebDataset"]
+
+
+class WebDataset(Dataset):
+    """Samples of tar shards, each read from its place when it is asked for, so that any order and any resume costs nothing.
+
+    Source: https://github.com/webdataset/webdataset, and img2dataset and video2dataset, which write such shards; licences are those of
+    what lies in them. Layout: `00000.tar`, `00001.tar` .. with members like
+
+        000000017.mp4  000000017.json  000000017.txt
+
+    `.json` is a row as `messages` reads it, whose files are members of the sample (by name, or by extension alone); without one, `.txt`
+    is the text `caption`, `.cls` the label `class`, and every clip, sound or picture is shown.
+
+    Args:
+        path: a tar, a folder of tars, or a pattern (`shards/*.tar`).
+        split: taken and not used: shards of a split lie in a folder of their own.
+
+    Raises:
+        DatasetError: there is no tar, one cannot be read, or a sample is not as the format says.
+    """
+
+    def __init__(self, path: str | Path, *, split: str | None = None) -> None:
+        del split
+        where = Path(path)
+        shards = sorted(where.glob("*.tar")) if where.is_dir() else [Path(p) for p in sorted(glob.glob(str(path)))]
+        if not shards:
+            raise DatasetError(f"{path} is no tar and holds none;", remedy="name a shard, a folder of shards, or a pattern.")
+        self._samples: list[tuple[Path, str, dict[str, tuple[int, int]]]] = []
+        for shard in shards:
+            self._samples += [(shard, stem, members) for stem, members in _stems(shard).items()]
+        if not self._samples:
+            raise DatasetError(f"{path} holds no samples;", remedy="members are called STEM.EXTENSION.")
+
+    def __len__(self) -> int:
+        """Samples."""
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Example:
+        """The sample at `index`."""
+        if not 0 <= index < len(self._samples):
+            raise IndexError(f"sample {index} of {len(self._samples)}")
+        shard, stem, members = self._samples[index]
+        where = f"{shard}, sample {stem}"
+        read = _Reader(shard, members, where)
+        if "json" in members:
+            try:
+                row = json.loads(read("json"))
+            except ValueError as error:
+                raise DatasetError(f"{where}: its .json is none ({error});", remedy="write the shard again.") from error
+            if not isinstance(row, Mapping):
+                raise DatasetError(f"{where}: its .json is a {type(row).__name__};", remedy="wanted keys and values.")
+            files = {} if {"messages", "path", "video", "audio", "image"} & set(row) else read.media()
+            return example_of({**files, **row}, stem, where, read.member)
+        texts = {"caption": read("txt").decode("utf-8").strip()} if "txt" in members else {}
+        labels = {"class": read("cls").decode("utf-8").strip()} if "cls" in members else {}
+        media = tuple(Media(kind=KINDS[end], source=read(end)) for end in members if end in KINDS)
+        return Example(id=stem, media=media, texts=texts, labels=labels)
+
+
+class _Reader:
+    """Bytes of the members of one sample."""
+
+    def __init__(self, shard: Path, members: Mapping[str, tuple[int, int]], where: str) -> None:
+        self.shard, self.members, self.where = shard, members, where
+
+    def __call__(self, end: str) -> bytes:
+        """The bytes of the member with this extension."""
+        offset, size = self.members[end]
+        with self.shard.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def media(self) -> dict[str, Any]:
+        """Key and name of every clip, sound and picture."""
+        return {KINDS[end]: f"_.{end}" for end in self.members if end in KINDS}
+
+    def member(self, name: str) -> bytes:
+        """The bytes of a file that the row names: by extension, since the stem is the sample's.
+
+        Raises:
+            DatasetError: there is no such member.
+        """
+        end = name.rpartition(".")[2].lower()
+        kind_of_name(f"_.{end}", self.where)
+        if end not in self.members:
+            raise DatasetError(f"{self.where}: names {name!r}, it has {', '.join(self.members)};", remedy="write the shard again.")
+        return self(end)
+
+
+def _stems(shard: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """Stem -> extension -> (offset, bytes) of one tar."""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                folder, _, name = member.name.rpartition("/")
+                stem, dot, end = name.partition(".")
+                if member.isfile() and dot and stem:
+                    found.setdefault(f"{folder}/{stem}" if folder else stem, {})[end.lower()] = (member.offset_data, member.size)
+    except (OSError, tarfile.TarError) as error:
+        raise DatasetError(f"{shard}: {error};", remedy="copy the shard again; a compressed tar must be unpacked to .tar.") from error
+    return found
