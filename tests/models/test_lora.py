@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tests.toys import chat_model, talk, video
 from unifusion import checkpoint
 from unifusion.errors import CheckpointError
+from unifusion.models import merging
 from unifusion.models.build import describe_trainable, set_trainable
 
 TARGETS = r"language_model\..*\.(q_proj|v_proj|up_proj)"
@@ -87,14 +88,14 @@ def test_merging_keeps_the_logits(trained):
 
 def test_a_merge_that_would_change_answers_is_refused(trained, monkeypatch):
     folder = trained[2]
-    whole = checkpoint._merge_layers
+    whole = merging._merge_layers
 
     def spoiled(model):
         whole(model)
         with torch.no_grad():
             model.get_input_embeddings().weight.add_(0.01)
 
-    monkeypatch.setattr(checkpoint, "_merge_layers", spoiled)
+    monkeypatch.setattr(merging, "_merge_layers", spoiled)
     with pytest.raises(CheckpointError, match="nothing was saved"):
         checkpoint.merge(folder, folder.with_name("spoiled"))
     assert not folder.with_name("spoiled").exists()
