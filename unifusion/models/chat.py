@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,8 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _supports_flash_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = False
+    _tied_weights_keys: ClassVar[dict[str, str]] = {}
+    """None of its own; with transformers' None, peft would not look for the language model's, and train a tied head's rows apart."""
 
     def __init__(self, config: UniFusionConfig, *, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -351,7 +354,7 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """
         from unifusion.checkpoint import check_folder
         from unifusion.models.loading import check_keys, sourced_language_model
-        from unifusion.models.lora import keep_head_bias
+        from unifusion.models.lora import keep_head_bias, tied_rows
 
         if quantize not in ("as saved", None):
             raise ConfigError(f"a checkpoint cannot be loaded {quantize!r};", remedy='pass "as saved", or None for whole weights.')
@@ -368,11 +371,25 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         want_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         for report in (model._weights_report, info):  # the second speaks of LoRA alone, where there is some
-            check_keys(report["missing_keys"], report["unexpected_keys"], report["mismatched_keys"], pretrained_model_name_or_path)
+            missing = set(report["missing_keys"]) - tied_rows(model)
+            check_keys(missing, report["unexpected_keys"], report["mismatched_keys"], pretrained_model_name_or_path)
         keep_head_bias(model)
         if not quantize:
             model.config.quantized = model.config.compute_dtype = None
         return (model, info) if want_info else model
+
+    def load_adapter(self, *args: Any, **kwargs: Any) -> Any:
+        """Hugging Face's, without its table of what is missing: a tied head's rows are in it, which no file has twice."""
+        from unifusion.models.lora import quiet_peft
+
+        log = logging.getLogger("transformers.integrations.peft")
+        level = log.level
+        log.setLevel(logging.ERROR)
+        try:
+            with quiet_peft():
+                return super().load_adapter(*args, **kwargs)
+        finally:
+            log.setLevel(level)
 
     @staticmethod
     def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:

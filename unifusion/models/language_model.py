@@ -6,6 +6,7 @@ Quantisation follows Dettmers et al., "QLoRA" (2023): 4-bit NormalFloat with the
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +44,7 @@ def load_language_model(
     if quantize is not None:
         options = {"device_map": {"": device or "cpu"}, "quantization_config": _bitsandbytes(quantize, dtype)}
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        network = AutoModelForCausalLM.from_pretrained(
             source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
         )
     except OSError as error:
@@ -51,6 +52,12 @@ def load_language_model(
             f"cannot load the language model {str(source)!r}: {str(error).strip().splitlines()[0]};",
             remedy="give a hub name or folder with model.safetensors (a pickle is converted by save_pretrained).",
         ) from error
+    for module in network.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer at its first pass in eval mode for a product that has no
+            # gradient: seen, after a validation nothing below the layer learned any more, and outputs differed in the third digit.
+            module.support_avx512bf16_for_cpu = False
+    return network
 
 
 def _bitsandbytes(quantize: str, dtype: torch.dtype) -> Any:
@@ -70,6 +77,7 @@ def _bitsandbytes(quantize: str, dtype: torch.dtype) -> Any:
     if find_spec("bitsandbytes") is None:
         raise ConfigError("quantising needs bitsandbytes, which is not installed;", remedy="pip install 'unifusion-x[quant]'.")
     if quantize == "8bit":
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # else a line for each layer of each pass
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype

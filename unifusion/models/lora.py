@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,7 +29,8 @@ from unifusion.processor.streams import read_config
 if TYPE_CHECKING:
     from unifusion.models.chat import UniFusionForConditionalGeneration
 
-__all__ = ["LoraChoices", "add_lora", "is_added", "keep_head_bias", "linear_targets", "plain_name", "probe_batch"]
+__all__ = ["LoraChoices", "add_lora", "is_added", "keep_head_bias", "linear_targets", "plain_name", "probe_batch", "quiet_peft",
+           "tied_rows"]  # fmt: skip
 
 log = logging.getLogger(__name__)
 VARIANTS = ("lora", "dora", "rslora")
@@ -196,8 +198,7 @@ def add_lora(model: UniFusionForConditionalGeneration, parts: Mapping[str, LoraC
         fan_in_fan_out=all(isinstance(model.get_submodule(f"{n}.{t}"), Conv1D) for n, below in targets.items() for t in below),
         trainable_token_indices=rows or None,
     )  # fmt: skip
-    with warnings.catch_warnings():  # peft settles it layer by layer, and says so for each
-        warnings.filterwarnings("ignore", message="fan_in_fan_out")
+    with quiet_peft():
         model.add_adapter(config)
     keep_head_bias(model)
     for name, parameter in model.named_parameters():
@@ -206,6 +207,14 @@ def add_lora(model: UniFusionForConditionalGeneration, parts: Mapping[str, LoraC
             parameter.requires_grad_(freedom[plain])
     model.train(model.training)
     return config
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Keep peft from saying for each layer that it settled which way round its weight lies (GPT-2's Conv1D beside Linear)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")
+        yield
 
 
 def _check(model: UniFusionForConditionalGeneration, chosen: Mapping[str, LoraChoices]) -> None:
@@ -243,6 +252,12 @@ def _rows_to_train(model: UniFusionForConditionalGeneration, chosen: Mapping[str
     names = {id(m): n for n, m in model.named_modules()}
     log.info("%d rows of new control tokens are trained, since nobody has trained them yet", len(rows))
     return {names[id(m)]: rows for m in holders}
+
+
+def tied_rows(model: nn.Module) -> set[str]:
+    """Names of trained rows that are another layer's, as a tied head's are the embeddings'."""
+    layers = {n: m for n, m in model.named_modules() if getattr(m, "tied_adapter", None) is not None}
+    return {f"{n}.trainable_tokens_delta.{key}" for n, m in layers.items() for key in m.trainable_tokens_delta}
 
 
 def keep_head_bias(model: UniFusionForConditionalGeneration) -> None:
