@@ -2,7 +2,7 @@
 
 `config.json` (stems only), `model*.safetensors` (what was trained, or everything with `self_contained`), `adapter_config.json` and
 `adapter_model.safetensors` when LoRA was used, tokenizer, `processor_config.json`, `chat_template.jinja`, `generation_config.json`,
-`provenance.json`, `README.md`. Frozen backbones with a source are referenced by name and revision.
+`streams/<name>/` with a text stream's own tokenizer, `provenance.json`, `README.md`. Frozen backbones with a source are referenced by name and revision.
 """
 
 from __future__ import annotations
@@ -220,7 +220,9 @@ def check_folder(folder: Path) -> None:
     """
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no config.json;", remedy="name a folder that unifusion saved.")
-    for name in ("config.json", "processor_config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json"):
+    named = ("config.json", "processor_config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json")
+    inner = sorted(p.relative_to(folder).as_posix() for p in folder.glob("streams/*/*_config.json"))
+    for name in (*named, *inner):
         if (folder / name).is_file():
             raw = _read_json(folder / name)
             _refuse_code(raw, folder / name)
