@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.utils import ModelOutput
 
 from unifusion.adapters.adapter import Adapter, FusedAdapter
@@ -378,18 +379,17 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
             model.config.quantized = model.config.compute_dtype = None
         return (model, info) if want_info else model
 
-    def load_adapter(self, *args: Any, **kwargs: Any) -> Any:
-        """Hugging Face's, without its table of what is missing: a tied head's rows are in it, which no file has twice."""
+    def load_adapter(self, *args: Any, load_config: Any = None, **kwargs: Any) -> Any:
+        """Hugging Face's, mended: DoRA's magnitudes are found in the file (transformers 5.23 leaves them as they were made).
+
+        Its table of what is missing is not shown: a tied head's rows are in it, which no file has twice; `from_pretrained` checks them.
+        """
         from unifusion.models.lora import quiet_peft
 
-        log = logging.getLogger("transformers.integrations.peft")
-        level = log.level
-        log.setLevel(logging.ERROR)
-        try:
-            with quiet_peft():
-                return super().load_adapter(*args, **kwargs)
-        finally:
-            log.setLevel(level)
+        known = (load_config.weight_mapping if load_config is not None else None) or get_model_conversion_mapping(self)
+        renamed = WeightRenaming(r"lora_magnitude_vector\.([^.]+)$", r"lora_magnitude_vector.\1.weight")
+        with quiet_peft():
+            return super().load_adapter(*args, load_config=load_config, weight_mapping=[*known, renamed], **kwargs)
 
     @staticmethod
     def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:

@@ -211,10 +211,16 @@ def add_lora(model: UniFusionForConditionalGeneration, parts: Mapping[str, LoraC
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Keep peft from saying for each layer that it settled which way round its weight lies (GPT-2's Conv1D beside Linear)."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="fan_in_fan_out")
-        yield
+    """Keep back what is said of each layer (which way round GPT-2's weights lie) and of what is missing, which is checked after."""
+    log = logging.getLogger("transformers.integrations.peft")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="fan_in_fan_out")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _check(model: UniFusionForConditionalGeneration, chosen: Mapping[str, LoraChoices]) -> None:
