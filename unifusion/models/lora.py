@@ -35,7 +35,7 @@ __all__ = ["LoraChoices", "add_lora", "is_added", "keep_head_bias", "linear_targ
 log = logging.getLogger(__name__)
 VARIANTS = ("lora", "dora", "rslora")
 GROUPS = ("all", "attention", "mlp")
-_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "head_dim", "attention_head_size")
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads", "head_dim", "attention_head_size")
 """A module that splits its width into heads says so by one of these, in transformers and here alike."""
 
 
@@ -117,7 +117,7 @@ def linear_targets(part: nn.Module, which: str | Sequence[str] = "all") -> list[
         found = _by_name(linear, which)
     if not found:
         shown = sorted({n.rpartition(".")[2] for n in linear})
-        guess = f"{nearest(which, list(GROUPS))}; " if isinstance(which, str) else ""
+        guess = f"{nearest(which, list(GROUPS))}; " if isinstance(which, str) and which not in GROUPS else ""
         raise ConfigError(
             f"no linear layer of {type(part).__name__} is one of the targets {which!r};",
             remedy=f"{guess}layers are named {', '.join(shown[:12])}." if shown else "it has no linear layers; train it as a whole.",
