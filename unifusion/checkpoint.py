@@ -2,7 +2,8 @@
 
 `config.json` (stems only), `model*.safetensors` (what was trained, or everything with `self_contained`), `adapter_config.json` and
 `adapter_model.safetensors` when LoRA was used, tokenizer, `processor_config.json`, `chat_template.jinja`, `generation_config.json`,
-`streams/<name>/` with a text stream's own tokenizer, `provenance.json`, `README.md`. Frozen backbones with a source are referenced by name and revision.
+`streams/<name>/` with a text stream's own tokenizer, `provenance.json`, `README.md`. Frozen backbones with a source are referenced by
+name and revision.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from unifusion.errors import CheckpointError, UniFusionError
 from unifusion.processor.streams import stems_only

@@ -19,7 +19,9 @@ from unifusion.models.lora import add_lora, is_added
 
 WAYS = ("full", "lora", "dora", "rslora")
 LOOKS = [(pieces, template, tied) for pieces in ("bpe", "sentencepiece") for template in (False, True) for tied in (True, False)]
-CASES = [(name, way, *look) for (name, way), look in zip([(n, w) for n in FAMILIES for w in WAYS], cycle(LOOKS[::3] + LOOKS[1::3] + LOOKS[2::3]))]
+CASES = [
+    (name, way, *look) for (name, way), look in zip([(n, w) for n in FAMILIES for w in WAYS], cycle(LOOKS[::3] + LOOKS[1::3] + LOOKS[2::3]))
+]
 """Each family in each way; what else differs goes round, so that every family meets both tokenizers and both heads."""
 
 

@@ -128,7 +128,12 @@ def test_blocks_lists_and_heads():
 
 @pytest.mark.parametrize(
     ("which", "told"),
-    [("attenton", "did you mean 'attention'"), (["q_prj"], "did you mean 'q_proj'"), ("(", "no regular expression"), ([], "one of the targets")],
+    [
+        ("attenton", "did you mean 'attention'"),
+        (["q_prj"], "did you mean 'q_proj'"),
+        ("(", "no regular expression"),
+        ([], "one of the targets"),
+    ],
 )
 def test_targets_that_are_not_there(which, told):
     model, _ = chat_model()
@@ -138,7 +143,12 @@ def test_targets_that_are_not_there(which, told):
 
 @pytest.mark.parametrize(
     ("raw", "told"),
-    [({"rnk": 4}, "did you mean 'rank'"), ({"variant": "dorra"}, "did you mean 'dora'"), ({"rank": 0}, "rank from 1"), ({"dropout": 1.0}, "dropout")],
+    [
+        ({"rnk": 4}, "did you mean 'rank'"),
+        ({"variant": "dorra"}, "did you mean 'dora'"),
+        ({"rank": 0}, "rank from 1"),
+        ({"dropout": 1.0}, "dropout"),
+    ],
 )
 def test_choices_that_cannot_be(raw, told):
     with pytest.raises(ConfigError, match=told):
@@ -164,7 +174,9 @@ def test_parts_that_cannot_be_tuned_so():
 def test_each_part_has_its_own_rank_and_what_else_was_trainable_stays_so():
     model, _ = chat_model()
     set_trainable(model, {"encoders": False, "adapters.video": False})
-    config = add_lora(model, {"language_model": LoraChoices(rank=4, alpha=8), "encoders.audio": LoraChoices(rank=2, alpha=10, targets="mlp")})
+    config = add_lora(
+        model, {"language_model": LoraChoices(rank=4, alpha=8), "encoders.audio": LoraChoices(rank=2, alpha=10, targets="mlp")}
+    )
     layers = {n: m for n, m in model.named_modules() if hasattr(m, "lora_A") and "." in n}
     told = {n.split(".")[0]: (m.r["default"], m.scaling["default"]) for n, m in layers.items()}
     assert told == {"language_model": (4, 2.0), "encoders": (2, 5.0)}

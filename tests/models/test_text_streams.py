@@ -37,7 +37,9 @@ def built(request, tmp_path):
         tokenizer().save_pretrained(source)
     linear = vars(catalog.load("adapters", "linear").tiny())
     choices = {"source": str(source), "max_tokens": 8}
-    streams = {n: StreamSpec(encoder=request.param, encoder_config=choices, adapter="linear", adapter_config=linear) for n in ("said", "told")}
+    streams = {
+        n: StreamSpec(encoder=request.param, encoder_config=choices, adapter="linear", adapter_config=linear) for n in ("said", "told")
+    }
     model, processor = build_chat_model(LLAMA, streams, tokenizer=byte_tokenizer())
     return model, processor, source
 

@@ -76,7 +76,11 @@ def build_chat_model(
         streams=processor.streams, placeholder_ids=processor.placeholder_ids, fused=processor.fused,
         quantized=quantize, compute_dtype=None if quantize is None else str(compute_dtype).removeprefix("torch."),
     )  # fmt: skip
-    network = None if isinstance(llm, Mapping) else load_language_model(llm, revision, dtype=compute_dtype if quantize else torch.float32, quantize=quantize)
+    network = (
+        None
+        if isinstance(llm, Mapping)
+        else load_language_model(llm, revision, dtype=compute_dtype if quantize else torch.float32, quantize=quantize)
+    )
     model = UniFusionForConditionalGeneration(config, language_model=network)
     for name, spec in specs.items():
         if spec.encoder_choices.source is not None:
@@ -130,7 +134,8 @@ def describe_trainable(model: UniFusionForConditionalGeneration) -> str:
     for name, module in parts.items():
         total = sum(_numel(p) for p in module.parameters())
         trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-        lines.append(f"{name:28} {total:12,} {trained:12,} {'trained' if trained else 'frozen'}")
+        quantized = f", {model.config.quantized}" if name == "language_model" and model.config.quantized else ""
+        lines.append(f"{name:28} {total:12,} {trained:12,} {'trained' if trained else 'frozen'}{quantized}")
     rows = next((p for n, p in model.named_parameters() if "trainable_tokens_delta" in n and p.requires_grad), None)
     if rows is not None:
         lines.append(f"language_model: {len(rows)} rows of new control tokens are trained, whether its embeddings are or not")

@@ -365,8 +365,10 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         where = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs}
         config = kwargs.get("config") or cls.config_class.from_pretrained(pretrained_model_name_or_path, **where)
         if "language_model" in config.absent:
-            dtype = kwargs.get("dtype") if isinstance(kwargs.get("dtype"), torch.dtype) else torch.float32
-            kwargs["language_model"] = sourced_language_model(config, dtype=dtype, quantize=quantize and config.quantized)
+            dtype = kwargs.get("dtype")
+            kwargs["language_model"] = sourced_language_model(
+                config, dtype=dtype if isinstance(dtype, torch.dtype) else torch.float32, quantize=quantize and config.quantized
+            )
         kwargs.setdefault("use_safetensors", True)
         kwargs["ignore_mismatched_sizes"] = True  # they are named and refused by check_keys
         want_info = kwargs.pop("output_loading_info", False)

@@ -52,11 +52,7 @@ def load_language_model(
             f"cannot load the language model {str(source)!r}: {str(error).strip().splitlines()[0]};",
             remedy="give a hub name or folder with model.safetensors (a pickle is converted by save_pretrained).",
         ) from error
-    for module in network.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            # On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer at its first pass in eval mode for a product that has no
-            # gradient: seen, after a validation nothing below the layer learned any more, and outputs differed in the third digit.
-            module.support_avx512bf16_for_cpu = False
+    _settle(network)
     return network
 
 
@@ -82,6 +78,23 @@ def _bitsandbytes(quantize: str, dtype: torch.dtype) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )  # fmt: skip
+
+
+def _settle(network: Any) -> None:
+    """Put bitsandbytes' layers into the state in which they can be trained after they were asked, and be tuned by DoRA."""
+    for module in network.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks a 4-bit layer at its first pass in eval mode for a product that has no
+            # gradient: seen, after a validation nothing below the layer learned any more, and outputs differed in the third digit.
+            module.support_avx512bf16_for_cpu = False
+        if hasattr(module, "init_8bit_state"):
+            module.register_forward_pre_hook(_keep_scales)
+
+
+def _keep_scales(module: Any, _args: tuple[Any, ...]) -> None:
+    """Give an 8-bit weight its scales back: on the CPU peft 0.21 copies it for DoRA without them, and bitsandbytes then forgets them."""
+    if module.weight.CB is not None and module.weight.SCB is None:
+        module.weight.SCB = module.state.SCB
 
 
 def is_quantized(language_model: Any) -> bool:

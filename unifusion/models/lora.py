@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from transformers.pytorch_utils import Conv1D
 
 from unifusion.conversation import Clip, Media
 from unifusion.errors import ConfigError, nearest
+from unifusion.models.targets import linear_targets
 from unifusion.processor.opening import MediaOpener
 from unifusion.processor.processor import Row, collate_media
 from unifusion.processor.streams import read_config
@@ -34,9 +34,6 @@ __all__ = ["LoraChoices", "add_lora", "is_added", "keep_head_bias", "linear_targ
 
 log = logging.getLogger(__name__)
 VARIANTS = ("lora", "dora", "rslora")
-GROUPS = ("all", "attention", "mlp")
-_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads", "head_dim", "attention_head_size")
-"""A module that splits its width into heads says so by one of these, in transformers and here alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,79 +88,6 @@ def plain_name(name: str) -> str:
     return name.replace(".token_adapter.base_layer.", ".").replace(".base_layer.", ".")
 
 
-def linear_targets(part: nn.Module, which: str | Sequence[str] = "all") -> list[str]:
-    """Names, below `part`, of the layers that LoRA goes around.
-
-    A block is an element of a list of modules (the innermost, where lists are nested); its attention is what lies below a child that splits
-    its width into heads, so that an output projection beside the heads belongs to it. Quantised layers of bitsandbytes are linear layers
-    too. Embeddings and the head are none of the blocks'; the output projection of `nn.MultiheadAttention` is read past and never taken.
-
-    Args:
-        part: a language model or an encoder.
-        which: as `LoraChoices.targets`.
-
-    Raises:
-        ConfigError: nothing fits; names some layers that there are.
-    """
-    head = part.get_output_embeddings() if hasattr(part, "get_output_embeddings") else None
-    modules = dict(part.named_modules())
-    linear = {n for n, m in modules.items() if _is_linear(m) and m is not head}
-    kinds = {n: _kind(n, modules) for n in linear}
-    if which == "all":
-        found = {n for n in linear if kinds[n] is not None}
-    elif which in GROUPS:
-        found = {n for n in linear if kinds[n] == which}
-    else:
-        found = _by_name(linear, which)
-    if not found:
-        shown = sorted({n.rpartition(".")[2] for n in linear})
-        guess = f"{nearest(which, list(GROUPS))}; " if isinstance(which, str) and which not in GROUPS else ""
-        raise ConfigError(
-            f"no linear layer of {type(part).__name__} is one of the targets {which!r};",
-            remedy=f"{guess}layers are named {', '.join(shown[:12])}." if shown else "it has no linear layers; train it as a whole.",
-        )
-    return [n for n in modules if n in found]
-
-
-def _is_linear(module: nn.Module) -> bool:
-    """Whether LoRA can go around it: Linear, what bitsandbytes makes of it (subclasses), and GPT-2's Conv1D."""
-    return isinstance(module, nn.Linear | Conv1D) and not isinstance(module, NonDynamicallyQuantizableLinear)
-
-
-def _kind(name: str, modules: Mapping[str, nn.Module]) -> str | None:
-    """`attention` or `mlp` for a layer within a repeated block, None outside of them."""
-    parts = name.split(".")
-    for at in range(len(parts) - 1, 0, -1):  # the innermost list first; an element that is the layer itself makes no block
-        if _is_list(modules[".".join(parts[: at - 1])]):
-            child = modules[".".join(parts[: at + 1])]
-            return "attention" if any(_has_heads(m) for m in child.modules()) else "mlp"
-    return None
-
-
-def _is_list(module: nn.Module) -> bool:
-    """Whether a module holds blocks one after the other: a list, or a sequence of one class."""
-    return isinstance(module, nn.ModuleList) or (isinstance(module, nn.Sequential) and len({type(m) for m in module}) == 1)
-
-
-def _has_heads(module: nn.Module) -> bool:
-    """Whether a module says that it splits its width into heads."""
-    return any(isinstance(getattr(module, name, None), int) for name in _HEADS)
-
-
-def _by_name(linear: set[str], which: str | Sequence[str]) -> set[str]:
-    """Layers by the ends of their names, or by a regular expression for all of the name."""
-    if isinstance(which, str):
-        try:
-            return {n for n in linear if re.fullmatch(which, n)}
-        except re.error as error:
-            raise ConfigError(f"the targets {which!r} are no regular expression: {error};", remedy="mend it, or give a list.") from error
-    ends = sorted({n.rpartition(".")[2] for n in linear})
-    for wanted in which:
-        if not any(n == wanted or n.endswith(f".{wanted}") for n in linear):
-            raise ConfigError(f"no linear layer is named {wanted!r};", remedy=nearest(wanted, ends))
-    return {n for n in linear if any(n == w or n.endswith(f".{w}") for w in which)}
-
-
 def add_lora(model: UniFusionForConditionalGeneration, parts: Mapping[str, LoraChoices | Mapping[str, Any]]) -> Any:
     """Put LoRA around layers of one or several parts and freeze the rest of these parts; other parts stay as trainable as they were.
 
@@ -187,14 +111,15 @@ def add_lora(model: UniFusionForConditionalGeneration, parts: Mapping[str, LoraC
     _check(model, chosen)
     targets = {name: _reached(model, name, linear_targets(model.get_submodule(name), c.targets)) for name, c in chosen.items()}
     first = next(iter(chosen.values()))
-    patterns = {name: rf"{re.escape(name)}\..*" for name in sorted(chosen)}  # "encoders.." before "language_model": the first that fits wins
+    patterns = {name: rf"{re.escape(name)}\..*" for name in sorted(chosen)}  # "encoders.." comes first: peft takes the first that fits
     rows = _rows_to_train(model, chosen)
     freedom = {n: p.requires_grad for n, p in model.named_parameters()}
     config = LoraConfig(
         r=first.rank, lora_alpha=first.alpha, lora_dropout=first.dropout,
         use_dora=first.variant == "dora", use_rslora=first.variant == "rslora",
         target_modules=_pattern(model, [f"{n}.{t}" for n, below in targets.items() for t in below]),
-        rank_pattern={patterns[n]: chosen[n].rank for n in sorted(chosen)}, alpha_pattern={patterns[n]: chosen[n].alpha for n in sorted(chosen)},
+        rank_pattern={pattern: chosen[n].rank for n, pattern in patterns.items()},
+        alpha_pattern={pattern: chosen[n].alpha for n, pattern in patterns.items()},
         fan_in_fan_out=all(isinstance(model.get_submodule(f"{n}.{t}"), Conv1D) for n, below in targets.items() for t in below),
         trainable_token_indices=rows or None,
     )  # fmt: skip
@@ -268,9 +193,8 @@ def tied_rows(model: nn.Module) -> set[str]:
 
 def keep_head_bias(model: UniFusionForConditionalGeneration) -> None:
     """Give a head some of whose rows are trained its bias back, which peft 0.21 leaves out (`TrainableTokensLayer.forward_adapters`)."""
-    layer = getattr(model.get_output_embeddings(), "token_adapter", None)
-    bias = None if layer is None else getattr(layer.get_base_layer(), "bias", None)
-    if bias is not None:
+    layer: Any = getattr(model.get_output_embeddings(), "token_adapter", None)
+    if layer is not None and getattr(layer.get_base_layer(), "bias", None) is not None:
 
         def add(module: Any, _args: tuple[Any, ...], logits: Tensor) -> Tensor:
             own = module.disable_adapters or module.merged or not module.active_adapters
@@ -282,7 +206,7 @@ def keep_head_bias(model: UniFusionForConditionalGeneration) -> None:
 def _reached(model: UniFusionForConditionalGeneration, part: str, names: Sequence[str]) -> list[str]:
     """Those of an encoder's layers that are called in a pass over a clip.
 
-    Some attention (WavLM's) hands its projections' weights to a function of torch and never calls them: LoRA around them would learn nothing.
+    Some attention (WavLM's) hands its projections' weights to a function of torch: LoRA around them would learn nothing.
 
     Raises:
         ConfigError: none is called.

@@ -49,9 +49,7 @@ def merge(folder: str | Path, out: str | Path) -> Path:
     for name, difference in differences.items():
         allowed = _MOST if name == "logits" else _MOST * max(1.0, float(before[name].abs().max()))
         if not difference <= allowed:
-            raise CheckpointError(
-                f"merged {name} differ by {difference:.2e}; nothing was saved;", remedy="merge in fp32 and report this."
-            )
+            raise CheckpointError(f"merged {name} differ by {difference:.2e}; nothing was saved;", remedy="merge in fp32 and report this.")
     provenance = json.loads((resolve_checkpoint(folder) / "provenance.json").read_text(encoding="utf-8"))
     facts = {"merged_from": str(folder), "merge_max_difference": max(differences.values())}
     return checkpoint.save(
