@@ -22,6 +22,7 @@ from unifusion.batch import Features, StreamBatch
 from unifusion.encoders.encoder import Encoder
 from unifusion.errors import ConfigError
 from unifusion.models.config import UniFusionConfig
+from unifusion.models.language_model import COMPUTE_DTYPES
 
 __all__ = ["UniFusionForConditionalGeneration", "UniFusionOutput", "left_padded"]
 
@@ -365,10 +366,9 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         where = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs}
         config = kwargs.get("config") or cls.config_class.from_pretrained(pretrained_model_name_or_path, **where)
         if "language_model" in config.absent:
-            dtype = kwargs.get("dtype")
-            kwargs["language_model"] = sourced_language_model(
-                config, dtype=dtype if isinstance(dtype, torch.dtype) else torch.float32, quantize=quantize and config.quantized
-            )
+            asked = kwargs.get("dtype")
+            dtype = COMPUTE_DTYPES.get(asked, asked if isinstance(asked, torch.dtype) else config.dtype) or torch.float32
+            kwargs["language_model"] = sourced_language_model(config, dtype=dtype, quantize=quantize and config.quantized)
         kwargs.setdefault("use_safetensors", True)
         kwargs["ignore_mismatched_sizes"] = True  # they are named and refused by check_keys
         want_info = kwargs.pop("output_loading_info", False)
@@ -409,6 +409,7 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if sourced is not None:
             for name, buffer in buffers.items():
                 setattr(sourced.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], buffer)
+            sourced.to(next(model.adapters.parameters(), next(sourced.parameters())).device)  # where `device_map` put the rest
         fetch_encoders(model)
         absent = tuple(f"{p}." for p in model.config.absent)
         loading_info.missing_keys = {

@@ -24,8 +24,7 @@ COMPUTE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16
 
 
 def load_language_model(
-    source: str | Path, revision: str | None = None, *, dtype: torch.dtype = torch.float32, quantize: str | None = None,
-    device: str | torch.device | None = None,
+    source: str | Path, revision: str | None = None, *, dtype: torch.dtype = torch.float32, quantize: str | None = None
 ) -> Any:  # fmt: skip
     """A causal language model from safetensors only; no code of its folder is run.
 
@@ -34,15 +33,14 @@ def load_language_model(
         revision: pins it.
         dtype: of its weights; with `quantize`, of those that stay whole (embeddings, norms, head) and of what is computed.
         quantize: `4bit` or `8bit`: its linear layers but the head, quantised one by one as they are read.
-        device: where to; None: the CPU.
 
     Raises:
         CheckpointError: it cannot be read.
         ConfigError: an unknown way to quantise, or bitsandbytes is not installed.
     """
-    options: dict[str, Any] = {} if device is None else {"device_map": {"": device}}
+    options: dict[str, Any] = {}
     if quantize is not None:
-        options = {"device_map": {"": device or "cpu"}, "quantization_config": _bitsandbytes(quantize, dtype)}
+        options = {"device_map": {"": "cpu"}, "quantization_config": _bitsandbytes(quantize, dtype)}
     try:
         network = AutoModelForCausalLM.from_pretrained(
             source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options

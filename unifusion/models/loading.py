@@ -37,14 +37,13 @@ def check_keys(missing: Any, unknown: Any, mismatched: Any, where: Any) -> None:
         )
 
 
-def sourced_language_model(config: UniFusionConfig, *, dtype: torch.dtype, quantize: str | None, device: Any = None) -> Any:
+def sourced_language_model(config: UniFusionConfig, *, dtype: torch.dtype, quantize: str | None) -> Any:
     """The frozen language model that a checkpoint references, with rows for its added tokens.
 
     Args:
         config: of the checkpoint.
         dtype: of its weights unless it is quantised.
         quantize: as it is to be; None for whole weights.
-        device: where to; None: the CPU.
 
     Raises:
         CheckpointError: no source, one that cannot be loaded, or a type that is none.
@@ -57,7 +56,7 @@ def sourced_language_model(config: UniFusionConfig, *, dtype: torch.dtype, quant
         )
     try:
         kept = COMPUTE_DTYPES[str(config.compute_dtype)] if quantize else dtype
-        network = load_language_model(source, config.text_revision, dtype=kept, quantize=quantize, device=device)
+        network = load_language_model(source, config.text_revision, dtype=kept, quantize=quantize)
         text: Any = config.text_config
         grow_embeddings(network, text.vocab_size)
     except (OSError, KeyError, ValueError, RuntimeError, UniFusionError) as error:
