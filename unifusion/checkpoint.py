@@ -139,6 +139,8 @@ def save(
 def _absent_parts(model: UniFusionForConditionalGeneration, self_contained: bool) -> list[str]:
     """Parts that are frozen and can be had from their source again; LoRA around them has files of its own.
 
+    What a checkpoint held itself was trained or merged once, and is stored again even if it is frozen by now.
+
     Raises:
         CheckpointError: quantised weights would have to be stored.
     """
@@ -148,9 +150,9 @@ def _absent_parts(model: UniFusionForConditionalGeneration, self_contained: bool
     def frozen(part: nn.Module) -> bool:
         return not any(p.requires_grad for n, p in part.named_parameters() if not is_added(n))
 
-    absent = [f"encoders.{n}" for n, s in model.specs.items() if s.encoder_choices.source is not None and frozen(model.encoders[n])]
-    if model.config.text_source is not None and frozen(model.language_model):
-        absent.append("language_model")
+    sources = {f"encoders.{n}": s.encoder_choices.source for n, s in model.specs.items()} | {"language_model": model.config.text_source}
+    held = getattr(model, "held_parts", ())
+    absent = [n for n, source in sources.items() if source is not None and n not in held and frozen(model.get_submodule(n))]
     if is_quantized(model.language_model) and (self_contained or "language_model" not in absent):
         raise CheckpointError(
             f"the language model is quantised ({model.config.quantized}) and would have to be stored;",

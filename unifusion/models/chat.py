@@ -377,6 +377,7 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
             missing = set(report["missing_keys"]) - tied_rows(model)
             check_keys(missing, report["unexpected_keys"], report["mismatched_keys"], pretrained_model_name_or_path)
         keep_head_bias(model)
+        model.held_parts = {"language_model", *(f"encoders.{n}" for n in model.encoders)} - set(model.config.absent)
         if not quantize:
             model.config.quantized = model.config.compute_dtype = None
         return (model, info) if want_info else model

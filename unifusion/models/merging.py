@@ -37,7 +37,7 @@ def merge(folder: str | Path, out: str | Path) -> Path:
     Raises:
         CheckpointError: no LoRA, or another model came out.
     """
-    model, processor = checkpoint.load(folder, quantize=None)
+    model, processor = checkpoint.load(folder, quantize=None)  # and stored whole below: the source has no LoRA in it
     if not model._hf_peft_config_loaded:
         raise CheckpointError(f"{folder} holds no LoRA weights;", remedy="nothing needs to be merged.")
     ids_BS = _probe_ids(model)
