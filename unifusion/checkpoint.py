@@ -312,6 +312,8 @@ def load(
     finally:
         if bar:
             transformers_logging.enable_progress_bar()
+    for name in model.specs.keys() & processor.specs.keys():
+        model.specs[name].opening_choices = processor.specs[name].opening_choices
     return model.to(device).eval(), processor
 
 

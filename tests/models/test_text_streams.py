@@ -14,6 +14,7 @@ from unifusion.conversation import Clip, Media
 from unifusion.encoders import _texts
 from unifusion.errors import CheckpointError
 from unifusion.models.build import build_chat_model
+from unifusion.models.lora import add_lora
 from unifusion.processor import StreamSpec
 
 KINDS = {"bert": (hf.BertConfig, hf.BertModel), "xlm_roberta": (hf.XLMRobertaConfig, hf.XLMRobertaModel)}
@@ -65,6 +66,7 @@ def test_a_checkpoint_that_is_whole_needs_its_source_no_more(built, tmp_path):
     shutil.rmtree(tmp_path / "moved")
     _texts._tokenizer.cache_clear()
     assert torch.equal(logits(*checkpoint.load(saved)), wanted)
+    add_lora(checkpoint.load(saved)[0], {"encoders.said": {"rank": 2}})  # which shows it a transcript
     assert json.loads((saved / "processor_config.json").read_text())["streams"]["said"]["encoder_config"]["source"] == str(source)
 
 
