@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 import numpy as np
 import torch
-from peft import LoraConfig
 
 from tests.models.families import FAMILIES
 from tests.toys import byte_tokenizer, talk, until_end
@@ -14,11 +13,11 @@ from unifusion import catalog, checkpoint
 from unifusion.adapters.adapter import Adapter
 from unifusion.conversation import Clip, Media
 from unifusion.models.build import build_chat_model, set_trainable
+from unifusion.models.lora import add_lora, is_added
 from unifusion.processor import FusedSpec, StreamSpec
 
 LLMS = ("llama", "qwen3", "gpt2")
 """Language models with rotary positions, with normalised queries and keys beside, and with learned positions and other projections."""
-TARGETS = {"gpt2": r"language_model\..*\.(c_attn|mlp\.c_fc)"}
 QUESTIONS = ("what?", "who is there, and what do they say?")
 
 
@@ -64,6 +63,44 @@ def logits(model, batch):
         return model(**{k: v for k, v in batch.items() if k != "labels"}).logits[batch["attention_mask"].bool()]
 
 
+def train(model, batch, *, steps=2):
+    """Names of the parameters that some steps move, and of those declared trainable; LoRA's first factor moves in the second step."""
+    model.train()
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2, eps=1e-16)  # however small the gradient
+    for _ in range(steps):
+        optimiser.zero_grad()
+        model(**batch).loss.backward()
+        optimiser.step()
+    model.eval()
+    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    return moved, {n for n, p in model.named_parameters() if p.requires_grad}
+
+
+def check_answers(model, processor, asked):
+    """Batched and alone it says the same."""
+    together, end = processor(asked, generate=True), processor.end_ids
+    answers = model.generate(**together, max_new_tokens=6, do_sample=False)[:, together["input_ids"].shape[1] :].tolist()
+    for row, one in enumerate(asked):
+        single = processor(one, generate=True)
+        alone = model.generate(**single, max_new_tokens=6, do_sample=False)[0, single["input_ids"].shape[1] :].tolist()
+        assert until_end(answers[row], end) == until_end(alone, end), f"row {row} answers otherwise in a batch"
+
+
+def check_saved(model, processor, asked, folder, *, merges=True):
+    """Saved, loaded strictly, merged: the same logits. Returns the loaded model."""
+    batch = processor(asked)
+    wanted = logits(model, batch)
+    saved = checkpoint.save(model, processor, folder / "saved", provenance={})
+    again, reader = checkpoint.load(saved)
+    torch.testing.assert_close(logits(again, reader(asked)), wanted, atol=1e-4, rtol=1e-4)
+    if merges:
+        merged, reader = checkpoint.load(checkpoint.merge(saved, folder / "merged"))
+        assert not any(is_added(n) for n, _ in merged.named_parameters())
+        torch.testing.assert_close(logits(merged, reader(asked)), wanted, atol=1e-4 * max(1.0, float(wanted.abs().max())), rtol=1e-4)
+    return again
+
+
 def check_cell(encoder: str, adapter: str, llm: str, folder) -> dict[str, int]:
     """Everything that must hold of one cell; returns its sizes.
 
@@ -74,43 +111,15 @@ def check_cell(encoder: str, adapter: str, llm: str, folder) -> dict[str, int]:
     clips = [media(1, 0.9), media(2, 0.5)]
     taught = [talk((c,), q, answer="yes, both") for c, q in zip(clips, QUESTIONS, strict=True)]
     asked = [talk((c,), q) for c, q in zip(clips, QUESTIONS, strict=True)]
-
-    # One step moves what is declared trainable, all of it, and nothing else.
-    targets = TARGETS.get(llm, r"language_model\..*\.(q_proj|down_proj)")
-    model.add_adapter(LoraConfig(r=2, target_modules=targets, fan_in_fan_out=llm == "gpt2"))  # which freezes all the rest
-    set_trainable(model, {"adapters": True})
-    model.train()
-    before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    for _ in range(2):  # LoRA's second factor starts at zero, so the first moves in the second step
-        optimiser.zero_grad()
-        model(**processor(taught)).loss.backward()
-        optimiser.step()
-    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
-    declared = {n for n, p in model.named_parameters() if p.requires_grad}
+    set_trainable(model, {"encoders": False, "adapters": True})
+    add_lora(model, {"language_model": {"rank": 2}})
+    moved, declared = train(model, processor(taught))
     assert moved == declared, f"moved without leave: {sorted(moved - declared)[:3]}, stayed: {sorted(declared - moved)[:3]}"
-    assert all("lora_" in n or n.startswith("adapters.") for n in moved) and any("lora_" in n for n in moved)
-
-    # Saved, loaded strictly, merged: the same logits.
-    model.eval()
-    batch = processor(asked)
-    wanted = logits(model, batch)
-    saved = checkpoint.save(model, processor, folder / "saved", provenance={})
-    again, reader = checkpoint.load(saved)
-    torch.testing.assert_close(logits(again, reader(asked)), wanted, atol=1e-4, rtol=1e-4)
-    merged, reader = checkpoint.load(checkpoint.merge(saved, folder / "merged"))
-    assert not any("lora_" in n for n, _ in merged.named_parameters())
-    torch.testing.assert_close(logits(merged, reader(asked)), wanted, atol=1e-4 * max(1.0, float(wanted.abs().max())), rtol=1e-4)
-
-    # Batched and alone it says the same.
-    together, end = processor(asked, generate=True), processor.end_ids
-    answers = model.generate(**together, max_new_tokens=6, do_sample=False)[:, together["input_ids"].shape[1] :].tolist()
-    for row, one in enumerate(asked):
-        single = processor(one, generate=True)
-        alone = model.generate(**single, max_new_tokens=6, do_sample=False)[0, single["input_ids"].shape[1] :].tolist()
-        assert until_end(answers[row], end) == until_end(alone, end), f"row {row} answers otherwise in a batch"
+    assert all(is_added(n) or n.startswith("adapters.") for n in moved) and any("lora_" in n for n in moved)
+    check_saved(model, processor, asked, folder)
+    check_answers(model, processor, asked)
     told = "together" if "together" in processor.placeholder_ids else "stream"
     return {
-        "tokens": int((batch["input_ids"] == processor.placeholder_ids[told]).sum()),
+        "tokens": int((processor(asked)["input_ids"] == processor.placeholder_ids[told]).sum()),
         "adapter": sum(p.numel() for p in model.adapters[told].parameters()),
     }

@@ -20,6 +20,7 @@ _HOMES = {
     "Example": "conversation",
     "FusedSpec": "processor",
     "Limits": "limits",
+    "LoraChoices": "models.lora",
     "Media": "conversation",
     "Message": "conversation",
     "ModalityReport": "batch",
@@ -28,6 +29,7 @@ _HOMES = {
     "UniFusionError": "errors",
     "UniFusionForConditionalGeneration": "models.chat",
     "UniFusionProcessor": "processor",
+    "add_lora": "models.lora",
     "build_chat_model": "models.build",
 }
 """Public name -> module that holds it."""

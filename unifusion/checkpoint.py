@@ -2,7 +2,8 @@
 
 `config.json` (stems only), `model*.safetensors` (what was trained, or everything with `self_contained`), `adapter_config.json` and
 `adapter_model.safetensors` when LoRA was used, tokenizer, `processor_config.json`, `chat_template.jinja`, `generation_config.json`,
-`provenance.json`, `README.md`. Frozen backbones with a source are referenced by name and revision.
+`streams/<name>/` with a text stream's own tokenizer, `provenance.json`, `README.md`. Frozen backbones with a source are referenced by
+name and revision.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from unifusion.errors import CheckpointError, UniFusionError
 from unifusion.processor.streams import stems_only
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from unifusion.models.chat import UniFusionForConditionalGeneration
     from unifusion.processor import UniFusionProcessor
 
-__all__ = ["atomic_folder", "finish_loading", "load", "merge", "save", "sweep"]
+__all__ = ["atomic_folder", "check_folder", "load", "merge", "save", "sweep"]
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SHARD_BYTES = 15 * 1000**2
@@ -109,7 +111,7 @@ def save(
         dtype: store floating tensors in this type (they are computed in fp32 after loading all the same).
 
     Raises:
-        CheckpointError: a stream names user code by a dotted path, or a weight is not finite.
+        CheckpointError: a stream names user code by a dotted path, a weight is not finite, or quantised weights would have to be stored.
     """
     target = Path(folder)
     for name, spec in model.specs.items():
@@ -118,8 +120,7 @@ def save(
                 f"stream {name!r} uses {spec.encoder} / {spec.adapter}; a checkpoint may name catalog entries only;",
                 remedy="put the class into unifusion/encoders or unifusion/adapters.",
             )
-    lora = {k: v for k, v in model.state_dict().items() if "lora_" in k}
-    model.config.absent = [] if self_contained else _absent_parts(model)
+    model.config.absent = _absent_parts(model, self_contained)
     tensors = _own_tensors(model, model.config.absent, dtype)
     with atomic_folder(target) as work:
         model.config.architectures = [type(model).__name__]
@@ -128,33 +129,47 @@ def save(
         model.generation_config.save_pretrained(work)
         processor.save_pretrained(work)
         _save_shards(tensors, work)
-        if lora:
+        if getattr(model, "_hf_peft_config_loaded", False):
             _save_lora(model, work)
         (work / "provenance.json").write_text(json.dumps(provenance, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
         (work / "README.md").write_text(card or f"# {target.name}\n", encoding="utf-8")
     return target
 
 
-def _absent_parts(model: UniFusionForConditionalGeneration) -> list[str]:
-    """Parts that are frozen and can be had from their source again."""
-    absent = [
-        f"encoders.{n}" for n, s in model.specs.items()
-        if s.encoder_choices.source is not None and not any(p.requires_grad for p in model.encoders[n].parameters())
-    ]  # fmt: skip
-    if model.config.text_source is not None and not any(
-        p.requires_grad for n, p in model.language_model.named_parameters() if "lora_" not in n
-    ):
-        absent.append("language_model")
-    return absent
+def _absent_parts(model: UniFusionForConditionalGeneration, self_contained: bool) -> list[str]:
+    """Parts that are frozen and can be had from their source again; LoRA around them has files of its own.
+
+    What a checkpoint held itself was trained or merged once, and is stored again even if it is frozen by now.
+
+    Raises:
+        CheckpointError: quantised weights would have to be stored.
+    """
+    from unifusion.models.language_model import is_quantized
+    from unifusion.models.lora import is_added
+
+    def frozen(part: nn.Module) -> bool:
+        return not any(p.requires_grad for n, p in part.named_parameters() if not is_added(n))
+
+    sources = {f"encoders.{n}": s.encoder_choices.source for n, s in model.specs.items()} | {"language_model": model.config.text_source}
+    held = getattr(model, "held_parts", ())
+    absent = [n for n, source in sources.items() if source is not None and n not in held and frozen(model.get_submodule(n))]
+    if is_quantized(model.language_model) and (self_contained or "language_model" not in absent):
+        raise CheckpointError(
+            f"the language model is quantised ({model.config.quantized}) and would have to be stored;",
+            remedy="freeze it and save without self_contained, then `unifusion merge`, which writes the whole weights.",
+        )
+    return [] if self_contained else absent
 
 
 def _own_tensors(model: UniFusionForConditionalGeneration, absent: list[str], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
     """What goes into model.safetensors: no LoRA, no absent part, no second name of a tied weight."""
+    from unifusion.models.lora import is_added, plain_name
+
     tied = set(getattr(model, "all_tied_weights_keys", {}) or {})
     out: dict[str, torch.Tensor] = {}
     for key, value in model.state_dict().items():
-        plain = key.replace(".base_layer.", ".")
-        if "lora_" in key or plain in tied or any(plain.startswith(part + ".") for part in absent):
+        plain = plain_name(key)
+        if is_added(key) or plain in tied or any(plain.startswith(part + ".") for part in absent):
             continue
         tensor = value.detach().cpu().contiguous()
         tensor = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor.clone()
@@ -208,7 +223,9 @@ def check_folder(folder: Path) -> None:
     """
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no config.json;", remedy="name a folder that unifusion saved.")
-    for name in ("config.json", "processor_config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json"):
+    named = ("config.json", "processor_config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json")
+    inner = sorted(p.relative_to(folder).as_posix() for p in folder.glob("streams/*/*_config.json"))
+    for name in (*named, *inner):
         if (folder / name).is_file():
             raw = _read_json(folder / name)
             _refuse_code(raw, folder / name)
@@ -256,70 +273,16 @@ def _refuse_code(raw: Any, path: Path) -> None:
             )
 
 
-def finish_loading(model: UniFusionForConditionalGeneration, info: Mapping[str, Any], where: Any) -> None:
-    """Check what `from_pretrained` found, and fetch the parts that a checkpoint references by source.
-
-    Raises:
-        CheckpointError: keys are missing, unknown or of another shape; lists them.
-    """
-    absent = tuple(f"{p}." for p in model.config.absent or [])
-    tied = set(getattr(model, "all_tied_weights_keys", {}) or {})
-    missing = sorted(k for k in info.get("missing_keys", ()) if k not in tied and not k.startswith(absent or ("\0",)) and "lora_" not in k)
-    unknown = sorted(info.get("unexpected_keys", ()))
-    wrong = sorted(f"{key} is {tuple(found)}, wanted {tuple(wanted)}" for key, found, wanted in info.get("mismatched_keys", ()))
-    if missing or unknown or wrong:
-        text = "; ".join(
-            f"{label}: {', '.join(keys[:8])}{' ..' if len(keys) > 8 else ''}"
-            for label, keys in (("missing", missing), ("unknown", unknown), ("shape differs", wrong))
-            if keys
-        )
-        raise CheckpointError(
-            f"{where} does not fit its config ({text});", remedy="load it with the version of unifusion that saved it, or convert it."
-        )
-    for part in model.config.absent or []:
-        _fetch(model, part)
-
-
-def _fetch(model: UniFusionForConditionalGeneration, part: str) -> None:
-    """Load one referenced part from its source."""
-    from transformers import AutoModelForCausalLM
-
-    from unifusion.models.build import grow_embeddings
-
-    kind, _, name = part.partition(".")
-    known = {f"encoders.{n}": s.encoder_choices.source for n, s in model.specs.items()} | {"language_model": model.config.text_source}
-    source = known.get(part)
-    if source is None:
-        raise CheckpointError(
-            f"the config says that {part!r} is stored elsewhere, but names no source of it;", remedy="copy the checkpoint again."
-        )
-    try:
-        if kind == "language_model":
-            fresh = AutoModelForCausalLM.from_pretrained(
-                source, revision=model.config.text_revision, dtype=model.dtype, use_safetensors=True, trust_remote_code=False
-            )
-            grow_embeddings(fresh, model.config.text_config.vocab_size)
-            state = fresh.state_dict()
-            own = {
-                k.replace(".base_layer.", "."): v for k, v in model.language_model.state_dict(keep_vars=True).items() if "lora_" not in k
-            }
-            with torch.no_grad():
-                for key, value in own.items():
-                    value.copy_(state[key])
-        else:
-            spec = model.specs[name]
-            model.encoders[name] = spec.encoder_class.build(spec.encoder_choices, load_weights=True).to(model.device).eval()
-    except (OSError, KeyError, ValueError, RuntimeError, UniFusionError) as error:
-        raise CheckpointError(
-            f"the part {part!r} comes from {source!r}, which cannot be loaded: {error};",
-            remedy="make it available, or save with --self-contained.",
-        ) from error
-
-
 def load(
-    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, quantize: str | None = "as saved"
 ) -> tuple[UniFusionForConditionalGeneration, UniFusionProcessor]:
     """Load a model and its processor from a folder or the name of a shipped checkpoint.
+
+    Args:
+        folder: of a checkpoint.
+        device: where to.
+        dtype: what it computes in; a quantised language model keeps the type it was tuned with.
+        quantize: None loads whole what was tuned quantised.
 
     Raises:
         CheckpointError: the folder is not a checkpoint of ours or does not fit.
@@ -338,7 +301,7 @@ def load(
     bar = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        model = UniFusionForConditionalGeneration.from_pretrained(path, dtype=dtype)
+        model = UniFusionForConditionalGeneration.from_pretrained(path, dtype=dtype, quantize=quantize)
         processor = UniFusionProcessor.from_pretrained(path)
     except UniFusionError:
         raise
@@ -349,46 +312,22 @@ def load(
     finally:
         if bar:
             transformers_logging.enable_progress_bar()
+    for name in model.specs.keys() & processor.specs.keys():
+        model.specs[name].opening_choices = processor.specs[name].opening_choices
     return model.to(device).eval(), processor
 
 
 def merge(folder: str | Path, out: str | Path) -> Path:
-    """Fold LoRA into the weights it adapts and save; refused unless the logits stay equal.
+    """Fold LoRA into the weights it adapts and save; refused unless the logits, and the features of tuned encoders, stay equal.
+
+    A checkpoint tuned over a quantised language model is merged into the whole one, and what that changes is written to provenance.json.
 
     Raises:
         CheckpointError: there is no LoRA to merge, or logits differ by more than 1e-4.
     """
-    model, processor = load(folder)
-    if not getattr(model, "_hf_peft_config_loaded", False):
-        raise CheckpointError(f"{folder} holds no LoRA weights;", remedy="nothing needs to be merged.")
-    ids = torch.arange(16)[None] % len(processor.tokenizer)
-    with torch.no_grad():
-        before = model.language_model(input_ids=ids).logits
-        _merge_layers(model)
-        after = model.language_model(input_ids=ids).logits
-    difference = float((before - after).abs().max())
-    if difference > 1e-4:
-        raise CheckpointError(f"merged logits differ by {difference:.2e}; nothing was saved;", remedy="merge in fp32 and report this.")
-    provenance = json.loads((resolve_checkpoint(folder) / "provenance.json").read_text(encoding="utf-8"))
-    return save(
-        model,
-        processor,
-        out,
-        provenance={**provenance, "merged_from": str(folder), "merge_max_difference": difference},
-        self_contained=True,
-    )
+    from unifusion.models.merging import merge as fold
 
-
-def _merge_layers(model: UniFusionForConditionalGeneration) -> None:
-    """Replace every LoRA layer by its merged base layer."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge()
-            parent_name, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent_name), child, module.get_base_layer())
-    model._hf_peft_config_loaded = False
+    return fold(folder, out)
 
 
 def weights_info(folder: str | Path) -> dict[str, int]:

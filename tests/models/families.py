@@ -5,6 +5,8 @@ _GROUPED = {**_SIZES, "num_key_value_heads": 2}
 
 FAMILIES = {
     "llama": {"model_type": "llama", **_GROUPED, "tie_word_embeddings": True},
+    "smollm": {"model_type": "llama", **_SIZES, "hidden_size": 36, "num_attention_heads": 9, "num_key_value_heads": 3,
+               "tie_word_embeddings": True},
     "qwen3": {"model_type": "qwen3", **_GROUPED, "head_dim": 8, "tie_word_embeddings": True},
     "gpt2": {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 1024},  # learned positions
     "mistral": {"model_type": "mistral", **_GROUPED, "sliding_window": 24},

@@ -1,15 +1,17 @@
 """LoRA by peft: trained, saved in its own files, loaded through every door, merged with equal logits."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from peft import LoraConfig
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.toys import chat_model, talk, video
 from unifusion import checkpoint
 from unifusion.errors import CheckpointError
+from unifusion.models import merging
 from unifusion.models.build import describe_trainable, set_trainable
 
 TARGETS = r"language_model\..*\.(q_proj|v_proj|up_proj)"
@@ -87,14 +89,30 @@ def test_merging_keeps_the_logits(trained):
 
 def test_a_merge_that_would_change_answers_is_refused(trained, monkeypatch):
     folder = trained[2]
-    whole = checkpoint._merge_layers
+    whole = merging._merge_layers
 
     def spoiled(model):
         whole(model)
         with torch.no_grad():
             model.get_input_embeddings().weight.add_(0.01)
 
-    monkeypatch.setattr(checkpoint, "_merge_layers", spoiled)
+    monkeypatch.setattr(merging, "_merge_layers", spoiled)
     with pytest.raises(CheckpointError, match="nothing was saved"):
         checkpoint.merge(folder, folder.with_name("spoiled"))
     assert not folder.with_name("spoiled").exists()
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "model.safetensors"])
+def test_what_either_file_lacks_or_has_too_much_is_named(trained, tmp_path, file):
+    """transformers' report of a checkpoint with LoRA speaks of LoRA only, and starts what is missing anew."""
+    folder = shutil.copytree(trained[2], tmp_path / "copy")
+    state = load_file(folder / file)
+    key = next(k for k in state if k.endswith(".weight") and ("lora_B" in k or k.startswith("adapters.")))
+    for changed, told in (
+        ({k: v for k, v in state.items() if k != key}, "missing"),
+        ({**state, key.replace(".weight", ".height"): state[key].clone()}, "unknown"),
+        ({**state, key: state[key][:-1].contiguous()}, "shape differs"),
+    ):
+        save_file(changed, folder / file, metadata={"format": "pt"})
+        with pytest.raises(CheckpointError, match=told):
+            checkpoint.load(folder)

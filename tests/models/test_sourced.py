@@ -166,3 +166,30 @@ def test_a_source_that_lost_weights_is_refused(hub, tmp_path):
     save_file({k: v for k, v in state.items() if k != lost}, tmp_path / "whisper" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"conv1\.weight"):
         checkpoint.load(folder)
+
+
+def test_what_was_trained_or_merged_once_is_never_taken_from_its_source_again(hub, tmp_path):
+    """A later stage freezes it; its source still has the weights from before."""
+    from unifusion.models.lora import add_lora
+
+    model, processor = sourced_model(hub, hub / "plain")
+    set_trainable(model, {"encoders.audio": True, "encoders.video": False, "language_model": True})
+    with torch.no_grad():
+        next(model.encoders["audio"].parameters()).add_(1.0)
+        model.get_input_embeddings().weight.mul_(1.5)
+    wanted = logits(model, processor)
+    trained, _ = checkpoint.load(checkpoint.save(model, processor, tmp_path / "trained", provenance={}))
+    again = checkpoint.save(freeze(trained), processor, tmp_path / "frozen", provenance={})
+    assert json.loads((again / "config.json").read_text())["absent"] == ["encoders.video"]
+    assert torch.equal(logits(*checkpoint.load(again)), wanted)
+
+    model, processor = sourced_model(hub, hub / "plain")
+    add_lora(freeze(model), {"language_model": {"rank": 2}})
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    wanted = logits(model.eval(), processor)
+    merged = checkpoint.merge(checkpoint.save(model, processor, tmp_path / "lora", provenance={}), tmp_path / "merged")
+    again = checkpoint.save(freeze(checkpoint.load(merged)[0]), processor, tmp_path / "later", provenance={})
+    torch.testing.assert_close(logits(*checkpoint.load(again)), wanted, atol=1e-4, rtol=1e-4)

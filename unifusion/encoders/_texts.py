@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from unifusion.encoders._hub import build_backbone, load_pretrained, resolve_bac
 from unifusion.encoders.encoder import Encoder, EncoderInput
 from unifusion.errors import CheckpointError, ConfigError, MediaError
 
-__all__ = ["TextConfig", "TextEncoder", "hold_windows", "tiny_bert", "windows"]
+__all__ = ["TextConfig", "TextEncoder", "hold_windows", "tiny_bert", "tokenizer_of", "windows"]
 
 BYTES_FROM = 4
 """Without a tokenizer a token is a byte of UTF-8, counted from here; smaller numbers are left to padding and the like."""
@@ -102,6 +103,22 @@ class TextEncoder(Encoder):
             seconds=clip.duration_s,
         )
 
+    @classmethod
+    def save_files(cls, config: Any, folder: Path) -> None:
+        """Write the tokenizer; bytes need none.
+
+        Raises:
+            CheckpointError: it cannot be read where it comes from.
+        """
+        tokenizer = tokenizer_of(config)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def with_files(cls, config: Any, folder: Path) -> Any:
+        """Return `config` with the tokenizer that lies in `folder`."""
+        return replace(config, tokenizer=str(folder.resolve()))
+
     def encode_chunks(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Map input_ids and attention_mask (C, L) to tokens (C, L, D).
 
@@ -141,16 +158,25 @@ def windows(config: Any, clip: Clip) -> tuple[Tensor, Tensor]:
     if not clip.transcript or not clip.transcript.strip():
         raise MediaError("the clip has no transcript;", remedy="leave the text stream out, or give the words that are said.")
     length, pad = config.max_tokens, int(config.backbone.get("pad_token_id") or 0)
-    name = config.tokenizer or config.source
-    if name is None:
+    tokenizer = tokenizer_of(config)
+    if tokenizer is None:
         raw = torch.tensor(list(clip.transcript.strip().encode()), dtype=torch.long) + BYTES_FROM
         pieces = [p.tolist() for p in raw.split(length)]
     else:
-        tokenizer = _tokenizer(name, config.revision if name == config.source else None)
         given = tokenizer(clip.transcript.strip(), truncation=True, max_length=length, return_overflowing_tokens=True)
         pieces, pad = given["input_ids"], tokenizer.pad_token_id if tokenizer.pad_token_id is not None else pad
     ids_CL = torch.tensor([[*p, *[pad] * (length - len(p))] for p in pieces])
     return ids_CL, torch.tensor([[1] * len(p) + [0] * (length - len(p)) for p in pieces])
+
+
+def tokenizer_of(config: Any) -> Any:
+    """The tokenizer of a config; None where a token is a byte.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    name = config.tokenizer or config.source
+    return None if name is None else _tokenizer(name, config.revision if name == config.source else None)
 
 
 @lru_cache(maxsize=8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -156,6 +157,17 @@ class Encoder(nn.Module):
         Raises:
             MediaError: the clip lacks this modality (callers check first) or holds less than one token's worth.
         """
+
+    @classmethod
+    def save_files(cls, config: Any, folder: Path) -> None:
+        """Write into `folder` what `preprocess` reads beside `config` (a text encoder's tokenizer); most encoders read nothing."""
+        del config, folder
+
+    @classmethod
+    def with_files(cls, config: Any, folder: Path) -> Any:
+        """Return `config` for a `preprocess` that reads what `save_files` wrote into `folder`, not its source."""
+        del folder
+        return config
 
     @abstractmethod
     def encode_chunks(self, *args: Any, **tensors: Any) -> Tensor:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
-from unifusion.errors import CheckpointError, ConfigError
+from unifusion.errors import ConfigError
 from unifusion.models.chat import UniFusionForConditionalGeneration
 from unifusion.models.config import UniFusionConfig
+from unifusion.models.language_model import Quantize, grow_embeddings, load_language_model, shape_of
 from unifusion.processor import ChatFormat, FusedSpec, StreamSpec, UniFusionProcessor
 
-__all__ = ["build_chat_model", "describe_trainable", "set_trainable"]
+__all__ = ["build_chat_model", "describe_trainable", "grow_embeddings", "set_trainable"]
 
 
 def build_chat_model(
@@ -27,6 +28,8 @@ def build_chat_model(
     max_seconds: float = 60.0,
     revision: str | None = None,
     fused: Mapping[str, FusedSpec | Mapping[str, Any]] | None = None,
+    quantize: Quantize | None = None,
+    compute_dtype: torch.dtype = torch.float32,
 ) -> tuple[UniFusionForConditionalGeneration, UniFusionProcessor]:
     """Build a model and its processor.
 
@@ -36,15 +39,27 @@ def build_chat_model(
         tokenizer: needed with an inline config; otherwise taken from `llm`.
         chat_format: control strings; None takes the tokenizer's own template, or the default.
         fused: name -> FusedSpec: tokens from several streams together, beside theirs.
+        quantize: load the language model `4bit` or `8bit` by bitsandbytes, to be tuned by LoRA (`models/lora.py`).
+        compute_dtype: of a quantised language model; bfloat16 on a GPU that has it.
 
     Returns:
         the model in eval mode, and the processor that fits it.
+
+    Raises:
+        ConfigError: an inline config without a tokenizer, or to be quantised.
+        CheckpointError: weights cannot be read.
     """
     inline = isinstance(llm, Mapping)
+    if inline and quantize:
+        raise ConfigError(
+            f"an inline language model has no weights to load as {quantize};",
+            remedy="save it first (save_pretrained, with its tokenizer), then name that folder.",
+        )
     if tokenizer is None:
         if inline:
             raise ConfigError("an inline language model needs a tokenizer;", remedy="pass tokenizer=..., or name a model that has one.")
         tokenizer = AutoTokenizer.from_pretrained(llm, revision=revision)
+    known = set(tokenizer.get_vocab())
     specs = {name: StreamSpec.from_dict(dict(raw) if isinstance(raw, Mapping) else raw) for name, raw in streams.items()}
     processor = UniFusionProcessor(
         tokenizer, streams={n: s.to_dict() for n, s in specs.items()}, chat_format=chat_format.to_dict() if chat_format else None,
@@ -59,50 +74,31 @@ def build_chat_model(
     config = UniFusionConfig(
         text_config=text_config, text_source=None if inline else str(llm), text_revision=revision,
         streams=processor.streams, placeholder_ids=processor.placeholder_ids, fused=processor.fused,
+        quantized=quantize, compute_dtype=None if quantize is None else str(compute_dtype).removeprefix("torch."),
     )  # fmt: skip
-    network = None if isinstance(llm, Mapping) else _load_language_model(llm, revision)
+    network = (
+        None
+        if isinstance(llm, Mapping)
+        else load_language_model(llm, revision, dtype=compute_dtype if quantize else torch.float32, quantize=quantize)
+    )
     model = UniFusionForConditionalGeneration(config, language_model=network)
     for name, spec in specs.items():
         if spec.encoder_choices.source is not None:
             model.encoders[name] = spec.encoder_class.build(spec.encoder_choices, load_weights=True)
+    model.config.new_tokens = _new_tokens(processor, set() if inline else known, model.language_model.get_input_embeddings().num_embeddings)
     grow_embeddings(model.language_model, len(tokenizer))
-    model.config.text_config = model.language_model.config
+    model.config.text_config = shape_of(model.language_model)
     model.generation_config.eos_token_id = processor.end_ids
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), processor
 
 
-def _load_language_model(llm: str | Path, revision: str | None) -> Any:
-    """A causal language model of transformers with its weights, in float32 and from safetensors only."""
-    try:
-        return AutoModelForCausalLM.from_pretrained(llm, revision=revision, dtype=torch.float32, use_safetensors=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot load the language model {str(llm)!r}: {str(error).strip().splitlines()[0]};",
-            remedy="give a hub name or folder with model.safetensors (a pickle is converted by save_pretrained).",
-        ) from error
-
-
-def grow_embeddings(language_model: Any, size: int) -> None:
-    """Make room for added tokens; rows that a model keeps for padding to a round number are used first.
-
-    New rows are the mean of the old ones and a little noise that only the row's number decides. A checkpoint that references its
-    frozen language model does not hold them: they must come out the same when it is fetched again.
-    """
-    old = language_model.get_input_embeddings().num_embeddings
-    if old >= size:
-        return
-    language_model.resize_token_embeddings(size, mean_resizing=False)
-    heads = [m for m in (language_model.get_input_embeddings(), language_model.get_output_embeddings()) if m is not None]
-    with torch.no_grad():
-        for weight in {id(m.weight): m.weight for m in heads}.values():
-            mean_D, deviation_D = weight[:old].float().mean(0), weight[:old].float().std(0)
-            for row in range(old, size):
-                noise_D = torch.randn(weight.shape[1], generator=torch.Generator().manual_seed(row)).to(weight.device)
-                weight[row] = (mean_D + deviation_D * noise_D).to(weight.dtype)
-        bias = getattr(heads[-1], "bias", None)
-        if bias is not None:
-            bias[old:] = bias[:old].mean()
+def _new_tokens(processor: UniFusionProcessor, known: set[str], rows: int) -> list[int]:
+    """Ids of the default format's control tokens that are not among the `known` ones or lie beyond the language model's `rows`."""
+    if processor.format != ChatFormat():
+        return []
+    ids = {t: int(processor.tokenizer.convert_tokens_to_ids(t)) for t in ChatFormat.SPECIAL}
+    return [i for t, i in ids.items() if t not in known or i >= rows]
 
 
 def set_trainable(model: UniFusionForConditionalGeneration, parts: Mapping[str, bool]) -> None:
@@ -113,7 +109,7 @@ def set_trainable(model: UniFusionForConditionalGeneration, parts: Mapping[str, 
         parts: for example `{"language_model": False, "adapters": True, "encoders": False}` or `{"adapters.audio": True}`.
 
     Raises:
-        ConfigError: a name matches no parameter.
+        ConfigError: a name matches no parameter, or one that is quantised is to be trained.
     """
     names = [n for n, _ in model.named_parameters()]
     for part in parts:
@@ -122,7 +118,10 @@ def set_trainable(model: UniFusionForConditionalGeneration, parts: Mapping[str, 
     for name, parameter in model.named_parameters():
         matching = [p for p in parts if name == p or name.startswith(p + ".")]
         if matching:
-            parameter.requires_grad_(parts[max(matching, key=len)])
+            wanted = parts[max(matching, key=len)]
+            if wanted and not parameter.is_floating_point():
+                raise ConfigError(f"{name} is quantised and cannot be trained;", remedy="freeze it and tune it by LoRA (add_lora).")
+            parameter.requires_grad_(wanted)
     model.train(model.training)
 
 
@@ -133,7 +132,17 @@ def describe_trainable(model: UniFusionForConditionalGeneration) -> str:
     parts.update({f"adapters.{n}": m for n, m in model.adapters.items()})
     lines = [f"{'part':28} {'parameters':>12} {'trained':>12}"]
     for name, module in parts.items():
-        total = sum(p.numel() for p in module.parameters())
+        total = sum(_numel(p) for p in module.parameters())
         trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-        lines.append(f"{name:28} {total:12,} {trained:12,} {'trained' if trained else 'frozen'}")
+        quantized = f", {model.config.quantized}" if name == "language_model" and model.config.quantized else ""
+        lines.append(f"{name:28} {total:12,} {trained:12,} {'trained' if trained else 'frozen'}{quantized}")
+    rows = next((p for n, p in model.named_parameters() if "trainable_tokens_delta" in n and p.requires_grad), None)
+    if rows is not None:
+        lines.append(f"language_model: {len(rows)} rows of new control tokens are trained, whether its embeddings are or not")
     return "\n".join(lines)
+
+
+def _numel(parameter: Any) -> int:
+    """Weights in a parameter, where 4-bit ones lie two in a byte."""
+    state = getattr(parameter, "quant_state", None)
+    return int(parameter.numel() if state is None else state.shape.numel())

@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.utils import ModelOutput
 
 from unifusion.adapters.adapter import Adapter, FusedAdapter
@@ -20,6 +22,7 @@ from unifusion.batch import Features, StreamBatch
 from unifusion.encoders.encoder import Encoder, blank_features
 from unifusion.errors import ConfigError
 from unifusion.models.config import UniFusionConfig
+from unifusion.models.language_model import COMPUTE_DTYPES
 
 __all__ = ["UniFusionForConditionalGeneration", "UniFusionOutput", "left_padded"]
 
@@ -70,6 +73,8 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _supports_flash_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = False
+    _tied_weights_keys: ClassVar[dict[str, str]] = {}
+    """None of its own; with transformers' None, peft would not look for the language model's, and train a tied head's rows apart."""
 
     def __init__(self, config: UniFusionConfig, *, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -93,6 +98,8 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self._plain_head: bool | None = None
         for parameter in () if language_model is None else language_model.parameters():
             parameter._is_hf_initialized = True  # type: ignore[attr-defined]
+        for flag in ("is_loaded_in_4bit", "is_loaded_in_8bit"):  # peft asks the whole model
+            setattr(self, flag, bool(getattr(self.language_model, flag, False)))
         self.post_init()
         # Parts that come from their source are no news to the report of what a file lacks.
         self._keys_to_ignore_on_load_missing |= {rf"^{re.escape(part)}\." for part in config.absent or ()}
@@ -136,11 +143,17 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return self.language_model.get_decoder()
 
     def train(self, mode: bool = True) -> UniFusionForConditionalGeneration:
-        """Set training mode; a part with nothing to train stays in eval mode (no dropout, no running statistics)."""
+        """Set training mode; a part with nothing to train stays in eval mode (no dropout, no running statistics).
+
+        Neither do running statistics move in a frozen layer of a part that LoRA tunes: they are its source's.
+        """
         super().train(mode)
         for part in (self.language_model, *self.encoders.values(), *self.adapters.values()):
             if not any(p.requires_grad for p in part.parameters()):
                 part.eval()
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(p.requires_grad for p in module.parameters()):
+                module.eval()
         return self
 
     def features(self, stream: str, batch: StreamBatch) -> Features:
@@ -348,20 +361,80 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return super().save_pretrained(*args, **kwargs)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, quantize: str | None = "as saved", **kwargs: Any) -> Any:
         """Load a checkpoint strictly: unknown or missing keys are an error that lists them; sourced parts come from their source.
+
+        Args:
+            pretrained_model_name_or_path: folder or hub name.
+            args: of transformers.
+            quantize: None loads whole what was tuned over a quantised language model.
+            kwargs: of transformers.
 
         Raises:
             CheckpointError: it does not fit its config, holds pickles only, or names code to run.
+            ConfigError: `quantize` is something else.
         """
-        from unifusion.checkpoint import check_folder, finish_loading
+        from unifusion.checkpoint import check_folder
+        from unifusion.models.loading import check_keys, sourced_language_model
+        from unifusion.models.lora import keep_head_bias, tied_rows
 
+        if quantize not in ("as saved", None):
+            raise ConfigError(f"a checkpoint cannot be loaded {quantize!r};", remedy='pass "as saved", or None for whole weights.')
         folder = Path(pretrained_model_name_or_path)
         if folder.is_dir():
             check_folder(folder)
+        where = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs}
+        config = kwargs.get("config") or cls.config_class.from_pretrained(pretrained_model_name_or_path, **where)
+        if "language_model" in config.absent:
+            asked = kwargs.get("dtype")
+            dtype = COMPUTE_DTYPES.get(asked, asked if isinstance(asked, torch.dtype) else config.dtype) or torch.float32
+            kwargs["language_model"] = sourced_language_model(config, dtype=dtype, quantize=quantize and config.quantized)
         kwargs.setdefault("use_safetensors", True)
-        kwargs["ignore_mismatched_sizes"] = True  # they are named and refused below
+        kwargs["ignore_mismatched_sizes"] = True  # they are named and refused by check_keys
         want_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        finish_loading(model, info, pretrained_model_name_or_path)
+        for report in (model._weights_report, info):  # the second speaks of LoRA alone, where there is some
+            missing = set(report["missing_keys"]) - tied_rows(model)
+            check_keys(missing, report["unexpected_keys"], report["mismatched_keys"], pretrained_model_name_or_path)
+        keep_head_bias(model)
+        model.held_parts = {"language_model", *(f"encoders.{n}" for n in model.encoders)} - set(model.config.absent)
+        if not quantize:
+            model.config.quantized = model.config.compute_dtype = None
         return (model, info) if want_info else model
+
+    def load_adapter(self, *args: Any, load_config: Any = None, **kwargs: Any) -> Any:
+        """Hugging Face's, mended: DoRA's magnitudes are found in the file (transformers 5.23 leaves them as they were made).
+
+        Its table of what is missing is not shown: a tied head's rows are in it, which no file has twice; `from_pretrained` checks them.
+        """
+        from unifusion.models.lora import quiet_peft
+
+        known = (load_config.weight_mapping if load_config is not None else None) or get_model_conversion_mapping(self)
+        renamed = WeightRenaming(r"lora_magnitude_vector\.([^.]+)$", r"lora_magnitude_vector.\1.weight")
+        with quiet_peft():
+            return super().load_adapter(*args, load_config=load_config, weight_mapping=[*known, renamed], **kwargs)
+
+    @staticmethod
+    def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:
+        """transformers' step between the weights and LoRA: what came from a source is left alone, or is fetched now.
+
+        The report of the weights is kept, since `from_pretrained` of transformers gives LoRA's only, where there is some.
+        """
+        from unifusion.models.loading import fetch_encoders
+
+        sourced = model.language_model if "language_model" in model.config.absent else None
+        if sourced is not None:
+            loading_info.missing_keys = {k for k in loading_info.missing_keys if not k.startswith("language_model.")}
+            buffers = {n: b.clone() for n, b in sourced.named_non_persistent_buffers()}  # made anew, empty, by transformers
+        loading_info = PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
+        if sourced is not None:
+            for name, buffer in buffers.items():
+                setattr(sourced.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], buffer)
+            sourced.to(next(model.adapters.parameters(), next(sourced.parameters())).device)  # where `device_map` put the rest
+        fetch_encoders(model)
+        absent = tuple(f"{p}." for p in model.config.absent)
+        loading_info.missing_keys = {
+            k for k in loading_info.missing_keys if k not in model.all_tied_weights_keys and not (absent and k.startswith(absent))
+        }
+        model._weights_report = loading_info.to_dict()
+        return loading_info

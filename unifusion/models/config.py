@@ -27,6 +27,10 @@ class UniFusionConfig(PreTrainedConfig):
         placeholder_ids: stream name -> id of its placeholder token.
         absent: names of top-level parts (`language_model`, `encoders.video`) whose weights are not in the checkpoint but come
             from their source.
+        new_tokens: ids of control tokens of the default chat format that the language model's own tokenizer did not know, and whose rows
+            its training therefore left at random.
+        quantized: `4bit` or `8bit` when the language model is loaded so from its source (bitsandbytes).
+        compute_dtype: type that a quantised language model computes in, such as `float32`.
         calibration: task -> `temperature` its labels' log-likelihoods are divided by, `biases` (label -> what is added), and the
             `threshold` of probability below which it is better to abstain; all fitted on data that nothing was trained on.
     """
@@ -42,6 +46,9 @@ class UniFusionConfig(PreTrainedConfig):
     fused: dict[str, Any] | None = None
     placeholder_ids: dict[str, int] | None = None
     absent: list[str] | None = None
+    new_tokens: list[int] | None = None
+    quantized: str | None = None
+    compute_dtype: str | None = None
     calibration: dict[str, Any] | None = None
     tie_word_embeddings: bool = False
 
@@ -54,6 +61,7 @@ class UniFusionConfig(PreTrainedConfig):
         self.fused = {name: FusedSpec.from_dict(raw).check(name, self.streams).to_dict() for name, raw in (self.fused or {}).items()}
         self.placeholder_ids = dict(self.placeholder_ids or {})
         self.absent = list(self.absent or [])
+        self.new_tokens = list(self.new_tokens or [])
         self.calibration = dict(self.calibration or {})
         super().__post_init__(**kwargs)
         text: Any = self.text_config

@@ -137,7 +137,7 @@ class MediaOpener:
             clip = at_rate(clip, spec.encoder_class.rate_hz(spec.encoder_choices))
         elif spec.modality == "audio":
             clip = at_sampling_rate(clip, round(spec.encoder_class.rate_hz(spec.encoder_choices)))
-        prepared = spec.encoder_class.preprocess(spec.encoder_choices, clip)
+        prepared = spec.encoder_class.preprocess(spec.opening_choices, clip)
         times = spec.adapter_class.token_times(spec.adapter_choices, prepared.times_S, prepared.mask_S)
         item = StreamItem(
             times_S=prepared.times_S,

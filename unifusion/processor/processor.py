@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -23,6 +24,7 @@ from unifusion.processor.text import TextEncoder
 
 __all__ = ["IGNORED", "Batch", "Row", "UniFusionProcessor"]
 
+_FILES = "streams"
 IGNORED = -100
 """Label of a position that is not supervised."""
 
@@ -97,9 +99,23 @@ class UniFusionProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
-        """Read the processor of a checkpoint; code that a tokenizer's files may name is never run unless the caller says so."""
+        """Read the processor of a checkpoint; code that a tokenizer's files may name is never run unless the caller says so.
+
+        A text stream's tokenizer is read from the folder's `streams/<name>`, where there is one, and not from its source.
+        """
         kwargs.setdefault("trust_remote_code", False)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        for name, spec in processor.specs.items():
+            files = Path(pretrained_model_name_or_path) / _FILES / Path(name).name
+            if files.is_dir():
+                spec.read_from(files)
+        return processor
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """Write the processor, and under `streams/<name>` what opening that stream needs beside its choices."""
+        for name, spec in self.specs.items():
+            spec.encoder_class.save_files(spec.opening_choices, Path(save_directory) / _FILES / Path(name).name)
+        return super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
     def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:

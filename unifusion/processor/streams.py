@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from unifusion import catalog
@@ -101,6 +102,15 @@ class StreamSpec:
         """The encoder's Config, with `backbone` filled in from its source."""
         config = read_config(self.encoder_class.Config, self.encoder_config, f"encoder {self.encoder!r}")
         return self.encoder_class.resolve(config)
+
+    @cached_property
+    def opening_choices(self) -> Any:
+        """`encoder_choices` as `preprocess` takes them: what it reads comes from the checkpoint once `read_from` was told of one."""
+        return self.encoder_choices
+
+    def read_from(self, folder: Path) -> None:
+        """Let `preprocess` read what `Encoder.save_files` wrote into `folder`; what is written to config.json stays as it is."""
+        self.opening_choices = self.encoder_class.with_files(self.encoder_choices, folder)
 
     @cached_property
     def adapter_choices(self) -> Any:
