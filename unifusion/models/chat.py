@@ -20,6 +20,8 @@ from unifusion.batch import Features, StreamBatch
 from unifusion.encoders.encoder import Encoder
 from unifusion.errors import ConfigError
 from unifusion.models.config import UniFusionConfig
+from unifusion.models.segments import packed_inputs
+from unifusion.processor.packing import Segments
 
 __all__ = ["UniFusionForConditionalGeneration", "UniFusionOutput", "left_padded"]
 
@@ -211,6 +213,7 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
+        segments: Segments | None = None,
         **kwargs: Any,
     ) -> UniFusionOutput:
         """One pass.
@@ -222,6 +225,7 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
             labels: (B, S) with -100 where not supervised; the loss is computed on supervised positions only.
             inputs_embeds: (B, S, D) instead of `input_ids` and `media`.
             num_items_in_batch: supervised positions over all accumulated batches and ranks; the loss is a sum over them.
+            segments: conversations that share the one sequence, with `position_ids` that start again at each (`collate_packed`).
 
         Returns:
             loss and n_targets with labels; logits (B, S, V) without.
@@ -241,6 +245,8 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs = {"inputs_embeds": inputs_embeds, "attention_mask": attention_mask, "past_key_values": past_key_values, **kwargs}
         if position_ids is not None:
             inputs["position_ids"] = position_ids
+        if segments is not None:
+            inputs |= packed_inputs(self.language_model, segments)
         if labels is None:
             out = self.language_model(**inputs, logits_to_keep=logits_to_keep)
             kept = {k: out.get(k) for k in ("past_key_values", "hidden_states", "attentions")}
