@@ -20,6 +20,7 @@ from unifusion.batch import Features, StreamBatch
 from unifusion.encoders.encoder import Encoder
 from unifusion.errors import ConfigError
 from unifusion.models.config import UniFusionConfig
+from unifusion.models.head import head_loss
 from unifusion.models.segments import packed_inputs
 from unifusion.processor.packing import Segments
 
@@ -261,12 +262,11 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs = {**inputs, "use_cache": False}
         if self._has_plain_head(inputs["inputs_embeds"]):
             hidden_BSD = self.get_decoder()(**inputs).last_hidden_state
-            logits_NV = self.get_output_embeddings()(hidden_BSD[:, :-1][wanted_BS])
+            total = head_loss(self.get_output_embeddings(), hidden_BSD[:, :-1][wanted_BS], targets_N)
         else:
             columns = torch.nonzero(wanted_BS.any(0))[:, 0]
             logits_BKV = self.language_model(**inputs, logits_to_keep=columns).logits
-            logits_NV = logits_BKV[wanted_BS[:, columns]]
-        total = functional.cross_entropy(logits_NV.float(), targets_N, reduction="sum")
+            total = functional.cross_entropy(logits_BKV[wanted_BS[:, columns]].float(), targets_N, reduction="sum")
         count = targets_N.numel() if items is None else items
         return total / torch.clamp(torch.as_tensor(count, device=total.device), min=1), torch.tensor(targets_N.numel())
 

@@ -4,8 +4,8 @@ Four ways, and which one a language model takes is found by trying (`separates`)
 
 | way | when | what does it |
 |---|---|---|
-| `segments` | it lets its attention be replaced | `attend` below: causal attention of each conversation by itself, no mask, nothing computed in vain |
-| `varlen` | it runs by flash-attention already | transformers' own varlen route, told where conversations begin (not run here: no GPU at hand) |
+| `segments` | it lets its attention be replaced | `attend` below: each conversation by itself, no mask, nothing computed in vain |
+| `varlen` | it runs by flash-attention | transformers' varlen route, told where conversations begin (not run: no GPU at hand) |
 | `positions` | anything else | transformers' masks, which read conversations from positions that start again (`masking_utils`) |
 | none | it is recurrent, convolves over time or counts positions itself | refused: what came before would leak in |
 
