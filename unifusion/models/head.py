@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["head_loss"]
+__all__ = ["head_loss", "piece_bytes"]
 
 _ELEMENTS = {"cpu": 1 << 22, "meta": 1 << 22}
 """Logits at once. On a CPU 16 MB: with 131 rows of 32,000 words the head is nearly as fast as with all of them, with 32 half (measured)."""
@@ -36,9 +36,7 @@ def head_loss(head: nn.Module, hidden_ND: Tensor, targets_N: Tensor, *, elements
         targets_N: their next tokens.
         elements: logits at once; 0 takes what suits the device.
     """
-    width = _vocabulary(head)
-    most = elements or _ELEMENTS.get(hidden_ND.device.type, _ELEMENTS_ELSEWHERE)
-    rows = max(1, most // width) if width else len(hidden_ND)
+    rows = _rows(head, hidden_ND.device.type, elements) or len(hidden_ND)
     if _is_plain(head) and _product_type(hidden_ND) != torch.float16:
         total: Tensor = _PlainHead.apply(hidden_ND, targets_N, head.weight, head.bias, rows)  # type: ignore[no-untyped-call]
         return total
@@ -54,9 +52,16 @@ def _piece_loss(head: nn.Module, hidden_ND: Tensor, targets_N: Tensor) -> Tensor
     return functional.cross_entropy(head(hidden_ND).float(), targets_N, reduction="sum")
 
 
-def _vocabulary(head: nn.Module) -> int:
-    """V, or 0 where a head does not say."""
-    return int(getattr(head, "out_features", 0))
+def piece_bytes(head: nn.Module, count: int, device: str = "cpu") -> int:
+    """Bytes of the logits and probabilities of a piece, of `count` rows in all."""
+    words = int(getattr(head, "out_features", 0))
+    return 2 * 4 * words * min(count, _rows(head, device) or count)
+
+
+def _rows(head: nn.Module, device: str, elements: int = 0) -> int:
+    """Rows of a piece; 0 where a head does not say how many words it has."""
+    words = int(getattr(head, "out_features", 0))
+    return max(1, (elements or _ELEMENTS.get(device, _ELEMENTS_ELSEWHERE)) // words) if words else 0
 
 
 def _is_plain(head: nn.Module) -> bool:
