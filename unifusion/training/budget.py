@@ -247,7 +247,7 @@ def _gb(size: float) -> str:
 
 
 def _changes(budget: Budget, available_bytes: int, *, tokens: bool) -> str:
-    """What could be changed, with what it would take."""
+    """What could be changed, with the peak it would bring; nothing that brings less than a hundredth."""
     c, most = budget.choices, budget.most_tokens(available_bytes)
     base = budget.peak - budget.states.weights - budget.states.optimizer
     others = {
@@ -255,10 +255,10 @@ def _changes(budget: Budget, available_bytes: int, *, tokens: bool) -> str:
         "frozen weights in nf4": replace(c, quantised="nf4") if not c.quantised and budget.weights.matrices else c,
         f"ZeRO-3 over {max(8, c.world)} devices": replace(c, stage=3, world=max(8, c.world)) if c.stage < 3 else c,
     }
-    found = [f"at most {most:,} tokens a step"] if tokens and most >= max(budget.lengths.values) else []
-    found += [f"gradient checkpointing ({_gb(budget.checkpointed_peak)})"] if not c.checkpointing else []
+    peaks = {"gradient checkpointing": budget.checkpointed_peak}
     for name, other in others.items():
-        if other != c:
-            held = states(budget.weights, other)
-            found.append(f"{name} ({_gb(held.weights + held.optimizer + base)})")
+        held = states(budget.weights, other)
+        peaks[name] = held.weights + held.optimizer + base
+    found = [f"at most {most:,} tokens a step"] if tokens and most >= max(budget.lengths.values) else []
+    found += [f"{name} ({_gb(size)})" for name, size in peaks.items() if size < 0.99 * budget.peak]
     return "".join(f", or {text}" for text in found) or ", or a device with more memory"

@@ -160,7 +160,8 @@ def language_step(
         language_model: on any device; a copy on meta is used.
         dtype: what it computes in; None takes that of its weights.
     """
-    lm = on_meta(language_model).train()
+    lm = on_meta(language_model)
+    lm.train(any(p.requires_grad for p in lm.parameters()))  # the chat model leaves a frozen part in eval mode, where nothing is recomputed
     if dtype is not None:
         lm = lm.to(dtype)
     if checkpointing:
