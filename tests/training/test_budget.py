@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.models.families import FAMILIES, SCALED
-from tests.toys import LLAMA, chat_model, mixed, streams, talk, video
+from tests.toys import LLAMA, chat_model, mixed, streams, talk
 from unifusion.errors import ConfigError, LimitError
 from unifusion.models.build import set_trainable
 from unifusion.models.config import UniFusionConfig
