@@ -22,7 +22,10 @@ from unifusion.batch import Features, StreamBatch
 from unifusion.encoders.encoder import Encoder, blank_features
 from unifusion.errors import ConfigError
 from unifusion.models.config import UniFusionConfig
+from unifusion.models.head import head_loss
 from unifusion.models.language_model import COMPUTE_DTYPES
+from unifusion.models.segments import packed_inputs
+from unifusion.processor.packing import Segments
 
 __all__ = ["UniFusionForConditionalGeneration", "UniFusionOutput", "left_padded"]
 
@@ -244,6 +247,7 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
+        segments: Segments | None = None,
         **kwargs: Any,
     ) -> UniFusionOutput:
         """One pass.
@@ -255,6 +259,7 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
             labels: (B, S) with -100 where not supervised; the loss is computed on supervised positions only.
             inputs_embeds: (B, S, D) instead of `input_ids` and `media`.
             num_items_in_batch: supervised positions over all accumulated batches and ranks; the loss is a sum over them.
+            segments: conversations that share the one sequence, with `position_ids` that start again at each (`collate_packed`).
 
         Returns:
             loss and n_targets with labels; logits (B, S, V) without.
@@ -274,6 +279,8 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs = {"inputs_embeds": inputs_embeds, "attention_mask": attention_mask, "past_key_values": past_key_values, **kwargs}
         if position_ids is not None:
             inputs["position_ids"] = position_ids
+        if segments is not None:
+            inputs |= packed_inputs(self.language_model, segments)
         if labels is None:
             out = self.language_model(**inputs, logits_to_keep=logits_to_keep)
             kept = {k: out.get(k) for k in ("past_key_values", "hidden_states", "attentions")}
@@ -288,12 +295,11 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs = {**inputs, "use_cache": False}
         if self._has_plain_head(inputs["inputs_embeds"]):
             hidden_BSD = self.get_decoder()(**inputs).last_hidden_state
-            logits_NV = self.get_output_embeddings()(hidden_BSD[:, :-1][wanted_BS])
+            total = head_loss(self.get_output_embeddings(), hidden_BSD[:, :-1][wanted_BS], targets_N)
         else:
             columns = torch.nonzero(wanted_BS.any(0))[:, 0]
             logits_BKV = self.language_model(**inputs, logits_to_keep=columns).logits
-            logits_NV = logits_BKV[wanted_BS[:, columns]]
-        total = functional.cross_entropy(logits_NV.float(), targets_N, reduction="sum")
+            total = functional.cross_entropy(logits_BKV[wanted_BS[:, columns]].float(), targets_N, reduction="sum")
         count = targets_N.numel() if items is None else items
         return total / torch.clamp(torch.as_tensor(count, device=total.device), min=1), torch.tensor(targets_N.numel())
 
@@ -386,8 +392,9 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         where = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs}
         config = kwargs.get("config") or cls.config_class.from_pretrained(pretrained_model_name_or_path, **where)
         if "language_model" in config.absent:
-            asked = kwargs.get("dtype")
-            dtype = COMPUTE_DTYPES.get(asked, asked if isinstance(asked, torch.dtype) else config.dtype) or torch.float32
+            asked: Any = kwargs.get("dtype")
+            named: Any = {**COMPUTE_DTYPES, None: config.dtype}
+            dtype: Any = named.get(asked, asked) or torch.float32
             kwargs["language_model"] = sourced_language_model(config, dtype=dtype, quantize=quantize and config.quantized)
         kwargs.setdefault("use_safetensors", True)
         kwargs["ignore_mismatched_sizes"] = True  # they are named and refused by check_keys

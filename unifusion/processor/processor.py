@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from unifusion.conversation import Conversation, Media, Message
 from unifusion.errors import ConfigError, LimitError, UniFusionError
 from unifusion.limits import Limits
 from unifusion.processor.chat_format import ChatFormat
+from unifusion.processor.fitting import Fitted, Fitting, Piece, fit_pieces
 from unifusion.processor.layout import lay_out, placeholder
 from unifusion.processor.messages import to_conversation
 from unifusion.processor.opening import MediaOpener, OpenedMedia
@@ -46,6 +47,8 @@ class Row:
     labels: list[int] = field(default_factory=list)
     media: list[OpenedMedia] = field(default_factory=list)
     id: str = ""
+    fitted: Fitted | None = None
+    """What was left out so that the row is short enough; None where nothing was, or nobody asked."""
 
     def add(self, ids: list[int], *, supervised: bool = False) -> None:
         """Append ids; ids and labels grow together."""
@@ -54,8 +57,10 @@ class Row:
 
     @property
     def report(self) -> ModalityReport:
-        """What the row's clips gave."""
-        return merge_reports(self.media)
+        """What the row's clips gave, and what was left out to fit."""
+        report = merge_reports(self.media)
+        report.notes += [self.fitted.note] if self.fitted is not None and self.fitted.note else []
+        return report
 
 
 class UniFusionProcessor(ProcessorMixin):
@@ -173,26 +178,63 @@ class UniFusionProcessor(ProcessorMixin):
         self._check(conversation)
         clips = list(opened) if opened is not None else [self.open(m) for m in conversation.media]
         row = Row(media=clips, id=conversation.id)
-        numbered, used, before = len(clips) > 1, 0, ""
-        for message in conversation.messages:
-            row.add(self.text.control(self._prefix(before, message.role, conversation.id)))
-            for part in message.parts:
-                if isinstance(part, Media):
-                    used += 1
-                    self.add_media(row, clips[used - 1], used if numbered else None)
-                else:
-                    row.add(self.text.user(part), supervised=message.supervised)
-            if message.role == "assistant":
-                row.add(self.text.control(self.format.assistant_end), supervised=message.supervised)
-            before = message.role
-        if generate:
-            row.add(self.text.control(self.format.user_to_assistant))
+        for piece in self._pieces(conversation, clips, generate=generate):
+            row.add(piece.ids, supervised=piece.supervised)
         if len(row.ids) > self.limits.max_tokens:
             raise LimitError(
                 f"conversation {conversation.id or '(unnamed)'} has {len(row.ids)} tokens, the limit is {self.limits.max_tokens};",
                 remedy="show a shorter span of the clip or ask in fewer words.",
             )
         return row
+
+    def fit(
+        self, conversation: Conversation, max_tokens: int, *, opened: Sequence[OpenedMedia] | None = None, generate: bool = False
+    ) -> Row:  # fmt: skip
+        """Like `row`, made to have at most `max_tokens`: clips are shown more coarsely over their whole span, then text is cut.
+
+        What was left out stands in `Row.fitted` (see there) and in the notes of the report.
+
+        Raises:
+            LimitError: what may not be cut (answers, control strings, a window of each clip) is still too long; names the conversation.
+        """
+        self._check(conversation)
+        clips = list(opened) if opened is not None else [self.open(m) for m in conversation.media]
+        how = Fitting(
+            pieces=lambda shown: self._pieces(conversation, shown, generate=generate),
+            shown=lambda number, clip: len(self._shown(clip, number + 1 if len(clips) > 1 else None).ids),
+            encode=self.text.user, specs=self.specs, window_s=self.window_s,
+        )  # fmt: skip
+        most = min(max_tokens, self.limits.max_tokens)
+        pieces, shown, fitted = fit_pieces(how, clips, most, conversation.id or "(unnamed)")
+        row = Row(media=shown, id=conversation.id, fitted=fitted)
+        for piece in pieces:
+            row.add(piece.ids, supervised=piece.supervised)
+        return row
+
+    def _shown(self, clip: OpenedMedia, number: int | None) -> Row:
+        """One clip's stamps and placeholders."""
+        row = Row()
+        self.add_media(row, clip, number)
+        return row
+
+    def _pieces(self, conversation: Conversation, clips: Sequence[OpenedMedia], *, generate: bool = False) -> Iterator[Piece]:
+        """The parts of a conversation as ids, in order."""
+        used, before = 0, ""
+        for turn, message in enumerate(conversation.messages):
+            yield Piece(ids=self.text.control(self._prefix(before, message.role, conversation.id)))
+            for part in message.parts:
+                if isinstance(part, Media):
+                    used += 1
+                    yield Piece(ids=self._shown(clips[used - 1], used if len(clips) > 1 else None).ids, clip=used - 1)
+                elif message.supervised:
+                    yield Piece(ids=self.text.user(part), supervised=True)
+                else:
+                    yield Piece(ids=self.text.user(part), text=part, role=message.role, turn=turn)
+            if message.role == "assistant":
+                yield Piece(ids=self.text.control(self.format.assistant_end), supervised=message.supervised)
+            before = message.role
+        if generate:
+            yield Piece(ids=self.text.control(self.format.user_to_assistant))
 
     def turn(self, row: Row, text: str, opened: Sequence[OpenedMedia] = (), *, system: str = "") -> Row:
         """Return `row` with one more user turn (its clips first) and the generation prompt; `row` itself is left alone.

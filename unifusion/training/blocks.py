@@ -6,8 +6,8 @@ flat sequence: all prefixes, then all turns in groups of about equal length; a p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from torch.nn.functional import one_hot, scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
+from unifusion.models.segments import replaced_attention
 from unifusion.processor import UniFusionProcessor
 from unifusion.processor.processor import IGNORED
 from unifusion.training.talks import TurnsRow
@@ -141,12 +142,6 @@ def takes_blocks(language_model: Any) -> bool:
     return bool(getattr(language_model, "_supports_attention_backend", False)) and not getattr(config, "sliding_window", None)
 
 
-@contextmanager
-def in_blocks(language_model: Any) -> Iterator[None]:
+def in_blocks(language_model: Any) -> AbstractContextManager[None]:
     """Let a language model attend by `blocks` for a while."""
-    before = language_model.config._attn_implementation
-    language_model.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        language_model.set_attn_implementation(before)
+    return replaced_attention(language_model, NAME)
