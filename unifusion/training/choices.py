@@ -10,7 +10,7 @@ import itertools
 import textwrap
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -132,6 +132,11 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
             raise ValueError("nothing is written there")
         if target is int and isinstance(value, float) and not value.is_integer():
             raise ValueError("a whole number")
+        if (typing.get_origin(target) or target) in (dict, Mapping):
+            found = yaml.safe_load(value) if isinstance(value, str) else value
+            if not isinstance(found, Mapping):
+                raise ValueError("keys and values, as `{audio: {encoder: whisper}}`")
+            return dict(found)
         if target is bool:
             text = str(value).lower()
             if text not in _TRUE | _FALSE:
@@ -142,7 +147,7 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
             items = value.split(",") if isinstance(value, str) else list(value)
             return tuple(inner(i) for i in items if i != "")
         return target(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
             f"choice {key!r} has the value {value!r}, wanted {_name(target).lower()} ({error});", remedy="see --help."
         ) from error

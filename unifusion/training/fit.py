@@ -35,7 +35,7 @@ SCHEDULES = ("cosine", "one_cycle", "constant", "linear")
 class FitChoices:
     """How long, how fast, how often.
 
-    `rates` and `decays` give learning rate and weight decay to parameters by the longest matching prefix of their names;
+    `rates` and `decays` give learning rate and weight decay to parameters by the longest part of the model (`adapters.audio`) that they lie in;
     `learning_rate` and `weight_decay` are for the rest.
     """
 
@@ -107,16 +107,21 @@ def _groups(model: nn.Module, choices: FitChoices) -> list[dict[str, Any]]:
     if not named:
         raise ConfigError("nothing of the model is trained;", remedy="free a part of it.")
     for prefix in (*rates, *decays):
-        if not any(n.startswith(prefix) for n in named):
+        if not any(_below(n, prefix) for n in named):
             raise ConfigError(
                 f"no trained parameter begins with {prefix!r};", remedy=f"parts are {sorted({n.split('.')[0] for n in named})}."
             )
     groups: dict[tuple[float, float], list[str]] = {}
     for name, parameter in named.items():
-        rate = rates.get(max((p for p in rates if name.startswith(p)), key=len, default=""), choices.learning_rate)
-        decay = decays.get(max((p for p in decays if name.startswith(p)), key=len, default=""), choices.weight_decay)
+        rate = rates.get(max((p for p in rates if _below(name, p)), key=len, default=""), choices.learning_rate)
+        decay = decays.get(max((p for p in decays if _below(name, p)), key=len, default=""), choices.weight_decay)
         groups.setdefault((rate, decay if parameter.dim() > 1 else 0.0), []).append(name)
     return [{"params": names, "lr": rate, "weight_decay": decay} for (rate, decay), names in groups.items()]
+
+
+def _below(name: str, part: str) -> bool:
+    """Whether a parameter is one of a part."""
+    return name == part or name.startswith(f"{part}.")
 
 
 def _factor(choices: FitChoices) -> Callable[[int], float]:

@@ -188,7 +188,7 @@ class Quarantine:
         self.path, self.skip, self.most = path, skip, most
         self.tried, self.bad = 0, 0
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self.known = {int(json.loads(line)["row"]) for line in lines if line.endswith("}")}
+        self.known = {str(json.loads(line)["name"]) for line in lines if line.endswith("}")}
 
     def take(self, told: Told) -> None:
         """Note what a batch was made of.
@@ -212,9 +212,9 @@ class Quarantine:
 
     def _write(self, row: Bad) -> None:
         """Append one row in one write, so that several processes can."""
-        if row.row in self.known:
+        if row.name in self.known:
             return
-        self.known.add(row.row)
+        self.known.add(row.name)
         log.warning("row %s is left out: %s (all of them: %s)", row.name, row.reason, self.path)
         line = json.dumps({"row": row.row, "name": row.name, "reason": row.reason}, ensure_ascii=False) + "\n"
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -135,6 +135,7 @@ def save_optimizer(optimizer: Any, model: nn.Module, folder: Path) -> None:
     names = {id(p): plain_name(n) for n, p in model.named_parameters()}
 
     def states() -> Iterator[tuple[str, Tensor]]:
+        """Each state of each parameter, as the groups have them."""
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 for key, value in sorted(optimizer.state.get(parameter, {}).items()):
