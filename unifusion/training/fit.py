@@ -35,7 +35,7 @@ SCHEDULES = ("cosine", "one_cycle", "constant", "linear")
 class FitChoices:
     """How long, how fast, how often.
 
-    `rates` and `decays` give learning rate and weight decay to parameters by the longest part of the model (`adapters.audio`) that they lie in;
+    `rates` and `decays` give learning rate and weight decay by part of the model (`adapters.audio`), the longest name that fits;
     `learning_rate` and `weight_decay` are for the rest.
     """
 
