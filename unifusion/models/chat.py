@@ -392,9 +392,8 @@ class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
         where = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs}
         config = kwargs.get("config") or cls.config_class.from_pretrained(pretrained_model_name_or_path, **where)
         if "language_model" in config.absent:
-            asked: Any = kwargs.get("dtype")
-            named: Any = {**COMPUTE_DTYPES, None: config.dtype}
-            dtype: Any = named.get(asked, asked) or torch.float32
+            asked = COMPUTE_DTYPES.get(str(kwargs.get("dtype")).removeprefix("torch."), config.dtype)
+            dtype = asked if isinstance(asked, torch.dtype) else torch.float32
             kwargs["language_model"] = sourced_language_model(config, dtype=dtype, quantize=quantize and config.quantized)
         kwargs.setdefault("use_safetensors", True)
         kwargs["ignore_mismatched_sizes"] = True  # they are named and refused by check_keys
