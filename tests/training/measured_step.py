@@ -14,7 +14,7 @@ from unifusion.models.segments import packed_attention
 from unifusion.processor.packing import collate_packed
 from unifusion.training.budget import BudgetChoices, estimate
 
-SIZES = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 8, "num_key_value_heads": 4}
+SIZES = {"hidden_size": 384, "intermediate_size": 1152, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4}
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2}
 
 
@@ -30,7 +30,7 @@ def steps(llm, *, frozen, checkpointing, rows, lora=False, clips=False, measure=
     before = resident()[0]
     torch.manual_seed(0)
     model, processor = build_chat_model(
-        {"model_type": "llama", "vocab_size": 32_000, **llm}, streams(), tokenizer=byte_tokenizer(), window_s=0.25
+        {"model_type": "llama", "vocab_size": 24_000, **llm}, streams(), tokenizer=byte_tokenizer(), window_s=0.25
     )
     set_trainable(model, {"language_model": not frozen, "encoders": False})
     if lora:
@@ -46,7 +46,7 @@ def steps(llm, *, frozen, checkpointing, rows, lora=False, clips=False, measure=
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
     model.train()
     with packed_attention(model.language_model):
-        for _ in range(3):
+        for _ in range(2):
             model(**batch).loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -60,5 +60,5 @@ def steps(llm, *, frozen, checkpointing, rows, lora=False, clips=False, measure=
 if __name__ == "__main__":
     torch.set_num_threads(2)
     steps(TINY, frozen=False, checkpointing=False, rows=1, clips=True)  # libraries load what they need
-    steps(TINY, frozen=False, checkpointing=True, rows=1)
+    steps(TINY, frozen=True, checkpointing=True, rows=1, lora=True)
     print(json.dumps(steps(SIZES, measure=True, **json.loads(sys.argv[1]))))

@@ -157,7 +157,8 @@ def estimate(model: Any, processor: UniFusionProcessor | None, rows: Sequence[Ro
     def peak(tokens: int, checkpointing: bool) -> tuple[int, int]:
         """Peak of all, and most of activations alone."""
         step = _language(model, tokens, c, checkpointing)
-        passing = max(step.peak(held.gradient_share) + adapters + extra, encoders, held.gradients)
+        share = held.gradients / max(step.events[-1][1], 1)  # the step's gradients have its own type, and are whole
+        passing = max(step.peak(share) + adapters + extra, encoders, held.gradients)
         return held.weights + held.optimizer + passing, max(step.peak(0.0) + adapters + extra, encoders)
 
     whole, activations = peak(c.tokens, c.checkpointing)
@@ -258,7 +259,7 @@ def _changes(budget: Budget, available_bytes: int, *, tokens: bool) -> str:
     peaks = {"gradient checkpointing": budget.checkpointed_peak}
     for name, other in others.items():
         held = states(budget.weights, other)
-        peaks[name] = held.weights + held.optimizer + base
+        peaks[name] = held.weights + held.optimizer + min(base, budget.activations + held.gradients)
     found = [f"at most {most:,} tokens a step"] if tokens and most >= max(budget.lengths.values) else []
     found += [f"{name} ({_gb(size)})" for name, size in peaks.items() if size < 0.99 * budget.peak]
     return "".join(f", or {text}" for text in found) or ", or a device with more memory"

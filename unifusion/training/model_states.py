@@ -115,13 +115,12 @@ def weigh(model: Any) -> Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class States:
-    """Bytes on one device between steps, and on its host; `gradient_share` of the gradients stays on the device."""
+    """Bytes on one device, and on its host (of all devices together)."""
 
     weights: int
     gradients: int
     optimizer: int
     host: int = 0
-    gradient_share: float = 1.0
 
 
 def states(found: Weights, c: BudgetChoices) -> States:
@@ -144,13 +143,12 @@ def states(found: Weights, c: BudgetChoices) -> States:
         return _offloaded(found, c, frozen, half, moments)
     optimizer = found.trained * (full + moments) / n
     if c.stage == 3:
-        gradients, share = found.trained * full / n, 1.0 / n
+        gradients = found.trained * full / n
         weights = (frozen + found.trained * own) / n + 2 * half * found.largest
     else:
-        share = 1.0 / n if c.stage == 2 else 1.0
-        gradients = found.trained * (own * share + (full / n if mixed else 0.0))
+        gradients = found.trained * (own / (n if c.stage == 2 else 1) + (full / n if mixed else 0.0))
         weights = frozen + found.trained * own
-    return States(weights=int(weights), gradients=int(gradients), optimizer=int(optimizer), gradient_share=share)
+    return States(weights=int(weights), gradients=int(gradients), optimizer=int(optimizer))
 
 
 def _offloaded(found: Weights, c: BudgetChoices, frozen: float, half: float, moments: float) -> States:
@@ -158,12 +156,12 @@ def _offloaded(found: Weights, c: BudgetChoices, frozen: float, half: float, mom
     largest = 2 * half * found.largest
     if c.stage == 2:
         host = found.trained * max(4 * c.world, 8 + moments) * _BUFFER
-        return States(weights=int(frozen + found.trained * half), gradients=0, optimizer=0, host=int(host), gradient_share=0.0)
+        return States(weights=int(frozen + found.trained * half), gradients=0, optimizer=0, host=int(host))
     if c.offload == "optimizer":
         host, weights = found.trained * (8 + moments) * _BUFFER, (frozen + found.trained * half) / c.world + largest
     else:
         host, weights = (found.trained * (8 + moments + half) + frozen) * _BUFFER, largest
-    return States(weights=int(weights), gradients=0, optimizer=0, host=int(host), gradient_share=0.0)
+    return States(weights=int(weights), gradients=0, optimizer=0, host=int(host))
 
 
 def attention_flops(config: Any, lengths: Sequence[int]) -> float:

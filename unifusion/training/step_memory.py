@@ -45,7 +45,7 @@ class StepMemory:
     kept: int = 0
 
     def peak(self, gradient: float = 1.0) -> int:
-        """Most bytes at once, where `gradient` is the share of the weights' gradients that stays here (1/N of N devices with ZeRO-2)."""
+        """Most bytes at once, where a byte of the weights' gradients counts as `gradient` (1/N of N devices with ZeRO-2)."""
         return int(max(a + gradient * g for a, g in self.events))
 
 
