@@ -32,6 +32,7 @@ __all__ = [
     "note",
     "open_media",
     "print_json",
+    "quiet_libraries",
     "quiet_stdout",
     "visible",
 ]
@@ -76,14 +77,19 @@ def load_engine(model: str, *, isolate: bool = False, lenient: bool = False) -> 
     Raises:
         CheckpointError: the model cannot be loaded.
     """
+    quiet_libraries()
+    from unifusion.engine import Engine
+
+    return Engine.from_pretrained(model, limits=Limits(), isolate=isolate, strict=not lenient)
+
+
+def quiet_libraries() -> None:
+    """Let transformers tell errors alone, without bars of its own."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging
 
-    from unifusion.engine import Engine
-
     logging.disable_progress_bar()
-    return Engine.from_pretrained(model, limits=Limits(), isolate=isolate, strict=not lenient)
 
 
 @contextlib.contextmanager

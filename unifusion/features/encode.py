@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -73,7 +73,7 @@ def encode_all(
 @torch.no_grad()
 def encode_todo(
     model: Any, open_clip: Callable[[Media], OpenedMedia], todo: Sequence[Todo], stored: StoredOpener,
-    options: EncodeOptions = EncodeOptions(),  # noqa: B008 - frozen
+    options: EncodeOptions = EncodeOptions(),
     *, progress: Callable[[Iterator[int]], Iterator[int]] = lambda steps: steps, on_bad: Callable[[Media, MediaError], None] | None = None,
 ) -> Encoded:  # fmt: skip
     """Encode clips and put them into the stores; what was encoded before an error is kept.
@@ -125,7 +125,7 @@ def _flush(stored: StoredOpener) -> None:
 
 def _opened(
     open_clip: Callable[[Media], OpenedMedia], media: Sequence[Media], options: EncodeOptions
-) -> Iterator[OpenedMedia | MediaError]:  # fmt: skip
+) -> Generator[OpenedMedia | MediaError]:  # fmt: skip
     """Open clips in their order, some ahead of time in threads (decoders leave Python's lock)."""
 
     def attempt(one: Media) -> OpenedMedia | MediaError:

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from unifusion.batch import StreamReport
 from unifusion.conversation import Media
 from unifusion.errors import DatasetError, MediaError
@@ -47,7 +45,18 @@ class StoredOpener:
         Raises:
             MediaError: its file cannot be read.
         """
-        content = media_key(replace(media, mute=()), self.limits)
+        return self.keys_of(self.content(media))
+
+    def content(self, media: Media) -> str:
+        """The hash of what a span holds, whatever encodes it.
+
+        Raises:
+            MediaError: its file cannot be read.
+        """
+        return media_key(replace(media, mute=()), self.limits)
+
+    def keys_of(self, content: str) -> dict[str, str]:
+        """Stream -> the store key of a content."""
         return {name: item_key(content, key) for name, key in self.keys.items()}
 
     def key(self, media: Media, stream: str) -> str:

@@ -175,6 +175,7 @@ class Shard:
         self.path = path
         self._arrays: dict[str, np.ndarray] = {}
         self._places: tuple[np.ndarray, np.ndarray] | None = None
+        self.keys: list[str]
         if path.suffix == ".json":
             self.keys = self._open_pair()
             return
@@ -194,15 +195,14 @@ class Shard:
                 raise _broken(path, f"{size} bytes, its index says {wanted}")
             self._start = 8 + length
             file.seek(self._start + begin)
-            self.keys: list[str] = file.read(end - begin).decode().split("\n")
+            self.keys = file.read(end - begin).decode().split("\n")
 
     def item(self, number: int) -> Item:
         """One item; its numbers are copied from the mapped file."""
         if self.path.suffix == ".json":
             return self._item_of_pair(number)
-        if self._places is None:
-            self._map()
-        arrays, (rows, numbers) = self._arrays, self._places or ()
+        rows, numbers = self._places or self._map()
+        arrays = self._arrays
         ends = arrays["record_ends"]
         record = arrays["records"][ends[number - 1] if number else 0 : ends[number]]
         shape = arrays["shapes"][number]
@@ -219,15 +219,17 @@ class Shard:
         """What another process needs: it maps the file itself."""
         return {**self.__dict__, "_arrays": {}, "_places": None}
 
-    def _map(self) -> None:
-        """Map the file and cut it into its arrays."""
+    def _map(self) -> tuple[np.ndarray, np.ndarray]:
+        """Map the file and cut it into its arrays; return where each item's tokens begin, and its numbers."""
         whole = np.asarray(np.memmap(self.path, dtype=np.uint8, mode="r"))
         for name, (kind, (begin, end), shape) in self._told.items():
             piece = whole[self._start + begin : self._start + end]
             # Arrays of a few numbers, read for every item, are copied: the mapped ones need not be aligned.
             self._arrays[name] = piece.copy().view(kind).reshape(shape) if kind.itemsize == 8 else _unaligned(piece, kind)
         rows_N, width_N = self._arrays["shapes"].T
-        self._places = tuple(np.concatenate([[0], np.cumsum(sizes)]) for sizes in (rows_N, rows_N * width_N))  # type: ignore[assignment]
+        rows, numbers = (np.concatenate([[0], np.cumsum(sizes)]) for sizes in (rows_N, rows_N * width_N))
+        self._places = (rows, numbers)
+        return self._places
 
     def _open_pair(self) -> list[str]:
         """Read the index of a shard of two files, `.json` and `.bf16`."""
