@@ -39,7 +39,7 @@ BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help
 Workers = Annotated[int, typer.Option("--workers", metavar="N", min=0, help="Threads that decode ahead; of engine ray: processes.")]
 On = Annotated[_Engine, typer.Option("--engine", help="Here, or on Ray (RAY_ADDRESS names a cluster).")]
 Bad = Annotated[_OnBad, typer.Option("--on-bad-media", help="End at a bad clip, or note it in STORE/quarantine.jsonl.")]
-MaxBad = Annotated[float, typer.Option("--max-bad", metavar="R", min=0.0, max=1.0, help="Share of bad clips that ends the run all the same.")]
+MaxBad = Annotated[float, typer.Option("--max-bad", metavar="R", min=0.0, max=1.0, help="Share of bad clips that ends such a run too.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Such as cpu or cuda; a GPU where there is one.", show_default=False)]
 
 

@@ -126,10 +126,11 @@ class MediaOpener:
             (s.encoder_class.rate_hz(s.encoder_choices) for s in self.specs.values() if s.modality in ("video", "image")), default=None
         )
         sound = max((s.encoder_class.rate_hz(s.encoder_choices) for s in self.specs.values() if s.modality == "audio"), default=16_000)
+        picture, heard = bool(wanted & {"video", "image"}) and media.kind != "audio", "audio" in wanted and media.kind != "image"
+        if not picture and not heard and len(self.wanted) < len(self.specs):  # nothing of it is wanted
+            return Clip(transcript=media.transcript), [], 0.0
         clip, cropped_s = decode(
-            media,
-            rate_hz=video if wanted & {"video", "image"} and media.kind != "audio" else None,
-            audio="audio" in wanted and media.kind != "image", sampling_rate_hz=round(sound),
+            media, rate_hz=video if picture else None, audio=heard, sampling_rate_hz=round(sound),
             max_seconds=self.max_seconds, limits=self.limits, isolate=self.isolate, strict=self.strict,
         )  # fmt: skip
         clip = raised(replace(clip, transcript=media.transcript or clip.transcript), media.at_least_db)
