@@ -141,10 +141,11 @@ def test_a_shard_is_a_safetensors_file(tmp_path):
     store.put("b", torch.zeros(0, 1), {"n": 2})
     store.flush()
     tensors = load_file(next(tmp_path.iterdir()))
-    assert tensors["tokens"].dtype == torch.bfloat16 and tensors["tokens"].tolist() == list(range(6))
-    assert tensors["shapes"].tolist() == [[3, 2], [0, 1]] and bytes(tensors["keys"].tolist()) == b"a\nb"
+    assert tensors["tokens"].dtype == torch.bfloat16 and tensors["tokens"].tolist() == [0, 1, 2, 3], "padding is not stored"
+    assert tensors["shapes"].tolist() == [[3, 2, 2], [0, 1, 0]] and bytes(tensors["keys"].tolist()) == b"a\nb"
     found = FeatureStore(tmp_path).get("a")
     assert torch.equal(found.times_S, times) and torch.equal(found.mask_S, mask)
+    assert found.tokens_SD.tolist() == store.get("a").tokens_SD.tolist() == [[0, 1], [2, 3], [0, 0]]
 
 
 def test_a_store_of_an_earlier_version_is_read(tmp_path):
