@@ -86,7 +86,7 @@ def encode(
             model="" if encoder else model, encoder=encoder, weights=source, revision=revision, streams=tuple(stream),
             max_seconds=max_seconds, isolate=isolate, strict=not lenient, device=device or _device(),
         )  # fmt: skip
-        threads = workers if engine is _Engine.local else 0
+        threads = workers if engine is _Engine.local else 1
         job = EncodeJob(
             source=where, out=out, part=part_of(shard), options=EncodeOptions(batch_size=batch_size, workers=threads),
             workers=max(1, workers), engine=engine.value, on_bad=on_bad_media.value, max_bad=max_bad,

@@ -90,7 +90,8 @@ def encode_on_ray(
 def _encode(ray: Any, job: EncodeJob, todo: Sequence[Todo], bad: Quarantine, on_done: Callable[[int], None]) -> Encoded:
     """Hand out pieces to idle actors until all are done."""
     size = job.options.batch_size * _BATCHES
-    waiting = deque((list(todo[i : i + size]), 0) for i in range(0, len(todo), size))
+    placed = [(_placed(media), keys) for media, keys in todo]
+    waiting = deque((placed[i : i + size], 0) for i in range(0, len(placed), size))
     make = _maker(ray, job, min(job.workers, len(waiting)))
     done = Encoded()
     running: dict[Any, tuple[Any, list[Todo], int]] = {}
@@ -190,11 +191,23 @@ def _maker(ray: Any, job: EncodeJob, workers: int) -> Callable[[], Any]:
         )
     kind = ray.remote(num_cpus=each, num_gpus=0 if gpus is None else min(1.0, gpus / workers))(EncodeWorker)
 
+    source = replace(job.source, model=_absolute(job.source.model), weights=job.source.weights and _absolute(job.source.weights))
+
     def make() -> Any:
         """One more actor."""
-        return kind.remote(job.source, job.out.resolve(), job.options)
+        return kind.remote(source, job.out.resolve(), job.options)
 
     return make
+
+
+def _absolute(path: str) -> str:
+    """A path that is one from here, in full; a name stays a name. Actors have another working directory."""
+    return str(Path(path).resolve()) if path and Path(path).exists() else path
+
+
+def _placed(media: Media) -> Media:
+    """A clip under the full path of its file."""
+    return replace(media, source=_absolute(media.source)) if isinstance(media.source, str) else media
 
 
 def _wait_for(ray: Any, actors: Sequence[Any]) -> None:
