@@ -83,8 +83,10 @@ def encode_on_ray(
         MediaError: a bad clip, or too many of them.
         UniFusionError: actors die of one piece again and again.
     """
+    before = bad.count
     with _started(job.workers) as ray:
-        return counted(_encode(ray, job, todo, bad, on_done), todo, stored, bad.count)
+        done = _encode(ray, job, todo, bad, on_done)
+    return counted(done, todo, stored, bad.count - before)
 
 
 def _encode(ray: Any, job: EncodeJob, todo: Sequence[Todo], bad: Quarantine, on_done: Callable[[int], None]) -> Encoded:
