@@ -76,7 +76,7 @@ def as_item(tokens_SD: torch.Tensor, times_S: torch.Tensor | None, mask_S: torch
     count = len(tokens_SD)
     times = torch.zeros(count) if times_S is None else times_S.to("cpu", torch.float32).contiguous()
     mask = torch.ones(count, dtype=torch.bool) if mask_S is None else mask_S.to("cpu", torch.bool).contiguous()
-    tokens = tokens_SD.detach().to("cpu", torch.bfloat16).contiguous() * mask[:, None]
+    tokens = tokens_SD.detach().to("cpu", torch.bfloat16).contiguous().masked_fill(~mask[:, None], 0.0)
     return Item(tokens_SD=tokens, times_S=times, mask_S=mask, record=record)
 
 
