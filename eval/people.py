@@ -35,6 +35,8 @@ class Choices:
     """Rows of a probe."""
     rationales: int = 300
     """Rows of a part with voices that a rationale is asked for and compared with measures of the voice; 0 for none."""
+    features: str | None = None
+    """Store of `unifusion encode`: clips that it holds are not encoded again."""
     free: str | None = None
     """File of questions in words that no template has, asked and answered in words (tests/data/free_questions.jsonl of the sources)."""
 
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     met, rows = (Mixture(shared_yaml("mixtures", c.mixture), data=c.data, split=split) for split in ("train", c.split))
     if c.split != "train":
         met.hold_apart(rows)
-    engine = Engine.from_pretrained(c.model)
+    engine = Engine.from_pretrained(c.model, features=c.features)
     results = evaluate_people(engine, rows, Grammar(shared_yaml("questions", c.questions)), known=met, most=c.most)
     folder = Path(c.out)
     folder.mkdir(parents=True, exist_ok=True)

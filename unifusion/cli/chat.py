@@ -36,11 +36,12 @@ def chat(
     no_sound: common.NoSound = False,
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
+    features: common.Features = None,
 ) -> None:
     """Answer questions about clips. One with -q; else a conversation at the prompt, or one question per line of stdin."""
     media = common.open_media(clips, start_s=start, end_s=end, no_picture=no_picture, no_sound=no_sound)
     with common.quiet_stdout():
-        session = common.load_engine(model, isolate=isolate, lenient=lenient).session()
+        session = common.load_engine(model, isolate=isolate, lenient=lenient, features=features).session()
         for item in media:
             session.add(item)
     if question is None and sys.stdin.isatty():

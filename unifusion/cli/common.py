@@ -21,6 +21,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "Clips",
     "End",
+    "Features",
     "Isolate",
     "Json",
     "Lenient",
@@ -32,6 +33,7 @@ __all__ = [
     "note",
     "open_media",
     "print_json",
+    "quiet_libraries",
     "quiet_stdout",
     "visible",
 ]
@@ -46,6 +48,10 @@ Start = Annotated[float | None, typer.Option("--start", metavar="S", min=0.0, he
 End = Annotated[float | None, typer.Option("--end", metavar="S", min=0.0, help="Second of the clip to end at.", show_default=False)]
 NoPicture = Annotated[bool, typer.Option("--no-picture", help="Leave the picture out.")]
 NoSound = Annotated[bool, typer.Option("--no-sound", help="Leave the sound out.")]
+Features = Annotated[
+    str | None,
+    typer.Option("--features", metavar="STORE", help="Clips that unifusion encode stored are not encoded again.", show_default=False),
+]
 Isolate = Annotated[bool, typer.Option("--isolate", help="Decode in a child process with limits of time and memory.")]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Take what can be read of a damaged file; the report says so.")]
 
@@ -70,20 +76,26 @@ def open_media(
     return [Media(kind=kind_of(clip), source=clip, start_s=start_s, end_s=end_s, mute=mute) for clip in clips]
 
 
-def load_engine(model: str, *, isolate: bool = False, lenient: bool = False) -> Engine:
+def load_engine(model: str, *, isolate: bool = False, lenient: bool = False, features: str | None = None) -> Engine:
     """Load the engine with the limits that every door shares.
 
     Raises:
         CheckpointError: the model cannot be loaded.
+        ConfigError: the store `features` holds nothing of its encoders.
     """
+    quiet_libraries()
+    from unifusion.engine import Engine
+
+    return Engine.from_pretrained(model, limits=Limits(), isolate=isolate, strict=not lenient, features=features)
+
+
+def quiet_libraries() -> None:
+    """Let transformers tell errors alone, without bars of its own."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging
 
-    from unifusion.engine import Engine
-
     logging.disable_progress_bar()
-    return Engine.from_pretrained(model, limits=Limits(), isolate=isolate, strict=not lenient)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ def emotion(
     no_sound: common.NoSound = False,
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
+    features: common.Features = None,
 ) -> None:
     """Tell the emotion in clips, with evidence.
 
@@ -55,12 +56,12 @@ def emotion(
             raise typer.BadParameter("-o takes one manifest, whose rows name clips and spans; leave the other options out.")
         run = work.Run(
             task="emotion with evidence", labels=chosen or (), model=model, seed=0, max_new_tokens=0, lenient=lenient,
-            weights=work.weights_of(model),
+            weights=work.weights_of(model), stored=features is not None,
         )  # fmt: skip
         over_manifest(
             work.read_manifest(Path(clips[0])), out, run,
             lambda engine, waiting, sink: work.feel_rows(engine, waiting, chosen, sink, batch_size=batch_size),
-            isolate=isolate, lenient=lenient, overwrite=overwrite, retry_errors=retry_errors,
+            isolate=isolate, lenient=lenient, features=features, overwrite=overwrite, retry_errors=retry_errors,
         )  # fmt: skip
         return
     if len(clips) == 1 and clips[0].endswith(".jsonl"):
@@ -72,7 +73,7 @@ def emotion(
         try:
             media = common.open_media(group, **span)
             with common.quiet_stdout():
-                engine = engine or common.load_engine(model, isolate=isolate, lenient=lenient)
+                engine = engine or common.load_engine(model, isolate=isolate, lenient=lenient, features=features)
                 answer = engine.emotion(media, labels=chosen)
         except UniFusionError as error:
             # One clip: the error is the result. Of several: tell it, go on, and end with its exit code.

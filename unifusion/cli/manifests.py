@@ -24,7 +24,7 @@ Retry = Annotated[bool, typer.Option("--retry-errors", help="Try the rows again 
 
 def over_manifest(
     rows: Sequence[Row], out: Path, run: Run, answer: Callable[[Engine, Sequence[Row], OutFile], None], *,
-    isolate: bool = False, lenient: bool = False, overwrite: bool = False, retry_errors: bool = False,
+    isolate: bool = False, lenient: bool = False, features: str | None = None, overwrite: bool = False, retry_errors: bool = False,
 ) -> None:  # fmt: skip
     """Answer the rows that have no answer in `out` yet, and say how it went.
 
@@ -35,6 +35,7 @@ def over_manifest(
         answer: writes the answers of some rows.
         isolate: decode in a child process.
         lenient: take what can be read of damaged files.
+        features: folder of a store of encoded clips.
         overwrite: begin again.
         retry_errors: answer rows again that hold an error.
 
@@ -46,7 +47,7 @@ def over_manifest(
     def engine() -> Engine:
         """The model."""
         with common.quiet_stdout():
-            return common.load_engine(run.model, isolate=isolate, lenient=lenient)
+            return common.load_engine(run.model, isolate=isolate, lenient=lenient, features=features)
 
     # Old answers are given up for a model that loads.
     loaded = engine() if overwrite else None

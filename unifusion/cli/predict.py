@@ -35,6 +35,7 @@ def predict(
     abstain: Abstain = False,
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
+    features: common.Features = None,
 ) -> None:
     """Answer a task for every row of a manifest.
 
@@ -49,9 +50,9 @@ def predict(
     asked = catalog.load("tasks", task)(seed=seed, labels=split_labels(labels))
     run = work.Run(
         task=task, labels=asked.labels, model=model, seed=seed, max_new_tokens=max_new_tokens, abstain=abstain, lenient=lenient,
-        weights=work.weights_of(model),
+        weights=work.weights_of(model), stored=features is not None,
     )  # fmt: skip
     over_manifest(
         rows, out, run, lambda engine, waiting, sink: work.answer_rows(engine, waiting, asked, sink, batch_size=batch_size, run=run),
-        isolate=isolate, lenient=lenient, overwrite=overwrite, retry_errors=retry_errors,
+        isolate=isolate, lenient=lenient, features=features, overwrite=overwrite, retry_errors=retry_errors,
     )  # fmt: skip

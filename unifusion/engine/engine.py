@@ -17,7 +17,8 @@ from unifusion.engine.answers import Answer, EmotionAnswer, LabelScores
 from unifusion.engine.decoding import Sampling, decode_batch
 from unifusion.engine.labels import score_batch
 from unifusion.engine.session import Session
-from unifusion.errors import LimitError, UniFusionError
+from unifusion.errors import ConfigError, LimitError, UniFusionError
+from unifusion.features import StoredOpener, stored_opener
 from unifusion.limits import Limits
 from unifusion.processor import OpenedMedia, Row, UniFusionProcessor
 
@@ -33,14 +34,19 @@ class Engine:
         limits: bounds of this door.
         isolate: decode in a killable child process.
         strict: damaged frames are an error; otherwise they are flagged in the report's notes.
+        features: folder of a store that `unifusion encode` filled: what it holds is neither decoded nor encoded; the rest is, as without.
+            Stored features are rounded to bf16, and answers are those of the rounded ones.
     """
 
     def __init__(
-        self, model: Any, processor: UniFusionProcessor, *, limits: Limits | None = None, isolate: bool = False, strict: bool = True
-    ) -> None:
+        self, model: Any, processor: UniFusionProcessor, *, limits: Limits | None = None, isolate: bool = False, strict: bool = True,
+        features: str | Path | None = None,
+    ) -> None:  # fmt: skip
         self.model = model.eval()
         self.processor = processor.use(limits=limits, isolate=isolate, strict=strict)
-        self.limits = processor.limits
+        if features is not None:
+            self.processor = processor.with_opener(_from_store(processor, model, features))
+        self.limits = self.processor.limits
         length = getattr(model.language_model.config, "max_position_embeddings", None) or self.limits.max_tokens
         self.context = min(int(length), self.limits.max_tokens)
 
@@ -75,7 +81,10 @@ class Engine:
         """Replace each stream's input by its encoder's output, so that no later question encodes it again."""
         streams = {}
         for name, item in opened.streams.items():
-            if item.tokens_SD is None:
+            if item.tokens_SD is not None:  # from a store; a batch may hold others as well
+                like = next(self.model.adapters[name].parameters())
+                item = replace(item, tokens_SD=item.tokens_SD.to(like))
+            else:
                 row = Row(media=[replace(opened, streams={name: item})])
                 batch = self.processor.collate([row]).to(self.model.device)["media"][name]
                 features = self.model.features(name, batch)
@@ -220,3 +229,19 @@ class Engine:
 
         starts = range(0, len(clips), batch_size)
         return [answer for i in starts for answer in answer_emotions(self, clips[i : i + batch_size], labels=labels)]
+
+
+def _from_store(processor: UniFusionProcessor, model: Any, folder: str | Path) -> StoredOpener:
+    """Opens clips from a store, and those that are not there as the processor does.
+
+    Raises:
+        ConfigError: there is no such folder, or nothing in it is of these encoders.
+    """
+    stored = stored_opener(processor, model, folder, otherwise=processor.opener.open)
+    if not any(len(store) for store in stored.stores.values()):
+        wanted = ", ".join(store.folder.name for store in stored.stores.values())
+        raise ConfigError(
+            f"{folder} holds no features of this model's encoders as it uses them (wanted: {wanted});",
+            remedy="fill it with `unifusion encode CLIPS.. --model MODEL -o STORE`, --lenient there where it is said here.",
+        )
+    return stored

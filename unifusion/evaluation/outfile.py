@@ -34,10 +34,13 @@ class Run:
     lenient: bool = False
     weights: str = ""
     """Of the model's files; see `weights_of`."""
+    stored: bool = False
+    """Whether features came from a store, which rounds them."""
 
     def to_json(self) -> str:
         """One line, equal for equal runs."""
-        return json.dumps({**asdict(self), "labels": list(self.labels)}, sort_keys=True)
+        told = {key: value for key, value in asdict(self).items() if key != "stored" or value}
+        return json.dumps({**told, "labels": list(self.labels)}, sort_keys=True)
 
 
 def weights_of(model: str) -> str:

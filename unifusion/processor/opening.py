@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,8 @@ class MediaOpener:
         max_seconds: longest span shown to the model; the rest is cropped and reported.
         isolate: decode in a killable child process.
         strict: a damaged frame is an error; otherwise it is flagged in the notes.
+        only: streams that are wanted; the others take part in how a clip is decoded, so that these come out as with all. A clip
+            without them is opened, and its reports say that they are absent.
     """
 
     def __init__(
@@ -78,12 +80,14 @@ class MediaOpener:
         max_seconds: float = 60.0,
         isolate: bool = False,
         strict: bool = True,
+        only: Sequence[str] = (),
     ) -> None:
         self.specs = dict(specs)
         self.limits = limits or Limits()
         self.max_seconds = max_seconds
         self.isolate = isolate
         self.strict = strict
+        self.wanted = {name: spec for name, spec in self.specs.items() if not only or name in only}
 
     def open(self, media: Media) -> OpenedMedia:
         """Decode the span of `media` and preprocess it for every stream.
@@ -94,7 +98,7 @@ class MediaOpener:
         clip, notes, cropped_s = self._decode(media)
         streams: dict[str, StreamItem] = {}
         reports: dict[str, StreamReport] = {}
-        for name, spec in self.specs.items():
+        for name, spec in self.wanted.items():
             reason = absence(spec.modality, media, clip)
             if reason:
                 reports[name] = StreamReport(modality=spec.modality, present=False, reason=reason)
@@ -108,7 +112,7 @@ class MediaOpener:
             if cropped_s > _EPSILON_S:
                 reports[name].cropped_s = round(cropped_s, 3)
                 reports[name].reason = f"only the first {clip.duration_s:.1f} s are shown to the model; choose a span with start and end"
-        if not streams and not media.mute:
+        if not streams and not media.mute and len(self.wanted) == len(self.specs):
             found = "; ".join(f"{n}: {r.reason}" for n, r in reports.items())
             raise MediaError(
                 f"{media.name}: no stream of the model can use this file ({found});", remedy="give a clip with picture or sound."
@@ -117,15 +121,16 @@ class MediaOpener:
 
     def _decode(self, media: Media) -> tuple[Clip, list[str], float]:
         """Decode the span, at most `max_seconds` of it; return the clip, its notes, and the seconds left out."""
-        wanted = {s.modality for s in self.specs.values()} - set(media.mute)
+        wanted = {s.modality for s in self.wanted.values()} - set(media.mute)
         video = max(
             (s.encoder_class.rate_hz(s.encoder_choices) for s in self.specs.values() if s.modality in ("video", "image")), default=None
         )
         sound = max((s.encoder_class.rate_hz(s.encoder_choices) for s in self.specs.values() if s.modality == "audio"), default=16_000)
+        picture, heard = bool(wanted & {"video", "image"}) and media.kind != "audio", "audio" in wanted and media.kind != "image"
+        if not picture and not heard and len(self.wanted) < len(self.specs):  # nothing of it is wanted
+            return Clip(transcript=media.transcript), [], 0.0
         clip, cropped_s = decode(
-            media,
-            rate_hz=video if wanted & {"video", "image"} and media.kind != "audio" else None,
-            audio="audio" in wanted and media.kind != "image", sampling_rate_hz=round(sound),
+            media, rate_hz=video if picture else None, audio=heard, sampling_rate_hz=round(sound),
             max_seconds=self.max_seconds, limits=self.limits, isolate=self.isolate, strict=self.strict,
         )  # fmt: skip
         clip = raised(replace(clip, transcript=media.transcript or clip.transcript), media.at_least_db)

@@ -2,19 +2,22 @@
 
 import json
 import os
+import pickle
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file
 
 from tests.toys import chat_model, clip, run_apart, talk, video
-from unifusion import features
 from unifusion.conversation import Clip, Media, Mix, Take
 from unifusion.engine import Engine
 from unifusion.errors import DatasetError, MediaError
-from unifusion.features import FeatureStore, encode_all, encoder_key, media_key, stored_opener
+from unifusion.features import FeatureStore, encode_all, encoder_key, media_key, shard, stored_opener
+from unifusion.features import store as store_module
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +35,12 @@ def test_round_trip_in_bf16(tmp_path):
     store = FeatureStore(tmp_path)
     for key, tokens, record in items(5):
         store.put(key, tokens, record)
-    assert len(store) == 5 and not list(tmp_path.glob("*.json"))
+    assert len(store) == 5 and not list(tmp_path.iterdir())
     for reader in (store, _flushed(store), FeatureStore(tmp_path)):
         for key, tokens, record in items(5):
-            found, its_record = reader.get(key)
-            assert found.dtype == torch.bfloat16 and torch.equal(found, tokens.to(torch.bfloat16)) and its_record == record
+            found = reader.get(key)
+            assert found.tokens_SD.dtype == torch.bfloat16 and torch.equal(found.tokens_SD, tokens.to(torch.bfloat16))
+            assert found.record == record
     assert "key9" not in store
     with pytest.raises(DatasetError, match="encode the data first"):
         store.get("key9")
@@ -53,15 +57,15 @@ def test_putting_twice_costs_nothing(tmp_path):
         for key, tokens, record in items(3):
             store.put(key, tokens, record)
         store.flush()
-    assert len(list(tmp_path.glob("*.bf16"))) == 1
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_full_shard_is_written_by_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "_SHARD_ITEMS", 4)
+    monkeypatch.setattr(store_module, "_SHARD_ITEMS", 4)
     store = FeatureStore(tmp_path)
     for key, tokens, record in items(10):
         store.put(key, tokens, record)
-    assert len(list(tmp_path.glob("*.json"))) == 2 and len(FeatureStore(tmp_path)) == 8 and len(store) == 10
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2 and len(FeatureStore(tmp_path)) == 8 and len(store) == 10
 
 
 def test_a_shard_is_never_written_in_place(tmp_path):
@@ -69,12 +73,12 @@ def test_a_shard_is_never_written_in_place(tmp_path):
     tokens = torch.ones(3, 4)
     first.put("a", tokens, {})
     first.flush()
-    reading = first.get("a")[0]
-    (data,) = tmp_path.glob("*.bf16")
+    reading = first.get("a").tokens_SD
+    (data,) = tmp_path.glob("*.safetensors")
     before = data.stat().st_ino
     second.put("a", tokens, {})
     second.flush()
-    assert data.stat().st_ino != before and torch.equal(first.get("a")[0], reading)
+    assert data.stat().st_ino != before and torch.equal(first.get("a").tokens_SD, reading)
     assert not list(tmp_path.glob(".*"))
 
 
@@ -82,10 +86,10 @@ def test_absent_streams_alone_can_be_read(tmp_path):
     store = FeatureStore(tmp_path)
     store.put("silent", torch.zeros(0, 1), {"absent": True})
     store.flush()
-    assert FeatureStore(tmp_path).get("silent")[0].shape == (0, 1)
+    assert FeatureStore(tmp_path).get("silent").tokens_SD.shape == (0, 1)
 
 
-@pytest.mark.parametrize("at", ["while writing data", "before the index", "at the rename"])
+@pytest.mark.parametrize("at", ["while writing data", "before the sync", "at the rename"])
 def test_a_killed_writer_leaves_what_was_whole(tmp_path, at):
     store = FeatureStore(tmp_path)
     for item in items(4):
@@ -99,30 +103,83 @@ def test_a_killed_writer_leaves_what_was_whole(tmp_path, at):
         for item in items(4, offset=4):
             store.put(*item)
         if at == "while writing data":
-            store._pending["key7"] = (_Dying(die), {})
-            store._pending["key7"][0].shape = (1, 1)
-        elif at == "before the index":
-            features.os.fsync = die
+            shard.np.ascontiguousarray = lambda piece: piece if piece.dtype != np.int16 else die()
+        elif at == "before the sync":
+            shard.os.fsync = die
         else:
-            features.os.replace = die
+            shard.os.replace = die
         store.flush()
 
     assert run_apart(write) == -signal.SIGKILL
     again = FeatureStore(tmp_path)
-    assert len(again) == 4
+    assert len(again) == 4 and len(list(tmp_path.glob(".*.part"))) == 1
+    assert again.sweep() == 1 and not list(tmp_path.glob(".*"))
     for key, tokens, _ in items(4):
-        assert torch.equal(again.get(key)[0], tokens.to(torch.bfloat16))
+        assert torch.equal(again.get(key).tokens_SD, tokens.to(torch.bfloat16))
     for item in items(4, offset=4):
         again.put(*item)
     again.flush()
     assert len(FeatureStore(tmp_path)) == 8
 
 
-class _Dying:
-    """Stands for an array whose bytes never arrive."""
+def test_what_another_process_is_writing_is_not_swept(tmp_path):
+    store = FeatureStore(tmp_path)
+    with shard._part(tmp_path, "x") as (file, part):
+        file.write(b"half")
+        file.flush()
+        assert store.sweep() == 0 and part.exists()
+    (tmp_path / ".y.1.part").touch()
+    assert store.sweep() == 0, "its writer may be about to lock it"
+    os.utime(tmp_path / ".y.1.part", (0, 0))
+    assert store.sweep() == 1
 
-    def __init__(self, die):
-        self.tobytes = die
+
+def test_a_shard_is_a_safetensors_file(tmp_path):
+    store = FeatureStore(tmp_path)
+    times, mask = torch.tensor([0.25, 0.75, 1.25]), torch.tensor([True, True, False])
+    store.put("a", torch.arange(6.0).reshape(3, 2), {"n": 1}, times, mask)
+    store.put("b", torch.zeros(0, 1), {"n": 2})
+    store.flush()
+    tensors = load_file(next(tmp_path.iterdir()))
+    assert tensors["tokens"].dtype == torch.bfloat16 and tensors["tokens"].tolist() == [0, 1, 2, 3], "padding is not stored"
+    assert tensors["shapes"].tolist() == [[3, 2, 2], [0, 1, 0]] and bytes(tensors["keys"].tolist()) == b"a\nb"
+    found = FeatureStore(tmp_path).get("a")
+    assert torch.equal(found.times_S, times) and torch.equal(found.mask_S, mask)
+    assert found.tokens_SD.tolist() == store.get("a").tokens_SD.tolist() == [[0, 1], [2, 3], [0, 0]]
+
+
+def test_a_store_of_an_earlier_version_is_read(tmp_path):
+    """Two files a shard: `.bf16`, and `.json` with keys, shapes, offsets and records."""
+    tokens = torch.randn(6, 4).to(torch.bfloat16)
+    (tmp_path / "old.bf16").write_bytes(tokens.view(torch.int16).numpy().tobytes())
+    record = {"report": {}, "times": [0.5, 1.5], "mask": [True, False], "repeat": 3}
+    absent = {"report": {}, "times": [], "mask": [], "repeat": 1}
+    index = {"keys": ["a", "b"], "shapes": [[6, 4], [0, 1]], "offsets": [0, 24, 24], "records": [record, absent]}
+    (tmp_path / "old.json").write_text(json.dumps(index))
+    store = FeatureStore(tmp_path)
+    store.put("c", torch.ones(1, 4), {})
+    store.flush()
+    again = FeatureStore(tmp_path)
+    assert len(again) == 3
+    found = again.get("a")
+    assert torch.equal(found.tokens_SD, tokens) and found.record == {"report": {}}
+    assert found.times_S.tolist() == [0.5] * 3 + [1.5] * 3 and found.mask_S.tolist() == [True] * 3 + [False] * 3
+    assert again.get("b").tokens_SD.shape == (0, 1)
+    (tmp_path / "old.bf16").write_bytes(b"")
+    with pytest.raises(DatasetError, match="its index says 48"):
+        FeatureStore(tmp_path)
+
+
+def test_what_others_have_written_since_is_taken_in(tmp_path):
+    reader, writer = FeatureStore(tmp_path), FeatureStore(tmp_path)
+    for item in items(3):
+        writer.put(*item)
+    writer.flush()
+    assert "key1" not in reader
+    reader.refresh()
+    assert "key1" in reader and len(reader) == 3
+    copied = pickle.loads(pickle.dumps(reader))
+    assert torch.equal(copied.get("key1").tokens_SD, reader.get("key1").tokens_SD)
 
 
 def test_a_shard_that_was_cut_is_refused(tmp_path):
@@ -130,7 +187,7 @@ def test_a_shard_that_was_cut_is_refused(tmp_path):
     for item in items(3):
         store.put(*item)
     store.flush()
-    data = next(tmp_path.glob("*.bf16"))
+    data = next(tmp_path.glob("*.safetensors"))
     data.write_bytes(data.read_bytes()[:-2])
     with pytest.raises(DatasetError, match="its index says"):
         FeatureStore(tmp_path)
@@ -277,4 +334,4 @@ def test_what_was_never_encoded_is_refused(encoded):
     with pytest.raises(DatasetError, match="encode the data first"):
         processor.with_opener(opener).open(video(seed=99))
     assert {p.name.split("-")[0] for p in folder.iterdir()} == {"video", "audio"}
-    assert all(json.loads(p.read_text())["keys"] for p in folder.rglob("*.json"))
+    assert all(shard.Shard(p).keys for p in folder.rglob("*.safetensors"))

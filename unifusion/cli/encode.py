@@ -1,0 +1,128 @@
+"""`unifusion encode`: frozen encoders over clips, once; training, evaluation and chat read what is stored."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from unifusion.cli import common
+
+__all__ = ["encode"]
+
+
+class _Engine(StrEnum):
+    """Where the work is done."""
+
+    local = "local"
+    ray = "ray"
+
+
+class _OnBad(StrEnum):
+    """What a clip that cannot be read does to the run."""
+
+    stop = "stop"
+    skip = "skip"
+
+
+Data = Annotated[list[str], typer.Argument(metavar="DATA..", help="A manifest or messages (.jsonl), folders, files.", show_default=False)]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="STORE", help="Folder of the store; made, or gone on with.")]
+Encoder = Annotated[str, typer.Option("--encoder", metavar="NAME", help="One encoder instead of a checkpoint's.", show_default=False)]
+Source = Annotated[str | None, typer.Option("--source", metavar="DIR", help="Weights of --encoder.", show_default=False)]
+Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help="Of --source on the hub.", show_default=False)]
+Stream = Annotated[list[str], typer.Option("--stream", metavar="NAME", help="This stream alone; may be said again.", show_default=False)]
+Seconds = Annotated[float, typer.Option("--max-seconds", metavar="S", help="Longest span for --encoder; a checkpoint has its own.")]
+Part = Annotated[str, typer.Option("--shard", metavar="I/N", help="The I-th (from 0) of N parts of the clips, as of a job array.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Clips encoded at once.")]
+Workers = Annotated[int, typer.Option("--workers", metavar="N", min=0, help="Threads that decode ahead; of engine ray: processes.")]
+On = Annotated[_Engine, typer.Option("--engine", help="Here, or on Ray (RAY_ADDRESS names a cluster).")]
+Bad = Annotated[_OnBad, typer.Option("--on-bad-media", help="End at a bad clip, or note it in STORE/quarantine.jsonl.")]
+MaxBad = Annotated[float, typer.Option("--max-bad", metavar="R", min=0.0, max=1.0, help="Share of bad clips that ends such a run too.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Such as cpu or cuda; a GPU where there is one.", show_default=False)]
+
+
+def encode(
+    data: Data,
+    out: Out,
+    model: common.Model = common.DEFAULT_MODEL,
+    encoder: Encoder = "",
+    source: Source = None,
+    revision: Revision = None,
+    stream: Stream = [],  # noqa: B006 - Typer copies it
+    max_seconds: Seconds = 60.0,
+    shard: Part = "0/1",
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
+    engine: On = _Engine.local,
+    on_bad_media: Bad = _OnBad.stop,
+    max_bad: MaxBad = 0.05,
+    device: Device = "",
+    isolate: common.Isolate = False,
+    lenient: common.Lenient = False,
+    json: common.Json = False,
+) -> None:
+    """Run frozen encoders over clips and store what they give.
+
+    A clip is known by its content: what is stored is not encoded again, whatever it is called. Killed at any moment, the same command
+    goes on where it stopped.
+    """
+    with common.quiet_stdout():
+        common.quiet_libraries()
+        from unifusion.evaluation.clips import named_clips
+        from unifusion.features import EncodeOptions
+        from unifusion.features.job import EncodeJob, part_of, run_job
+        from unifusion.features.source import EncoderSource
+
+        if (encoder == "") != (source is None):
+            raise typer.BadParameter("--encoder and --source go together: an encoder of the catalog, and its weights.")
+        where = EncoderSource(
+            model="" if encoder else model, encoder=encoder, weights=source, revision=revision, streams=tuple(stream),
+            max_seconds=max_seconds, isolate=isolate, strict=not lenient, device=device or _device(),
+        )  # fmt: skip
+        threads = workers if engine is _Engine.local else 1
+        job = EncodeJob(
+            source=where, out=out, part=part_of(shard), options=EncodeOptions(batch_size=batch_size, workers=threads),
+            workers=max(1, workers), engine=engine.value, on_bad=on_bad_media.value, max_bad=max_bad,
+        )  # fmt: skip
+        clips, passed_over = named_clips(data)
+        if passed_over:
+            common.note(f"{passed_over} files are no media and were passed over")
+        with _term_interrupts():
+            summary = run_job(clips, job)
+    if json:
+        common.print_json({"store": str(out), **summary.to_dict()})
+    else:
+        typer.echo(f"{out}: {summary.told()}")
+    if summary.bad and not (summary.clips or summary.there):
+        raise typer.Exit(3)
+
+
+@contextlib.contextmanager
+def _term_interrupts() -> Iterator[None]:
+    """Let SIGTERM, by which a scheduler ends a job, do what Ctrl-C does: what is encoded is stored first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _device() -> str:
+    """A GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
