@@ -168,7 +168,7 @@ def language_step(
         lm.activation_checkpointing_enable()
     fused = bool(getattr(lm, "_supports_attention_backend", False))
     mask = None if fused else torch.ones(1, 1, tokens, tokens, dtype=torch.bool, device="meta")
-    width = lm.get_input_embeddings().embedding_dim
+    width = next(lm.get_input_embeddings().parameters()).shape[-1]  # peft may have wrapped them
     kind = lm.get_input_embeddings().weight.dtype
     ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
     with replaced_attention(lm, NAME if fused else "eager"), _watch(lm) as live:

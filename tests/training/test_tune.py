@@ -1,0 +1,194 @@
+"""`unifusion train tune`: any parts by one file of choices, from a row of data to a checkpoint that answers."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from tests.sources import save_encoders, save_language_model
+from tests.toys import talk
+from unifusion import checkpoint, share
+from unifusion.cli.app import app
+from unifusion.conversation import Media
+from unifusion.errors import ConfigError, DatasetError, LimitError
+from unifusion.training.corpus import Corpus
+from unifusion.training.journal import logged
+
+WORDS = ("a dog", "a bell", "the wind")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """Sources of weights, twelve sounds with conversations about them, and a file of choices."""
+    folder = tmp_path_factory.mktemp("tune")
+    save_encoders(folder)
+    save_language_model(folder / "llm")
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(12):
+        soundfile.write(folder / f"{i}.wav", rng.normal(0, 0.1, 8000 + 800 * i), 16_000)
+        answer = {"role": "assistant", "content": f"I hear {WORDS[i % 3]}."}
+        asked = [{"type": "audio", "path": f"{i}.wav"}, {"type": "text", "text": "What is there to hear?" + " Well?" * (i % 4)}]
+        row = {"id": f"r{i}", "group": f"g{i % 6}", "messages": [{"role": "user", "content": asked}, answer]}
+        lines.append(row if i % 3 else {**row, "messages": [{"role": "user", "content": "Say something."}, answer]})
+    (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines[:9]))
+    (folder / "held.jsonl").write_text("".join(json.dumps({**r, "group": "other"}) + "\n" for r in lines[9:]))
+    (folder / "labels.jsonl").write_text("".join(json.dumps({"path": f"{i}.wav", "emotion": "joy"}) + "\n" for i in range(4)))
+    (folder / "mine.yaml").write_text(yaml.safe_dump(choices(folder)))
+    return folder
+
+
+def choices(folder):
+    """A video and an audio stream, audio with its own adapter, rate and LoRA."""
+    return {
+        "llm": str(folder / "llm"), "data": str(folder / "rows.jsonl"), "steps": 6, "batch_size": 4, "save_every": 3, "log_every": 1,
+        "learning_rate": 1e-3, "max_tokens": 512, "precision": "float32",
+        "streams": {
+            "video": {"encoder": "videomae", "source": str(folder / "videomae"), "adapter": "linear"},
+            "audio": {"encoder": "whisper", "source": str(folder / "whisper"), "adapter_config": {"width": 16, "n_heads": 2}},
+        },
+        "parts": {
+            "language_model": {"train": "lora", "rank": 4, "alpha": 8, "learning_rate": "2e-3"},
+            "adapters.audio": {"train": "full", "learning_rate": 3e-3, "weight_decay": 0.1},
+        },
+    }  # fmt: skip
+
+
+def train(*words):
+    """Run the recipe; returns its result."""
+    result = CliRunner().invoke(app, ["train", "tune", *map(str, words)], catch_exceptions=False, standalone_mode=False)
+    return result
+
+
+def answer(folder, here):
+    model, processor = checkpoint.load(folder)
+    asked = talk((Media(kind="audio", source=str(here / "1.wav")),), "What is there to hear?")
+    batch = processor([asked], generate=True)
+    ids = model.generate(**batch, max_new_tokens=8, do_sample=False)
+    return model, processor.tokenizer.decode(ids[0, batch["input_ids"].shape[1] :])
+
+
+def test_one_file_of_choices_trains_what_it_says_and_nothing_else(here, tmp_path, caplog):
+    caplog.set_level("INFO")
+    train("--config", here / "mine.yaml", "--out", tmp_path / "out", "--validation", here / "held.jsonl", "--evaluate-every", 3)
+    losses = [r["loss"] for r in logged(tmp_path / "out.fit") if "loss" in r]
+    held = [r["eval_loss"] for r in logged(tmp_path / "out.fit") if "eval_loss" in r]
+    assert len(losses) == 6 and losses[-1] < losses[0] and len(held) == 2 and held[1] < held[0]
+    assert "lora of rank 4, alpha 8" in caplog.text and "frozen" in caplog.text and "by estimate" in caplog.text
+    told = next(r.getMessage() for r in caplog.records if "what is trained" in r.getMessage())
+    (audio,) = [line for line in told.splitlines() if line.startswith("adapters.audio")]
+    assert "3.00e-03" in audio and "0.1" in audio and "whole" in audio
+    model, said = answer(tmp_path / "out", here)
+    assert isinstance(said, str) and set(model.peft_config["default"].rank_pattern.values()) == {4}
+    assert json.loads((tmp_path / "out" / "provenance.json").read_text())["choices"]["streams"]["audio"]["encoder"] == "whisper"
+    assert (tmp_path / "out.features").is_dir() and (tmp_path / "out.fit" / "best").is_dir()
+    caplog.clear()
+    train("--config", here / "mine.yaml", "--out", tmp_path / "out", "--validation", here / "held.jsonl", "--evaluate-every", 3)
+    assert "is done already" in caplog.text
+
+
+@pytest.mark.parametrize("words", [
+    ("--pack", 256), ("--length-grouped", "true"), ("--features", "none"), ("--gradient-checkpointing", "true"), ("--workers", 2),
+    ("--quantize", "4bit"), ("--weights", "bfloat16"), ("--accumulate", 2), ("--schedule", "one_cycle"),
+    ("--parts", "{encoders.audio: {train: lora, rank: 2, learning_rate: 1e-4}, adapters: full, language_model: frozen}"),
+    ("--parts", "{language_model: full, adapters: full, encoders: full}"),
+    ("--parts", "{language_model: {train: lora, variant: dora, targets: attention}}"),
+    ("--fused", "{both: {of: [video, audio], adapter: attention_pool, adapter_config: {width: 8}}}"),
+], ids=lambda words: "-".join(map(str, words))[:40].strip("-"))  # fmt: skip
+def test_ways_to_train(here, tmp_path, words):
+    if "4bit" in words:
+        pytest.importorskip("bitsandbytes")
+    train("--config", here / "mine.yaml", "--out", tmp_path / "out", *words)
+    losses = [r["loss"] for r in logged(tmp_path / "out.fit") if "loss" in r]
+    assert len(losses) == 6 and min(losses[3:]) < losses[0]
+    model, _ = answer(tmp_path / "out", here)
+    assert all(torch.isfinite(p).all() for p in model.parameters() if p.is_floating_point())
+
+
+def test_packs_have_the_loss_of_padded_rows(here, tmp_path):
+    """One pack that holds all nine rows, and one batch of nine: the same step."""
+    same = ("--steps", 1, "--max-grad-norm", "1e9", "--log-every", 1)
+    train("--config", here / "mine.yaml", "--out", tmp_path / "packed", "--pack", 4096, *same)
+    train("--config", here / "mine.yaml", "--out", tmp_path / "padded", "--batch-size", 9, *same)
+    one, two = (next(r for r in logged(tmp_path / f"{n}.fit") if "loss" in r) for n in ("packed", "padded"))
+    assert one["loss"] == pytest.approx(two["loss"], rel=1e-5) and one["grad_norm"] == pytest.approx(two["grad_norm"], rel=1e-4)
+    assert sorted(one["rows"]) == sorted(two["rows"]) == list(range(9))
+
+
+def test_it_goes_on_from_a_checkpoint(here, tmp_path):
+    full = ("--parts", "{language_model: full, adapters: full}")
+    train("--config", here / "mine.yaml", "--out", tmp_path / "one", *full)
+    raw = {k: v for k, v in choices(here).items() if k not in ("llm", "streams", "parts")}
+    (tmp_path / "on.yaml").write_text(yaml.safe_dump({**raw, "start": str(tmp_path / "one"), "parts": {"language_model": "frozen"}}))
+    train("--config", tmp_path / "on.yaml", "--out", tmp_path / "two")
+    first, second = (next(r["loss"] for r in logged(tmp_path / f"{n}.fit") if "loss" in r) for n in ("one", "two"))
+    assert second < first
+    train("--config", here / "mine.yaml", "--out", tmp_path / "lora")
+    (tmp_path / "on.yaml").write_text(yaml.safe_dump({**raw, "start": str(tmp_path / "lora")}))
+    with pytest.raises(ConfigError, match="has LoRA already"):
+        train("--config", tmp_path / "on.yaml", "--out", tmp_path / "three")
+
+
+def test_sources_are_mixed_by_weight_and_asked_about_by_tasks(here, tmp_path):
+    (tmp_path / "mix.yaml").write_text(yaml.safe_dump({
+        "talks": {"dataset": "messages", "path": str(here / "rows.jsonl"), "weight": 3},
+        "labels": {"dataset": "messages", "path": str(here / "labels.jsonl"), "task": ["emotion", "caption"], "weight": 1,
+                   "task_options": {"labels": ["joy", "anger"]}},
+    }))  # fmt: skip
+    with pytest.raises(ConfigError, match="no task 'captoin'"):
+        broken = (tmp_path / "mix.yaml").read_text().replace("- caption", "- captoin")
+        (tmp_path / "broken.yaml").write_text(broken)
+        Corpus(tmp_path / "broken.yaml")
+    (tmp_path / "mix.yaml").write_text((tmp_path / "mix.yaml").read_text().replace("- caption\n", ""))
+    corpus = Corpus(tmp_path / "mix.yaml", count=40, seed=1)
+    talks = [corpus.conversation(i) for i in range(40)]
+    emotions = [t for t in talks if t.messages[-1].text == "joy"]
+    assert len(corpus) == 40 and 6 <= len(emotions) <= 14 and all("anger" in t.messages[-2].text for t in emotions)
+    again = Corpus(tmp_path / "mix.yaml", count=40, seed=1)
+    assert [corpus.name(i) for i in range(80)] == [again.name(i) for i in range(80)]
+    assert {corpus.name(i) for i in range(80)} >= {f"talks/r{i}" for i in range(9)}
+    train("--config", here / "mine.yaml", "--out", tmp_path / "out", "--data", tmp_path / "mix.yaml", "--rows-per-epoch", 12, "--steps", 3)
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(("words", "error", "message"), [
+    (("--parts", "{adapters.sound: full}"), ConfigError, "no part 'adapters.sound' in the model; did you mean 'adapters.audio'"),
+    (("--parts", "{adapters: lora}"), ConfigError, "adapters is to be trained by LoRA"),
+    (("--parts", "{language_model: {train: lora, rnk: 4}}"), ConfigError, "no choice 'rnk'; did you mean 'rank'"),
+    (("--parts", "{language_model: frozen, adapters: frozen}"), ConfigError, "nothing of the model is trained"),
+    (("--streams", "{audio: {adapter: linear}}"), ConfigError, "stream 'audio' names no encoder"),
+    (("--data", "none.jsonl"), DatasetError, "cannot read none.jsonl"),
+    (("--data", "rows.txt"), ConfigError, "of no kind that can be trained on"),
+    (("--data", "labels.jsonl"), DatasetError, "holds no messages"),
+    (("--available-gb", "0.0001"), (ConfigError, LimitError), "takes"),
+    (("--pack", "40"), LimitError, "a pack holds 40"),
+    (("--max-tokens", "12"), (DatasetError, LimitError), "r1"),
+    (("--strategy", "zero9"), ConfigError, "no strategy 'zero9'"),
+    (("--validation", "rows.jsonl"), DatasetError, "6 groups are in train and in val"),
+    (("--quantize", "3bit"), ConfigError, "3bit"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused_before_a_step(here, tmp_path, monkeypatch, words, error, message):
+    monkeypatch.chdir(here)
+    with pytest.raises(error, match=message):
+        train("--config", here / "mine.yaml", "--out", tmp_path / "out", *words)
+    assert not list(tmp_path.glob("out.fit/checkpoint-*"))
+
+
+def test_a_dry_run_needs_no_weights(here, tmp_path, capsys):
+    result = train("--config", here / "mine.yaml", "--out", tmp_path / "out", "--dry-run", "true")
+    assert "from its config.json" in result.output and "lora of rank 4" in result.output and "(estimate" in result.output
+    assert "9 rows" in result.output and "6 steps" in result.output and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (share.folder("train") / "plans").glob("*.yaml")))
+def test_plans_for_real_hardware_fit_by_estimate(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    path = share.folder("train") / "plans" / f"{name}.yaml"
+    result = train("--config", path, "--out", tmp_path / "out", "--dry-run", "true")
+    plan = yaml.safe_load(path.read_text())["plan"]
+    assert f"fits into {plan['gigabytes']:g} GB a device, by estimate" in result.output
+    assert "hours on" in result.output and "as the plan has it" in result.output

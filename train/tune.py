@@ -1,0 +1,114 @@
+"""Tune any encoders, adapters and language model on conversations: one file of choices, or flags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unifusion.errors import ConfigError
+from unifusion.training.choices import parse
+from unifusion.training.stage import stage
+from unifusion.training.tune import tune
+from unifusion.training.within import dry_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Any encoders x any adapters x any language model, audio a branch of its own."""
+
+    out: str
+    """Folder of the checkpoint."""
+    data: str | None = None
+    """A YAML file of sources with weights, or one .jsonl, .tar or .parquet."""
+    data_root: str | None = None
+    """Folder that paths in it are relative to."""
+    task: str | None = None
+    """Task that asks about a source that holds no conversations (`unifusion list tasks`)."""
+    validation: str | None = None
+    """Held-out rows, of the same forms."""
+    validation_rows: int | None = None
+    """How many of them are looked at; all by default."""
+    rows_per_epoch: int | None = None
+    """Length of an epoch; by default all rows of the sources that have a weight."""
+    start: str | None = None
+    """Checkpoint to go on from, instead of `llm` and `streams`."""
+    llm: str | None = None
+    """Hub name or folder of a causal language model."""
+    revision: str | None = None
+    streams: dict[str, Any] | None = None
+    """Stream -> {encoder, source, adapter, adapter_config, encoder_config}."""
+    fused: dict[str, Any] | None = None
+    """Name -> {of: [streams], adapter: attention_pool}."""
+    parts: dict[str, Any] | None = None
+    """Part -> {train: frozen|full|lora, learning_rate, weight_decay, rank, alpha, dropout, variant, targets}."""
+    quantize: str | None = None
+    """4bit or 8bit: the frozen language model by bitsandbytes (QLoRA)."""
+    weights: str = "float32"
+    """float32 or bfloat16: of the frozen language model; what is trained is float32."""
+    window_s: float = 1.0
+    max_seconds: float = 60.0
+    """Longest span of a clip that is shown."""
+    max_tokens: int = 2048
+    """Of a row; a longer one is shown more coarsely, then cut."""
+    pack: int = 0
+    """Tokens of a pack, one pack a process and micro-batch; 0 pads rows instead."""
+    length_grouped: bool = False
+    """Rows of about equal length in one micro-batch."""
+    features: str = "auto"
+    """Folder that keeps outputs of frozen encoders; auto puts it beside `out`, none encodes in every step."""
+    epochs: float = 1.0
+    steps: int | None = None
+    """Overrules `epochs`."""
+    batch_size: int = 8
+    accumulate: int = 1
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    warmup: float = 0.03
+    schedule: str = "cosine"
+    max_grad_norm: float = 1.0
+    beta2: float = 0.98
+    seed: int = 0
+    workers: int = 0
+    worker_timeout_s: float = 50.0
+    on_bad_media: str = "stop"
+    max_bad: float = 0.05
+    max_skipped: int = 3
+    save_every: int = 500
+    keep: int = 2
+    log_every: int = 10
+    evaluate_every: int = 0
+    patience: int = 0
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    precision: str = "auto"
+    strategy: str = "ddp"
+    """ddp, fsdp2, zero1, zero2, zero3, zero3_offload, or a DeepSpeed file.json."""
+    report_to: str = "none"
+    """tensorboard, wandb, mlflow, trackio .., by commas; log.jsonl is written always."""
+    self_contained: bool = False
+    """Store frozen weights in the checkpoint too, instead of naming where they came from."""
+    available_gb: float | None = None
+    """Memory of a device, for the check before the first step; by default what is found."""
+    plan: dict[str, Any] | None = None
+    """For --dry-run where nothing can be fetched: {llm: config, streams: {video: config}, rows, tokens, device, devices, gigabytes}."""
+    dry_run: bool = False
+    """Check all that can be without weights, estimate memory and time, and stop."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Tune it."""
+    c = parse(Choices, argv, prog="unifusion train tune")
+    if c.dry_run:
+        print(dry_run(c, devices=int((c.plan or {}).get("devices", 1))))
+        return
+    if c.data is None:
+        raise ConfigError("--data is not given;", remedy="name a YAML file of sources, or a .jsonl, .tar or .parquet; see --help.")
+    with stage(c.out, c) as todo:
+        if todo:
+            tune(c, Path(c.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Tuning any encoders, any adapters and any language model on any conversations: what `train/tune.py` calls."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unifusion import checkpoint
+from unifusion.conversation import Conversation, Message
+from unifusion.errors import ConfigError
+from unifusion.models.build import build_chat_model
+from unifusion.models.language_model import is_quantized
+from unifusion.models.segments import packed_attention
+from unifusion.processor import StreamSpec, UniFusionProcessor
+from unifusion.processor.packing import collate_packed
+from unifusion.processor.processor import IGNORED, Row
+from unifusion.training.chat import encode_media
+from unifusion.training.corpus import Corpus, Rows
+from unifusion.training.fit import FitChoices, fit
+from unifusion.training.launch import everyone_waits, is_first, world_size
+from unifusion.training.lengths import measured_lengths
+from unifusion.training.order import Endless, Order, Packs
+from unifusion.training.parts import PartChoices, apply_parts, parts_table, read_parts_table
+from unifusion.training.stage import commit
+from unifusion.training.within import check_budget
+
+__all__ = ["collate_rows", "order_of", "specs_of", "tune"]
+
+log = logging.getLogger(__name__)
+
+
+def specs_of(streams: Mapping[str, Any]) -> dict[str, StreamSpec]:
+    """Streams as a recipe writes them: `source` and `revision` may stand beside `encoder`, for its config.
+
+    Raises:
+        ConfigError: a stream names no encoder, or has an unknown key.
+    """
+    found = {}
+    for name, raw in streams.items():
+        given: dict[str, Any] = {"encoder": raw} if isinstance(raw, str) else dict(raw)
+        if "encoder" not in given:
+            raise ConfigError(f"stream {name!r} names no encoder;", remedy="write {encoder: whisper, source: openai/whisper-small}.")
+        beside = {k: given.pop(k) for k in ("source", "revision") if k in given}
+        given["encoder_config"] = {**dict(given.get("encoder_config") or {}), **beside}
+        found[name] = StreamSpec.from_dict(given)
+    return found
+
+
+def collate_rows(processor: UniFusionProcessor, rows: Sequence[Row], *, packed: bool = False) -> dict[str, Any]:
+    """Rows to a batch; no rows to one that supervises nothing, for a process that has none in a step."""
+    if rows:
+        return dict(collate_packed(processor, rows) if packed else processor.collate(rows))
+    nothing = processor.row(Conversation(messages=(Message(role="user", parts=(".",)),)))
+    batch = dict(collate_packed(processor, [nothing]) if packed else processor.collate([nothing]))
+    return {**batch, "labels": torch.full_like(batch["input_ids"], IGNORED)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A model to tune, with what it takes in and how its parts are trained."""
+
+    model: Any
+    processor: UniFusionProcessor
+    table: dict[str, PartChoices]
+    rates: dict[str, float]
+    decays: dict[str, float]
+
+
+def make(c: Any) -> Made:
+    """The model of a recipe's choices: of a checkpoint (`start`), or of a language model and streams; its parts frozen and freed."""
+    torch.manual_seed(c.seed)
+    if c.start:
+        model, processor = checkpoint.load(c.start)
+    else:
+        if not c.llm or not c.streams:
+            raise ConfigError(
+                "neither a checkpoint nor a language model with streams is named;", remedy="give --start, or --llm and --streams."
+            )
+        kind = torch.bfloat16 if c.weights == "bfloat16" else torch.float32
+        model, processor = build_chat_model(
+            c.llm, specs_of(c.streams), fused=c.fused, window_s=c.window_s, max_seconds=c.max_seconds, revision=c.revision,
+            quantize=c.quantize, compute_dtype=kind,
+        )  # fmt: skip
+    if c.weights == "bfloat16" and not is_quantized(model.language_model):
+        model.language_model.to(torch.bfloat16)
+    table = read_parts_table(c.parts)
+    if c.start and getattr(model, "peft_config", None) and any(p.train == "lora" for p in table.values()):
+        raise ConfigError(f"{c.start} has LoRA already;", remedy="merge it first (unifusion merge), then tune what comes of it.")
+    rates, decays = apply_parts(model, table)
+    return Made(model=model, processor=processor, table=table, rates=rates, decays=decays)
+
+
+def features_folder(c: Any, made: Made, corpus: Corpus) -> Path | None:
+    """Where outputs of frozen encoders are kept; None when they are not: asked for, an encoder is trained, or the corpus is streamed."""
+    if c.features == "none":
+        return None
+    trained = [n for n, m in made.model.encoders.items() if any(p.requires_grad for p in m.parameters())]
+    if trained or corpus.forward_only:
+        reason = f"the encoder of {trained[0]} is trained" if trained else "the corpus is streamed"
+        if c.features != "auto":
+            raise ConfigError(f"features cannot be kept in {c.features}: {reason};", remedy="leave --features out.")
+        log.info("clips are encoded in every step: %s", reason)
+        return None
+    return Path(f"{c.out}.features") if c.features == "auto" else Path(c.features)
+
+
+def with_features(made: Made, corpora: Sequence[Corpus], folder: Path | None) -> UniFusionProcessor:
+    """The processor that rows are made by: from stored features, encoded here where they are not there yet."""
+    if folder is None:
+        return made.processor
+    from unifusion.features import stored_opener
+
+    media = [m for corpus in corpora for m in corpus.media()]
+    store = stored_opener(made.processor, made.model, folder)
+    return made.processor.with_opener(encode_media(made.model, made.processor, media, store))
+
+
+def order_of(c: Any, rows: Rows, lengths: Sequence[int] | None) -> Order:
+    """Which rows a step reads."""
+    if c.pack:
+        if lengths is None:
+            raise ConfigError("packs are made by the rows' lengths, and a streamed corpus has none;", remedy="leave --pack out.")
+        names = [rows.name(i) for i in range(len(rows))] if max(lengths) > c.pack else ()
+        return Packs(lengths, c.pack, world_size=world_size(), seed=c.seed, names=names)
+    if c.length_grouped and lengths is not None:
+        return Order(len(rows), c.batch_size, seed=c.seed, lengths=lengths)
+    return Endless(len(rows), c.batch_size)
+
+
+def tune(c: Any, folder: Path) -> dict[str, Any]:
+    """Train by a recipe's choices and save a checkpoint.
+
+    Args:
+        c: choices of `train/tune.py`.
+        folder: of the checkpoint.
+
+    Returns:
+        steps, seconds and last loss.
+
+    Raises:
+        ConfigError: choices that do not go together, or a run that does not fit into memory.
+        DatasetError: data that cannot be read.
+    """
+    corpus = Corpus(c.data, data=c.data_root, split="train", count=c.rows_per_epoch, seed=c.seed, task=c.task)
+    held = Corpus(c.validation, data=c.data_root, split="val", task=c.task, count=c.validation_rows) if c.validation else None
+    if held is not None:
+        corpus.hold_apart(held)
+    made = make(c)
+    processor = with_features(made, [corpus, *([held] if held else [])], features_folder(c, made, corpus))
+    rows = Rows(corpus, processor, max_tokens=c.max_tokens)
+    work = folder.with_name(f"{folder.name}.fit")
+    lengths = None
+    if c.pack or c.length_grouped:
+        kept = folder.with_name(f"{folder.name}.lengths.json")
+        lengths = None if corpus.forward_only else measured_lengths(rows, kept, workers=c.workers)
+    order = order_of(c, rows, lengths)
+    per_epoch = math.ceil(order.steps_per_epoch / c.accumulate)
+    choices = replace(
+        FitChoices.of(c), steps=c.steps or math.ceil(c.epochs * per_epoch), rates=made.rates, decays=made.decays,
+        batch_size=world_size() if c.pack else c.batch_size,
+    )  # fmt: skip
+    if is_first():
+        told = parts_table(made.model, made.table, learning_rate=c.learning_rate, weight_decay=c.weight_decay)
+        log.info("what is trained:\n%s", told)
+        log.info("%d rows, %d steps an epoch, %d steps in all", len(rows), per_epoch, choices.steps)
+    check_budget(c, made, rows, available_gb=c.available_gb)
+    collate: Callable[[list[Any]], Any] = partial(collate_rows, processor, packed=bool(c.pack))
+    with ExitStack() as stack:
+        if c.pack:
+            how = stack.enter_context(packed_attention(made.model.language_model))
+            log.info("packs of at most %d tokens, kept apart by %s", c.pack, how)
+        result = fit(
+            made.model, rows, choices, work, collate=collate, order=order,
+            validation=Rows(held, processor, max_tokens=c.max_tokens) if held else None,
+        )  # fmt: skip
+    save(c, made, folder, result)
+    return result
+
+
+def save(c: Any, made: Made, folder: Path, result: Mapping[str, Any]) -> None:
+    """Write the checkpoint; the first process does, and the others wait."""
+    from unifusion.training.choices import as_dict
+
+    made.model.float() if not is_quantized(made.model.language_model) else None
+    made.model.eval()
+    if is_first():
+        provenance = {"recipe": "tune", "choices": as_dict(c), "result": dict(result), "commit": commit(), "data": str(c.data)}
+        checkpoint.save(made.model, made.processor, folder, provenance=provenance, self_contained=c.self_contained)
+    everyone_waits()
+
