@@ -171,22 +171,18 @@ def run_job(clips: Sequence[Named], job: EncodeJob) -> Summary:
     todo = _todo(clips, job, stored, bad, summary)
     bad.begin()
     began = time.monotonic()
-    try:
+    with _Bar(len(todo), "encode") as bar:
         if job.engine == "ray" and todo:
             from unifusion.features.on_ray import encode_on_ray
 
-            with _Bar(len(todo), "encode") as bar:
-                done = encode_on_ray(job, todo, stored, bad, bar.update)
+            done = encode_on_ray(job, todo, stored, bad, bar.update)
         else:
-            with _Bar(len(todo), "encode") as bar:
-                done = encode_todo(
-                    encoders, encoders.open, todo, stored, job.options,
-                    progress=lambda steps: _watched(steps, bar, bad, job.options.batch_size, len(todo)),
-                    on_bad=lambda media, error: bad.add(media.name, error),
-                )  # fmt: skip
-    finally:
-        summary.bad = bad.count
-    summary.seconds = time.monotonic() - began
+            done = encode_todo(
+                encoders, encoders.open, todo, stored, job.options,
+                progress=lambda steps: _watched(steps, bar, bad, job.options.batch_size, len(todo)),
+                on_bad=lambda media, error: bad.add(media.name, error),
+            )  # fmt: skip
+    summary.seconds, summary.bad = time.monotonic() - began, bad.count
     summary.clips, summary.media_s, summary.n_bytes = done.clips, done.media_s, done.n_bytes
     return summary
 
@@ -209,18 +205,20 @@ def _todo(clips: Sequence[Named], job: EncodeJob, stored: StoredOpener, bad: Qua
         try:
             for (name, _), found in zip(clips, _ahead(pool, look, clips), strict=True):
                 bar.update(1)
-                bad.tried += 1
+                # What cannot be read has no content; its name says whose it is.
+                content = hashlib.sha256(name.encode()).hexdigest() if isinstance(found, MediaError) else found[1]
+                mine = _is_of(content, index, count)
+                bad.tried += mine
                 if isinstance(found, MediaError):
-                    if _is_of(hashlib.sha256(name.encode()).hexdigest(), index, count):
+                    if mine:
                         bad.add(name, found)
                         bad.hold()
                     continue
-                media, content = found
                 if content in met:
                     continue
                 met.add(content)
-                keys = stored.keys_of(content)
-                mine, there = _is_of(content, index, count), not stored.missing(keys)
+                media, keys = found[0], stored.keys_of(content)
+                there = not stored.missing(keys)
                 summary.elsewhere += not mine
                 summary.there += mine and there
                 if mine and not there:

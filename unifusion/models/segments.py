@@ -215,7 +215,7 @@ def separates(language_model: Any) -> bool:
 def _separates(language_model: Any, *, own: bool) -> bool:
     """Try it; raises what the model raises."""
     weight = language_model.get_input_embeddings().weight
-    width = language_model.get_input_embeddings().embedding_dim
+    width = next(language_model.get_input_embeddings().parameters()).shape[-1]  # peft may have wrapped them
     seed = torch.Generator().manual_seed(0)
     total = sum(_PROBE.lengths)
     one_TD, other_TD = (torch.randn(total, width, generator=seed).to(weight) for _ in range(2))
