@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 __all__ = ["head_loss", "piece_bytes"]
 
 _ELEMENTS = {"cpu": 3 << 20, "meta": 3 << 20}
-"""Logits at once. On a CPU 12 MB: with 98 rows of 32,000 words the head is nearly as fast as with all of them, with 32 it takes 1.5 times as long (measured)."""
+"""Logits at once. On a CPU 12 MB: 98 rows of 32,000 words are nearly as fast as all of them, 32 rows take 1.5 times as long (measured)."""
 _ELEMENTS_ELSEWHERE = 1 << 25
 """128 MB in float32: 220 rows of 152,000 words, enough for matrix units to be busy."""
 
@@ -26,9 +26,9 @@ _ELEMENTS_ELSEWHERE = 1 << 25
 def head_loss(head: nn.Module, hidden_ND: Tensor, targets_N: Tensor, *, elements: int = 0) -> Tensor:
     """Sum of cross-entropies (scalar, float32) of `head(hidden_ND)` with targets (N,), a few rows at a time.
 
-    A head that is a plain linear layer of whole weights is multiplied by its weight, gradient included. Any other (LoRA on it, shards
-    of ZeRO-3 or FSDP that its hooks gather, float16 autocast whose scaled gradient would underflow unscaled) is called as it is, and
-    called again in the backward pass.
+    A head that is a plain linear layer of whole weights is multiplied by its weight, gradient included. Any other (LoRA on it, float16
+    autocast whose scaled gradient would underflow unscaled) is called as it is, and called again in the backward pass. One whose weights
+    are shards (ZeRO-3, FSDP) is called once for all rows: each call gathers them from all ranks, which have unlike numbers of rows.
 
     Args:
         head: hidden -> logits (.., V).
@@ -36,6 +36,8 @@ def head_loss(head: nn.Module, hidden_ND: Tensor, targets_N: Tensor, *, elements
         targets_N: their next tokens.
         elements: logits at once; 0 takes what suits the device.
     """
+    if _is_sharded(head):
+        return _piece_loss(head, hidden_ND, targets_N)
     rows = _rows(head, hidden_ND.device.type, elements) or len(hidden_ND)
     if _is_plain(head) and _product_type(hidden_ND) != torch.float16:
         total: Tensor = _PlainHead.apply(hidden_ND, targets_N, head.weight, head.bias, rows)  # type: ignore[no-untyped-call]
@@ -67,8 +69,14 @@ def _rows(head: nn.Module, device: str, elements: int = 0) -> int:
 def _is_plain(head: nn.Module) -> bool:
     """Whether a head is weight and bias and nothing else, all of them here."""
     hooks = (head._forward_hooks, head._forward_pre_hooks, head._backward_hooks, head._backward_pre_hooks)
-    whole = [p for p in head.parameters(recurse=False) if type(p) is nn.Parameter and not hasattr(p, "ds_id")]
+    whole = list(head.parameters(recurse=False))
     return type(head) is nn.Linear and not any(hooks) and len(whole) == (1 if head.bias is None else 2) and "forward" not in vars(head)
+
+
+def _is_sharded(head: nn.Module) -> bool:
+    """Whether weights of a head lie on several ranks: marked by ZeRO-3, of FSDP2's own type, or taken out by FSDP1."""
+    found = list(head.parameters())
+    return not found or any(type(p) is not nn.Parameter or hasattr(p, "ds_id") for p in found)
 
 
 def _product_type(hidden_ND: Tensor) -> torch.dtype:
