@@ -40,7 +40,7 @@ class Choices:
     out: str = "runs/eval/packing.json"
     rounds: int = 7
     threads: int = 1
-    rows: int = 48
+    rows: int = 32
     batch: int = 8
     """Rows of a padded batch; a pack holds as many tokens as these have on average."""
     seed: int = 0

@@ -92,12 +92,18 @@ def test_float16_takes_the_way_that_scales_before_it_differentiates(monkeypatch)
     torch.testing.assert_close(loss, full(head, hidden, targets), rtol=1e-2, atol=0.5)
 
 
-def test_weights_that_are_shards_are_left_to_their_hooks(monkeypatch):
-    """ZeRO-3 marks its parameters by `ds_id` and gathers them when the module is called."""
-    head, hidden, targets = given()
-    head.weight.ds_id = 7
-    monkeypatch.setattr(head_module._PlainHead, "apply", lambda *a: pytest.fail("weight of a shard was used"))
-    torch.testing.assert_close(head_loss(head, hidden, targets, elements=900), full(head, hidden, targets), atol=1e-4, rtol=1e-6)
+def test_weights_that_are_shards_are_gathered_once_whatever_the_rows(monkeypatch):
+    """ZeRO-3 marks its parameters by `ds_id` and gathers them from all ranks at each call: calls that differ in number would hang."""
+    for rows in (0, 3, 37):
+        head, hidden, targets = given(rows=rows)
+        head.weight.ds_id = 7
+        monkeypatch.setattr(head_module._PlainHead, "apply", lambda *a: pytest.fail("weight of a shard was used"))
+        seen = []
+        head.register_forward_hook(lambda _m, args, _o, seen=seen: seen.append(len(args[0])))
+        loss = head_loss(head, hidden, targets, elements=900)
+        loss.backward()
+        assert seen == [rows]
+        torch.testing.assert_close(loss, full(head, hidden, targets), atol=1e-4, rtol=1e-6)
 
 
 @pytest.mark.parametrize("tied", [True, False])

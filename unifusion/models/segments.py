@@ -181,8 +181,7 @@ def packed_inputs(language_model: Any, segments: Segments) -> dict[str, Any]:
     Raises:
         ConfigError: it does not keep them apart.
     """
-    if len(segments.lengths) > 1:
-        _refuse_unless_separate(language_model)
+    _refuse_unless_separate(language_model)  # also for one conversation: with ZeRO-3 all ranks must try at the same step
     if language_model.config._attn_implementation == NAME:
         return {"segments": segments}
     if _is_flash(language_model):

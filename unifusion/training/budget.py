@@ -184,7 +184,7 @@ def _casts(found: Weights, c: BudgetChoices) -> int:
 
 
 def _head(model: Any, c: BudgetChoices) -> int:
-    """Bytes of logits and their probabilities in the pieces in which the loss is made."""
+    """Bytes of the logits of a piece of the loss."""
     return piece_bytes(model.get_output_embeddings(), max(1, round(c.tokens * c.labelled)))
 
 
