@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from unifusion import checkpoint
 from unifusion.conversation import Conversation, Media
 from unifusion.engine.answers import Answer, EmotionAnswer, LabelScores
@@ -19,7 +16,7 @@ from unifusion.engine.labels import score_batch
 from unifusion.engine.session import Session
 from unifusion.errors import LimitError, UniFusionError
 from unifusion.limits import Limits
-from unifusion.processor import OpenedMedia, Row, UniFusionProcessor
+from unifusion.processor import Conversing, OpenedMedia, Row
 
 __all__ = ["Engine"]
 
@@ -28,7 +25,7 @@ class Engine:
     """Answers questions about clips.
 
     Args:
-        model: a chat model, put into eval mode.
+        model: a chat model, ours or another's (`models.reading`), put into eval mode.
         processor: the one that fits it.
         limits: bounds of this door.
         isolate: decode in a killable child process.
@@ -36,7 +33,7 @@ class Engine:
     """
 
     def __init__(
-        self, model: Any, processor: UniFusionProcessor, *, limits: Limits | None = None, isolate: bool = False, strict: bool = True
+        self, model: Any, processor: Conversing, *, limits: Limits | None = None, isolate: bool = False, strict: bool = True
     ) -> None:
         self.model = model.eval()
         self.processor = processor.use(limits=limits, isolate=isolate, strict=strict)
@@ -70,44 +67,10 @@ class Engine:
         opened = self.encode(opened)
         return opened, {"decode_s": decoded - began, "encode_s": time.perf_counter() - decoded}
 
-    @torch.no_grad()
     def encode(self, opened: OpenedMedia) -> OpenedMedia:
         """Replace each stream's input by its encoder's output, so that no later question encodes it again."""
-        streams = {}
-        for name, item in opened.streams.items():
-            if item.tokens_SD is None:
-                row = Row(media=[replace(opened, streams={name: item})])
-                batch = self.processor.collate([row]).to(self.model.device)["media"][name]
-                features = self.model.features(name, batch)
-                item = replace(item, tokens_SD=features.tokens_BSD[0], tensors={})
-            streams[name] = item
-        return replace(opened, streams=streams)
-
-    @torch.no_grad()
-    def embed(self, row: Row, start: int = 0) -> Tensor:
-        """Embeddings (1, S - start, D) of a row from position `start` on; only clips shown after it are put in."""
-        shown = len(row.media) - self._clips_before(row, start)
-        part = Row(ids=row.ids[start:], labels=row.labels[start:], media=row.media[len(row.media) - shown :] if shown else [])
-        batch = self.processor.collate([part]).to(self.model.device)
-        embeds: Tensor = self.model.embed(batch["input_ids"], batch["media"])
-        return embeds
-
-    def _clips_before(self, row: Row, start: int) -> int:
-        """How many of the row's clips lie before position `start` (a clip is never cut)."""
-        placed = sum(i in self._placeholders for i in row.ids[:start])
-        before = 0
-        for clip in row.media:
-            size = sum(len(s.token_times_Q) for s in clip.streams.values())
-            if placed < size or (size == 0 and placed == 0 and start < len(row.ids)):
-                break
-            placed -= size
-            before += 1
-        return before
-
-    @property
-    def _placeholders(self) -> frozenset[int]:
-        """Ids of all placeholder tokens."""
-        return frozenset(self.processor.placeholder_ids.values())
+        encoded: OpenedMedia = self.model.encoded(opened, self.processor)
+        return encoded
 
     def answer(
         self,
