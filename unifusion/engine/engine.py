@@ -17,6 +17,7 @@ from unifusion.engine.session import Session
 from unifusion.errors import LimitError, UniFusionError
 from unifusion.limits import Limits
 from unifusion.processor import Conversing, OpenedMedia, Row
+from unifusion.share import resolve_checkpoint
 
 __all__ = ["Engine"]
 
@@ -45,10 +46,12 @@ class Engine:
     def from_pretrained(cls, folder: str | Path = "checkpoints/tiny-chat", *, device: str = "cpu", **options: Any) -> Engine:
         """Load a checkpoint folder, or one that ships, by name.
 
+        An existing multimodal chat model of transformers is taken too, by folder or hub name: see `models.existing.supported`.
+
         Raises:
             CheckpointError: it cannot be loaded.
         """
-        model, processor = checkpoint.load(folder, device=device)
+        model, processor = _loaded(folder, device)
         return cls(model, processor, **options)
 
     def session(self, *, system: str = "") -> Session:
@@ -183,3 +186,13 @@ class Engine:
 
         starts = range(0, len(clips), batch_size)
         return [answer for i in starts for answer in answer_emotions(self, clips[i : i + batch_size], labels=labels)]
+
+
+def _loaded(source: str | Path, device: str) -> tuple[Any, Conversing]:
+    """A model and its processor: ours, or an existing one."""
+    folder = resolve_checkpoint(source)
+    if checkpoint.is_ours(folder):
+        return checkpoint.load(folder, device=device)
+    from unifusion.models.existing import load_existing
+
+    return load_existing(folder, device=device)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unifusion.processor import Conversing, OpenedMedia, Row
 
-__all__ = ["Heard", "Reader", "Reads", "left_padded"]
+__all__ = ["Heard", "Reader", "Reads", "left_order", "left_padded"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,17 @@ class Reader(Protocol):
         """Logits (B, S, V) of all positions of a batch that is padded on the right, without a cache."""
 
 
+def left_order(mask_BS: Tensor) -> Tensor:
+    """The order (B, S) in which padding comes first and the rest stays as it was."""
+    return mask_BS.argsort(dim=1, stable=True)
+
+
 def left_padded(ids_BS: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
     """Return ids and mask (B, S) with the padding moved to the left.
 
     What is generated then follows its prompt at once in the cache; behind padding on the right, a sliding window would hold padding.
     """
-    order_BS = mask_BS.argsort(dim=1, stable=True)
+    order_BS = left_order(mask_BS)
     return ids_BS.gather(1, order_BS), mask_BS.gather(1, order_BS)
 
 

@@ -1,0 +1,189 @@
+"""Qwen2.5-Omni (arXiv 2503.20215) and Qwen3-Omni (arXiv 2509.17765): the thinker, which hears, sees and answers in text.
+
+Positions are (time, row, column). The sound of a clip is woven into its picture by time, as `use_audio_in_video` of the published
+processors does: in chunks of two seconds (2.5), or token by token (3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unifusion.conversation import Clip
+from unifusion.errors import MediaError
+from unifusion.models.existing.family import Family, Piece, Prepared, Wrap, frame_rate
+from unifusion.models.existing.mels import Mels, whole_waveform
+from unifusion.models.existing.patches import Patching
+from unifusion.processor import OpenedMedia, StreamItem
+
+__all__ = ["Qwen3Omni", "Qwen25Omni"]
+
+
+class Qwen25Omni(Family):
+    """Qwen2.5-Omni."""
+
+    network = "Qwen2_5OmniThinkerForConditionalGeneration"
+    takes = ("video", "audio")
+    tripled = True
+    laid_out_by = ("grid", "step_s")
+    patch: ClassVar[int] = 14
+    padding: ClassVar[str | bool] = "max_length"
+
+    def __init__(self, config: Any, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        from transformers import Qwen2VLImageProcessorPil
+
+        super().__init__(config, settings)
+        side = (self.patch * 2) ** 2
+        # The published processor passes its own bounds for videos, whatever the file of the video processor says.
+        bounds = {**settings["video_processor"], "size": None, "min_pixels": None, "max_pixels": None}
+        own = settings["processor"].get("videos_kwargs", {}).get("size", {})
+        self.patching = Patching.of({**bounds, "size": own or None}, size=(128 * side, 768 * side), patch=self.patch, temporal=2)
+        self.stills = Qwen2VLImageProcessorPil.from_dict({"patch_size": self.patch, **settings["image_processor"]})
+        self.mels = Mels(settings["feature_extractor"], padding=self.padding, chunk_s=300)
+        self.max_seconds = min(self.max_seconds, self.mels.longest_s)
+        self.max_frames = int(settings["video_processor"].get("max_frames") or self.max_frames)
+
+    @property
+    def per_second(self) -> float:
+        """Positions per second."""
+        return float(self.config.position_id_per_seconds)
+
+    def picture(self, clip: Clip, *, still: bool, most_tokens: int) -> Prepared:
+        """Rows of patches and their grid."""
+        frames_THWC = np.asarray(clip.frames_THWC)
+        if still:
+            found = self.stills.preprocess(frames_THWC[0], return_tensors="pt")
+            grid = found["image_grid_thw"]
+            tensors = {"pixels": found["pixel_values"], "grid": grid, "step_s": torch.zeros(1)}
+            tokens = int(grid.prod()) // self.stills.merge_size**2
+            return Prepared(tensors=tensors, tokens=tokens, seconds=1.0 / self.rate_hz, frames=1)
+        rows, grid, cramped = self.patching.frames(frames_THWC, most_tokens)
+        rate_hz = frame_rate(clip, self.rate_hz)
+        seconds = min(len(frames_THWC) / rate_hz, clip.duration_s or float("inf"))
+        tensors = {"pixels": rows, "grid": grid, "step_s": torch.tensor([self.patching.temporal / rate_hz])}
+        notes = ("frames were made smaller than published, to fit into the model's context",) if cramped else ()
+        tokens = int(grid.prod()) // self.patching.merge**2
+        return Prepared(tensors=tensors, tokens=tokens, seconds=seconds, frames=len(frames_THWC), notes=notes)
+
+    def sound(self, clip: Clip) -> Prepared:
+        """Mels of the sound's own length."""
+        waveform_N = whole_waveform(clip)
+        mels, mask = self.mels(waveform_N)
+        length = int(mask.sum())
+        tokens = self.sound_tokens(length)
+        if tokens < 1:
+            raise MediaError(f"{len(waveform_N)} samples of sound are too few for this model;", remedy="give a longer span.")
+        tensors = {"mels": mels[..., :length], "mask": mask[:, :length]}
+        return Prepared(tensors=tensors, tokens=tokens, seconds=len(waveform_N) / clip.sampling_rate_hz, samples=len(waveform_N))
+
+    def sound_tokens(self, length: int) -> int:
+        """Tokens of so many mels."""
+        return ((length - 1) // 2 + 1 - 2) // 2 + 1
+
+    def encode(self, network: Any, stream: str, item: StreamItem, *, still: bool) -> dict[str, Tensor]:
+        """Features of one stream."""
+        held = {k: v.to(network.device) for k, v in item.tensors.items()}
+        if stream == "audio":
+            mels = held["mels"].to(network.dtype)
+            return {"tokens": network.get_audio_features(mels, feature_attention_mask=held["mask"]).last_hidden_state}
+        get = network.get_image_features if still else network.get_video_features
+        out = get(held["pixels"].to(network.dtype), held["grid"])
+        deep = getattr(out, "deepstack_features", None)
+        return {"tokens": out.pooler_output[0], **({"deep": torch.stack([d[0] for d in deep], 1)} if deep else {})}
+
+    def places(self, item: StreamItem) -> Tensor:
+        """Time, row and column (3, n) of picture tokens, from the first free position."""
+        steps, rows, columns = (int(n) for n in item.tensors["grid"][0])
+        rows, columns = rows // self.patching.merge, columns // self.patching.merge
+        times = self.counted(torch.arange(steps) * item.tensors["step_s"].float() * self.per_second)
+        grid = torch.meshgrid(times, torch.arange(rows).float(), torch.arange(columns).float(), indexing="ij")
+        return torch.stack([g.flatten() for g in grid])
+
+    def counted(self, times: Tensor) -> Tensor:
+        """Times as positions: whole numbers."""
+        return times.floor()
+
+    def inside(self, kind: str, item: StreamItem) -> list[Piece]:
+        """Placeholders of one stream alone."""
+        at = None if kind == "audio" else self.places(item)
+        return [Piece(tokens=(kind,) * len(item.token_times_Q), at=at)]
+
+    def lay_out(self, opened: OpenedMedia, wraps: Mapping[str, Wrap]) -> list[Piece]:
+        """Pictures and sound of one clip woven together; one of them alone in its own wrap."""
+        if set(opened.streams) != {"video", "audio"} or opened.media.kind == "image":
+            return super().lay_out(opened, wraps)
+        video, audio = opened.streams["video"], opened.streams["audio"]
+        places = {"video": self.places(video), "audio": torch.arange(len(audio.token_times_Q)).float().expand(3, -1)}
+        order = self.woven(video, len(audio.token_times_Q))
+        tokens = tuple(kind for kind, _ in order)
+        at = torch.stack([places[kind][:, n] for kind, n in order], 1)
+        outer, inner = wraps["video"], wraps["audio"]
+        return [
+            Piece(text=outer.before), Piece(text=inner.before, at=self.paired),
+            Piece(tokens=tokens, at=at),
+            Piece(text=inner.after), Piece(text=outer.after, at=self.paired),
+        ]  # fmt: skip
+
+    @property
+    def paired(self) -> Tensor | None:
+        """Where the second of two marks stands: beside the first."""
+        return torch.full((3, 1), -1.0)
+
+    def woven(self, video: StreamItem, sounds: int) -> list[tuple[str, int]]:
+        """The order of (kind, number) of all tokens: chunks of two seconds of picture, then of sound."""
+        steps = int(video.tensors["grid"][0, 0])
+        times = np.repeat(np.arange(steps) * float(video.tensors["step_s"]) * self.per_second, len(video.token_times_Q) // steps)
+        size = int(self.per_second * float(self.config.seconds_per_chunk))
+        chunks = {"video": _chunks(times, size), "audio": _chunks(np.arange(sounds), size)}
+        order: list[tuple[str, int]] = []
+        for n in range(max(map(len, chunks.values()))):
+            for kind, parts in chunks.items():
+                order += [(kind, i) for i in range(*parts[n])] if n < len(parts) else []
+        return order
+
+
+def _chunks(times: Sequence[float] | np.ndarray, size: int) -> list[tuple[int, int]]:
+    """First and last + 1 of the tokens of each chunk, as the published processor cuts them.
+
+    A token opens at most one new chunk, so behind a jump over several, tokens come one by one until the chunks have caught up.
+    """
+    out: list[tuple[int, int]] = []
+    start = 0
+    for i, time in enumerate(times):
+        if time >= (len(out) + 1) * size:
+            out.append((start, i))
+            start = i
+    return [*out, (start, len(times))]
+
+
+class Qwen3Omni(Qwen25Omni):
+    """Qwen3-Omni: mixture-of-experts thinker, features that also go into the first layers, finer positions in time."""
+
+    network = "Qwen3OmniMoeThinkerForConditionalGeneration"
+    patch = 16
+    padding = True
+
+    def sound_tokens(self, length: int) -> int:
+        """Tokens of so many mels: thirteen a second, counted in windows."""
+        window = 2 * int(self.config.audio_config.n_window)
+        halved = (length % window - 1) // 2 + 1
+        return ((halved - 1) // 2 + 1 - 1) // 2 + 1 + length // window * 13
+
+    def counted(self, times: Tensor) -> Tensor:
+        """Times as positions: fractions are kept."""
+        return times
+
+    @property
+    def paired(self) -> Tensor | None:
+        """The second of two marks stands behind the first."""
+        return None
+
+    def woven(self, video: StreamItem, sounds: int) -> list[tuple[str, int]]:
+        """Token by token in time, a picture before the sound of the same moment."""
+        times = {"video": self.places(video)[0].tolist(), "audio": [float(n) for n in range(sounds)]}
+        order = sorted((time, kind == "audio", n) for kind, own in times.items() for n, time in enumerate(own))
+        return [("audio" if late else "video", n) for _, late, n in order]
