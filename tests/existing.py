@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -58,12 +58,20 @@ _MELS = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 16
          "return_attention_mask": True}  # fmt: skip
 
 
+_SPLIT = (  # Qwen2's
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_READ = ["system\nYou are a helpful assistant.\n", "user\n", "assistant\n", "Time 0.0s:,Time 1.5s:", "Audio 1: \n", "clip 2: ", "\n\n"]
+
+
 def tokenizer(control, template):
-    """One token per byte and the control tokens, which are special as in the published files."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    """Byte-level BPE that splits as Qwen's does and knows some words, and the control tokens, special as in the published files."""
+    inner = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(_SPLIT), "isolated")
+    inner.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     inner.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner.train_from_iterator(_READ * 3, trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False))
     inner.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in (*CHATML, *control)])
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=template)
 
@@ -97,7 +105,7 @@ def _published_omni(folder, kind):
         renamed[f"thinker.{key}".replace("thinker.thinker.", "thinker.")] = value
     save_file({**renamed, "talker.model.norm.weight": torch.ones(4)}, folder / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
-    whole = {"model_type": kind, "architectures": ["WholeModel"], "thinker_config": config, "talker_config": {}, "enable_audio_output": True}
+    whole = {"model_type": kind, "architectures": ["WholeModel"], "thinker_config": config, "enable_audio_output": True}
     (folder / "config.json").write_text(json.dumps(whole))
 
 

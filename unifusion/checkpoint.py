@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from unifusion.models.chat import UniFusionForConditionalGeneration
     from unifusion.processor import UniFusionProcessor
 
-__all__ = ["atomic_folder", "check_plain_folder", "finish_loading", "is_ours", "load", "merge", "read_json", "save", "sweep"]
+__all__ = [
+    "atomic_folder",
+    "check_plain_folder",
+    "finish_loading",
+    "is_ours",
+    "load",
+    "merge",
+    "no_progress_bar",
+    "read_json",
+    "save",
+    "sweep",
+]
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SHARD_BYTES = 15 * 1000**2
@@ -345,6 +356,20 @@ def _fetch(model: UniFusionForConditionalGeneration, part: str) -> None:
         ) from error
 
 
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Keep transformers' bar for the loading of weights off the terminal."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def load(
     folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[UniFusionForConditionalGeneration, UniFusionProcessor]:
@@ -353,8 +378,6 @@ def load(
     Raises:
         CheckpointError: the folder is not a checkpoint of ours or does not fit.
     """
-    from transformers.utils import logging as transformers_logging
-
     from unifusion.models.chat import UniFusionForConditionalGeneration
     from unifusion.processor import UniFusionProcessor
 
@@ -364,10 +387,9 @@ def load(
     if not path.is_dir():
         raise CheckpointError(f"no checkpoint folder {str(folder)!r};", remedy="`unifusion list checkpoints` shows those that ship.")
     check_folder(path)
-    bar = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
     try:
-        model = UniFusionForConditionalGeneration.from_pretrained(path, dtype=dtype)
+        with no_progress_bar():
+            model = UniFusionForConditionalGeneration.from_pretrained(path, dtype=dtype)
         processor = UniFusionProcessor.from_pretrained(path)
     except UniFusionError:
         raise
@@ -375,9 +397,6 @@ def load(
         raise CheckpointError(
             f"{path} cannot be loaded: {error};", remedy="copy it again, or load it with the version that saved it."
         ) from error
-    finally:
-        if bar:
-            transformers_logging.enable_progress_bar()
     return model.to(device).eval(), processor
 
 

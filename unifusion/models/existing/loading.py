@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from unifusion.checkpoint import check_plain_folder, read_json
+from unifusion.checkpoint import check_plain_folder, no_progress_bar, read_json
 from unifusion.errors import CheckpointError
 from unifusion.limits import Limits
 from unifusion.models.existing.chat import ExistingChat
@@ -64,7 +64,8 @@ def load_existing(
     module, _, name = _FAMILIES[kind].partition(":")
     family_class = getattr(importlib.import_module(f"unifusion.models.existing.{module}"), name)
     try:
-        network = _network(family_class.network, folder, dtype or (torch.float32 if torch.device(device).type == "cpu" else "auto"))
+        with no_progress_bar():
+            network = _network(family_class.network, folder, dtype or (torch.float32 if torch.device(device).type == "cpu" else "auto"))
         tokenizer = _tokenizer(folder)
         family = family_class(network.config, read_settings(folder))
     except CheckpointError:

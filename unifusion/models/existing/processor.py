@@ -80,6 +80,8 @@ class ExistingOpener:
         """Decode what the model takes of a span; also the seconds left out."""
         wanted = set(self.family.takes) - set(media.mute)
         pictures, sound = "video" in wanted and media.kind != "audio", "audio" in wanted and media.kind != "image"
+        if not pictures and not sound:
+            return Clip(), 0.0
         clip, cropped_s = decode(
             media, rate_hz=self.family.rate_hz if pictures else None, audio=sound, limits=self.limits, isolate=self.isolate,
             max_seconds=min(self.family.max_seconds, self.limits.max_span_seconds), strict=self.strict,

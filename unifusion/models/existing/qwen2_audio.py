@@ -26,6 +26,7 @@ class Qwen2Audio(Family):
     def __init__(self, config: Any, settings: Mapping[str, Mapping[str, Any]]) -> None:
         super().__init__(config, settings)
         self.mels = Mels(settings["feature_extractor"], padding="max_length")
+        self.sampling_rate_hz = int(self.mels.extract.sampling_rate)
         self.max_seconds = self.mels.longest_s
 
     def sound(self, clip: Clip) -> Prepared:

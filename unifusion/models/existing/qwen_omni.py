@@ -44,6 +44,7 @@ class Qwen25Omni(Family):
         self.patching = Patching.of({**bounds, "size": own or None}, size=(128 * side, 768 * side), patch=self.patch, temporal=2)
         self.stills = Qwen2VLImageProcessorPil.from_dict({"patch_size": self.patch, **settings["image_processor"]})
         self.mels = Mels(settings["feature_extractor"], padding=self.padding, chunk_s=300)
+        self.sampling_rate_hz = int(self.mels.extract.sampling_rate)
         self.max_seconds = min(self.max_seconds, self.mels.longest_s)
         self.max_frames = int(settings["video_processor"].get("max_frames") or self.max_frames)
 

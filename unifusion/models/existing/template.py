@@ -37,6 +37,8 @@ class Template:
         before_text = self._before_text()
         cut = {k: getattr(bare, k).removesuffix(before_text) for k in ("first", "next_user", "system_to_user")}
         self.format = replace(bare, **cut, before_text=before_text)
+        for kind in self.placeholders:
+            self.wrap(kind)
 
     def wrap(self, kind: str, number: int = 1) -> Wrap:
         """What stands around the placeholder of the `number`-th clip of a kind in its conversation.
