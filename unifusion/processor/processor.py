@@ -153,6 +153,7 @@ class UniFusionProcessor(Conversing, ProcessorMixin):
         """Decode one row's ids."""
         return str(self.tokenizer.decode(*args, **kwargs))
 
+
 def collate_media(
     rows: Sequence[Row], streams: Sequence[str], fused: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, dict[str, Any]]:  # fmt: skip

@@ -210,3 +210,18 @@ def test_limits_hold(folders, name):
         session.add(video(seed=2))
     (answer,) = engine.answer([talk([], "x" * 100)])
     assert isinstance(answer, LimitError)
+
+
+def test_half_a_minute_of_sound_is_all_that_qwen2_audio_hears(engines):
+    opened = engines("qwen2_audio").processor.open(video(seconds=31.5, picture=False))
+    assert opened.reports["audio"].cropped_s == pytest.approx(1.5) and opened.reports["audio"].tokens == 750
+    assert "only the first 30.0 s" in opened.reports["audio"].reason
+
+
+@pytest.mark.parametrize("name", ["qwen3_omni", "llava_onevision"])
+def test_the_suite_of_clip_world_runs(engines, name):
+    from unifusion.evaluation.world import CONDITIONS, evaluate_world, held_out_questions
+
+    asked = [a for a in held_out_questions(count=12) if a.question.needs != "sound"][:4]
+    found = evaluate_world(engines(name), asked, conditions=list(CONDITIONS)[:2], batch_size=4)
+    assert len(found["predictions"]) == len(asked) and all(p["all"] for p in found["predictions"])

@@ -186,3 +186,23 @@ def test_bf16_is_taken_as_it_is(folders):
     session = engine.session()
     session.add(video(seed=1))
     assert session.ask("what?", max_new_tokens=3).report.streams["audio"].present
+
+
+def test_qwen2_audio_without_a_template_takes_its_processors(copy, folders):
+    folder = copy("qwen2_audio")
+    (folder / "chat_template.jinja").unlink()
+    again, first = Engine.from_pretrained(folder), Engine.from_pretrained(folders("qwen2_audio"))
+    assert again.processor.format == first.processor.format
+    assert again.processor.template.wrap("audio", 3) == first.processor.template.wrap("audio", 3)
+
+
+def test_a_template_that_takes_parts_from_users_only(copy):
+    folder = copy("video_llama_3")
+    template = (folder / "chat_template.jinja").read_text()
+    content = "{% if message['role'] == 'assistant' %}{{ message['content'] if message['content'] is string }}{% else %}"
+    content += "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    strict = template.replace("{% for content in message['content'] %}", content + "{% for content in message['content'] %}")
+    strict = strict.replace("{% endfor %}<|im_end|>", "{% endfor %}{% endif %}{% endif %}<|im_end|>")
+    before = Engine.from_pretrained(folder).processor.format
+    (folder / "chat_template.jinja").write_text(strict)
+    assert Engine.from_pretrained(folder).processor.format == before

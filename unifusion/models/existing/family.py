@@ -94,6 +94,11 @@ class Family(ABC):
         self.config = config
         self.settings = settings
 
+    @classmethod
+    def template(cls) -> str | None:
+        """The chat template where a folder has none, as the published processor has it in code; None for most."""
+        return None
+
     @property
     def placeholders(self) -> dict[str, int]:
         """Kind -> id of its placeholder token, of those that the config names."""

@@ -59,7 +59,7 @@ class LlavaOnevision(Family):
             height, width = (int(n) for n in found["image_sizes"][0])
             tensors = {"pixels": found["pixel_values"], "size": found["image_sizes"]}
             return Prepared(tensors=tensors, tokens=self.still_tokens(height, width), seconds=1.0 / self.rate_hz, frames=1)
-        told = chosen(self.videos, size={}, resample=3, do_resize=True)
+        told = chosen(self.videos, size={}, resample=3)
         edge = told["size"].get("shortest_edge")
         size = (told["size"].get("height") or edge, told["size"].get("width") or edge)
         pixels_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)

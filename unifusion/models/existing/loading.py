@@ -66,7 +66,7 @@ def load_existing(
     try:
         with no_progress_bar():
             network = _network(family_class.network, folder, dtype or (torch.float32 if torch.device(device).type == "cpu" else "auto"))
-        tokenizer = _tokenizer(folder)
+        tokenizer = _tokenizer(folder, family_class.template())
         family = family_class(network.config, read_settings(folder))
     except CheckpointError:
         raise
@@ -123,12 +123,10 @@ def _thinker(config_class: Any, folder: Path) -> Any:
     return config_class.from_dict(raw.get("thinker_config", raw))
 
 
-def _tokenizer(folder: Path) -> Any:
-    """The tokenizer, with the processor's chat template where that lies beside it."""
+def _tokenizer(folder: Path, otherwise: str | None) -> Any:
+    """The tokenizer, with the processor's chat template where that lies beside it, or one for want of any."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    template = template_of(folder)
-    if template is not None:
-        tokenizer.chat_template = template
+    tokenizer.chat_template = template_of(folder) or tokenizer.chat_template or otherwise
     return tokenizer

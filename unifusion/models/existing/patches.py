@@ -115,7 +115,7 @@ class Patching:
         if cramped:
             room = max(most_tokens // steps, 1) * factor**2
             height, width = smart_size(*pixels_TCHW.shape[-2:], factor=factor, least=min(self.shortest, room), most=room)
-        told = chosen(self.settings, resample=3, do_resize=True)
+        told = chosen(self.settings, resample=3)
         pixels_TCHW = normalised(resized(pixels_TCHW, (height, width), told["resample"]), self.settings)
         short = -len(pixels_TCHW) % self.temporal
         pixels_TCHW = torch.cat([pixels_TCHW, pixels_TCHW[-1:].expand(short, -1, -1, -1)])

@@ -29,6 +29,14 @@ class Qwen2Audio(Family):
         self.sampling_rate_hz = int(self.mels.extract.sampling_rate)
         self.max_seconds = self.mels.longest_s
 
+    @classmethod
+    def template(cls) -> str | None:
+        """The template that its processor takes for want of one in the folder."""
+        from transformers import Qwen2AudioProcessor
+
+        written: str = vars(Qwen2AudioProcessor)["default_chat_template"].fget(None)
+        return written
+
     def sound(self, clip: Clip) -> Prepared:
         """Mels of the tower's fixed length and their mask."""
         waveform_N = whole_waveform(clip)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from unifusion.errors import CheckpointError
+from unifusion.errors import CheckpointError, ConfigError
 from unifusion.models.existing.family import Wrap
 from unifusion.processor import ChatFormat
 
@@ -33,7 +33,10 @@ class Template:
         self.tokenizer = tokenizer
         self.placeholders = dict(placeholders)
         self._known: dict[tuple[str, int], str] = {}
-        bare = ChatFormat.from_tokenizer(tokenizer, parts=True)
+        try:
+            bare = ChatFormat.from_tokenizer(tokenizer, parts=True)
+        except ConfigError:  # some templates take lists of parts from users only
+            bare = ChatFormat.from_tokenizer(tokenizer)
         before_text = self._before_text()
         cut = {k: getattr(bare, k).removesuffix(before_text) for k in ("first", "next_user", "system_to_user")}
         self.format = replace(bare, **cut, before_text=before_text)
