@@ -65,14 +65,14 @@ def decode_one(
     forbidden = sorted(model.config.placeholder_ids.values())
     generator = torch.Generator().manual_seed(sampling.seed) if sampling.temperature > 0 else None
     heard = model.read(batch, cache)
-    logits, mask, position = heard.logits_BV, heard.mask_BS, heard.last_B
+    logits, position = heard.logits_BV, heard.last_B
     for step in range(max_new_tokens):
         token = choose(logits, forbidden, sampling, generator)
         yield int(token)
         if int(token) in end_ids or step == max_new_tokens - 1:
             return
-        mask, position = torch.cat([mask, torch.ones_like(mask[:, :1])], -1), position + 1
-        logits = model.go_on(token[:, None], mask, position[:, None], cache)[:, -1]
+        position = position + 1
+        logits = model.go_on(token[:, None], None, position[:, None], cache)[:, -1]
 
 
 @torch.no_grad()

@@ -28,14 +28,13 @@ class Mels:
         settings: of the feature extractor.
         padding: `max_length` for towers of a fixed length, True for the sound's own length.
         chunk_s: seconds that `max_length` pads to, where the settings are silent.
-        bins: mels, where the settings are silent.
     """
 
-    def __init__(self, settings: Mapping[str, Any], *, padding: str | bool, chunk_s: int = 30, bins: int = 128) -> None:
+    def __init__(self, settings: Mapping[str, Any], *, padding: str | bool, chunk_s: int = 30) -> None:
         from transformers import WhisperFeatureExtractor
 
         self.padding = padding
-        self.extract = WhisperFeatureExtractor.from_dict({"feature_size": bins, "chunk_length": chunk_s, **settings})
+        self.extract = WhisperFeatureExtractor.from_dict({"feature_size": 128, "chunk_length": chunk_s, **settings})
 
     @property
     def longest_s(self) -> float:

@@ -19,11 +19,13 @@ from torch.nn import functional
 from unifusion.errors import ConfigError, MediaError
 from unifusion.models.existing.settings import chosen
 
-__all__ = ["Patching", "normalised", "resized", "smart_size"]
+__all__ = ["CRAMPED", "Patching", "normalised", "resized", "smart_size"]
 
 _MODES = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers, which the settings hold -> modes of torch's interpolate."""
 _WIDEST = 200.0
+CRAMPED = "frames were made smaller than published, to fit into the model's context"
+"""What a report says then."""
 
 
 def smart_size(height: int, width: int, *, factor: int, least: int, most: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unifusion.batch import StreamReport
 from unifusion.conversation import Clip, Media
-from unifusion.errors import MediaError
+from unifusion.errors import CheckpointError, MediaError
 from unifusion.limits import Limits
 from unifusion.models.existing.family import Family, Piece, Prepared, thinned
 from unifusion.models.existing.template import Template
@@ -153,6 +153,11 @@ class ExistingProcessor(Conversing):
         out, free = [torch.zeros(3, 0)], 0.0
         for piece, ids in zip(pieces, self._ids(pieces), strict=True):
             at = piece.at if piece.at is not None else torch.arange(len(ids)).float().expand(3, -1)
+            if at.shape[1] != len(ids):
+                raise CheckpointError(
+                    f"the model's tokenizer makes {len(ids)} tokens of the mark {piece.text!r};",
+                    remedy="copy tokenizer and chat template again.",
+                )
             out.append(at + free)
             free = max(free, float(out[-1].max()) + 1.0)
         return torch.cat(out, 1)

@@ -17,7 +17,7 @@ from unifusion.conversation import Clip
 from unifusion.errors import MediaError
 from unifusion.models.existing.family import Family, Piece, Prepared, Wrap, frame_rate
 from unifusion.models.existing.mels import Mels, whole_waveform
-from unifusion.models.existing.patches import Patching
+from unifusion.models.existing.patches import CRAMPED, Patching
 from unifusion.processor import OpenedMedia, StreamItem
 
 __all__ = ["Qwen3Omni", "Qwen25Omni"]
@@ -40,8 +40,7 @@ class Qwen25Omni(Family):
         side = (self.patch * 2) ** 2
         # The published processor passes its own bounds for videos, whatever the file of the video processor says.
         bounds = {**settings["video_processor"], "size": None, "min_pixels": None, "max_pixels": None}
-        own = settings["processor"].get("videos_kwargs", {}).get("size", {})
-        self.patching = Patching.of({**bounds, "size": own or None}, size=(128 * side, 768 * side), patch=self.patch, temporal=2)
+        self.patching = Patching.of(bounds, size=(128 * side, 768 * side), patch=self.patch, temporal=2)
         self.stills = Qwen2VLImageProcessorPil.from_dict({"patch_size": self.patch, **settings["image_processor"]})
         self.mels = Mels(settings["feature_extractor"], padding=self.padding, chunk_s=300)
         self.sampling_rate_hz = int(self.mels.extract.sampling_rate)
@@ -66,7 +65,7 @@ class Qwen25Omni(Family):
         rate_hz = frame_rate(clip, self.rate_hz)
         seconds = min(len(frames_THWC) / rate_hz, clip.duration_s or float("inf"))
         tensors = {"pixels": rows, "grid": grid, "step_s": torch.tensor([self.patching.temporal / rate_hz])}
-        notes = ("frames were made smaller than published, to fit into the model's context",) if cramped else ()
+        notes = (CRAMPED,) if cramped else ()
         tokens = int(grid.prod()) // self.patching.merge**2
         return Prepared(tensors=tensors, tokens=tokens, seconds=seconds, frames=len(frames_THWC), notes=notes)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unifusion.conversation import Clip
 from unifusion.models.existing.family import Family, Piece, Prepared, frame_rate
-from unifusion.models.existing.patches import Patching
+from unifusion.models.existing.patches import CRAMPED, Patching
 from unifusion.processor import StreamItem
 
 __all__ = ["VideoLlama3"]
@@ -54,7 +54,7 @@ class VideoLlama3(Family):
         kept_TS = self._kept(rows, grid)
         rate_hz = frame_rate(clip, self.rate_hz)
         times = torch.tensor(np.asarray(clip.frame_times_s), dtype=torch.float64)
-        notes = ["frames were made smaller than published, to fit into the model's context"] if cramped else []
+        notes = [CRAMPED] if cramped else []
         if not bool(kept_TS.all()):
             notes.append(f"{int((~kept_TS).sum())} of {kept_TS.numel()} picture tokens are left out: there the picture does not change")
         return Prepared(
