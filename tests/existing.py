@@ -193,6 +193,34 @@ def qwen2_audio(folder):
     _write(folder, "preprocessor_config.json", {**_MELS, "chunk_length": 30, "nb_max_frames": 3000, "n_samples": 480000})
 
 
+def qwen2_vl(folder):
+    """Pictures only; frames of videos by the file of the images."""
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    _qwen_vl(folder, Qwen2VLConfig, Qwen2VLForConditionalGeneration, {"embed_dim": 32, "hidden_size": 32, "mlp_ratio": 1})
+
+
+def qwen2_5_vl(folder):
+    """Pictures only, with seconds as positions."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    vision = {"hidden_size": 32, "intermediate_size": 32, "out_hidden_size": 32, "fullatt_block_indexes": [1]}
+    _qwen_vl(folder, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, vision)
+
+
+def _qwen_vl(folder, config_class, model_class, vision):
+    template = OMNI_TEMPLATE
+    for old, new in (("IMAGE", "image_pad"), ("VIDEO", "video_pad"), ("vision_bos", "vision_start"), ("vision_eos", "vision_end")):
+        template = template.replace(f"<|{old}|>", f"<|{new}|>")
+    made = tokenizer(("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"), template)
+    names = {"image_token_id": "image_pad", "video_token_id": "video_pad", "vision_start_token_id": "vision_start"}
+    ids = {key: made.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 1, 1]}
+    text = {**_TEXT, "vocab_size": len(made), "rope_parameters": rope}
+    _save(model_class(config_class(text_config=text, vision_config={"depth": 2, "num_heads": 2, **vision}, **ids)), made, folder)
+    _write(folder, "preprocessor_config.json", _QWEN_PICTURES)
+
+
 def _save(model, made, folder):
     """Write weights and tokenizer; text weights are wider than usual, so that answers differ and greedy choices are no ties."""
     with torch.no_grad():
@@ -203,10 +231,12 @@ def _save(model, made, folder):
     made.save_pretrained(folder)
 
 
-MODELS = {f.__name__: f for f in (qwen2_5_omni, qwen3_omni, video_llama_3, llava_onevision, qwen2_audio)}
+MODELS = {
+    f.__name__: f for f in (qwen2_5_omni, qwen3_omni, video_llama_3, llava_onevision, qwen2_audio, qwen2_vl, qwen2_5_vl)
+}  # fmt: skip
 TAKES = {
     "qwen2_5_omni": {"video", "audio"}, "qwen3_omni": {"video", "audio"}, "video_llama_3": {"video"}, "llava_onevision": {"video"},
-    "qwen2_audio": {"audio"},
+    "qwen2_audio": {"audio"}, "qwen2_vl": {"video"}, "qwen2_5_vl": {"video"},
 }  # fmt: skip
 
 

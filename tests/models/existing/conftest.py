@@ -1,4 +1,4 @@
-"""Engines over the five models, made once."""
+"""Engines over the models, made once."""
 
 import pytest
 

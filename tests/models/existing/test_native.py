@@ -23,7 +23,7 @@ SHOWN = {
 }
 
 
-def native_inputs(name, row, woven):
+def native_inputs(name, row, woven, placeholders):
     """Arguments of the network's own forward."""
     inputs = {"input_ids": torch.tensor([row.ids]), "attention_mask": torch.ones(1, len(row.ids), dtype=torch.long)}
     found = {}
@@ -50,6 +50,11 @@ def native_inputs(name, row, woven):
     if "omni" in name and "video" in found:
         inputs["video_second_per_grid"] = torch.cat([t["step_s"] for t in found["video"]])
         inputs["use_audio_in_video"] = woven
+    if "_vl" in name:
+        ids = inputs["input_ids"]
+        inputs["mm_token_type_ids"] = (ids == placeholders["image"]).long() + 2 * (ids == placeholders["video"]).long()
+    if name == "qwen2_5_vl" and "video" in found:
+        inputs["second_per_grid_ts"] = torch.cat([t["step_s"] for t in found["video"]])
     return inputs
 
 
@@ -68,7 +73,7 @@ def test_logits_are_the_networks_own(engine, name, shown):
     opened = [engine.processor.open(m) for m in usable]
     row = engine.processor.row(talk(usable, "what is it?"), opened=opened, generate=True)
     with torch.no_grad():
-        wanted = engine.model.network(**native_inputs(name, row, woven)).logits
+        wanted = engine.model.network(**native_inputs(name, row, woven, engine.processor.placeholder_ids)).logits
     row.media = [engine.encode(o) for o in opened]
     found = engine.model.logits(engine.processor.collate([row]))
     assert torch.allclose(found, wanted, atol=2e-4), float((found - wanted).abs().max())
@@ -80,13 +85,25 @@ def test_positions_are_the_networks_own(engines, name, shown):
     engine, (media, woven) = engines(name), SHOWN[shown]
     opened = [engine.processor.open(m) for m in media]
     row = engine.processor.row(talk(media, "what is it?"), opened=opened, generate=True)
-    inputs = native_inputs(name, row, woven)
+    inputs = native_inputs(name, row, woven, engine.processor.placeholder_ids)
     told = {k: inputs[k] for k in ("input_ids", "attention_mask", "image_grid_thw", "video_grid_thw") if k in inputs}
     lengths = inputs["feature_attention_mask"].sum(-1) if "feature_attention_mask" in inputs else None
     wanted, _ = engine.model.network.get_rope_index(
         **told, use_audio_in_video=woven, audio_seqlens=lengths, second_per_grids=inputs.get("video_second_per_grid")
     )
     assert torch.allclose(engine.processor.positions(row), wanted[:, 0].float(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+@pytest.mark.parametrize("seconds", [1.0, 9.0])
+def test_positions_of_pictures_are_the_networks_own(engines, name, seconds):
+    engine = engines(name)
+    media = [still(), video(seed=5, sound=False, seconds=seconds), still(7)]
+    row = engine.processor.row(talk(media, "what is it?"), opened=[engine.processor.open(m) for m in media], generate=True)
+    inputs = native_inputs(name, row, False, engine.processor.placeholder_ids)
+    told = {k: v for k, v in inputs.items() if not k.startswith("pixel")}
+    wanted, _ = engine.model.network.model.get_rope_index(**told)
+    assert torch.equal(engine.processor.positions(row), wanted[:, 0].float())
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_omni", "qwen3_omni"])
@@ -98,7 +115,7 @@ def test_positions_of_a_talk_that_mixes_clips_with_and_without_sound(engines, na
     places = engine.processor.positions(row)
     assert places.shape == (3, len(row.ids))
     for n, start in enumerate(row.starts):
-        own = engine.processor._places(row, n)
+        own, _ = engine.processor._places(row, n)
         alone = engine.processor.row(talk([media[n]], "so?"), opened=[row.media[n]], generate=True)
         first = engine.processor.positions(alone)[:, alone.starts[0] :][:, : own.shape[1]]
         assert torch.allclose(first - first[:, :1], own - own[:, :1])

@@ -16,7 +16,7 @@ from unifusion.models.existing.patches import Patching, normalised, resized, sma
 
 PROCESSORS = {
     "qwen2_5_omni": "Qwen2_5OmniProcessor", "qwen3_omni": "Qwen3OmniMoeProcessor", "video_llama_3": "VideoLlama3Processor",
-    "llava_onevision": "LlavaOnevisionProcessor",
+    "llava_onevision": "LlavaOnevisionProcessor", "qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor",
 }  # fmt: skip
 
 

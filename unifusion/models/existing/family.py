@@ -26,11 +26,13 @@ class Piece:
         text: tokenised with its control tokens.
         tokens: instead, the kind of each placeholder: image, video or audio.
         at: (3, n) time, row and column of each token, counted from the first free position; None: one after another.
+        ends: position, so counted, at which what follows goes on; None: behind the highest.
     """
 
     text: str = ""
     tokens: tuple[str, ...] = ()
     at: Tensor | None = None
+    ends: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

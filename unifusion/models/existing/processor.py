@@ -147,8 +147,8 @@ class ExistingProcessor(Conversing):
         wraps = {kind: self.template.wrap(kind, 1 + before.count(kind)) for kind in _kinds(row.media[n])}
         return self.family.lay_out(row.media[n], wraps)
 
-    def _places(self, row: Row, n: int) -> Tensor:
-        """Time, row and column (3, n) of the tokens of a row's n-th clip, from the first free position."""
+    def _places(self, row: Row, n: int) -> tuple[Tensor, float]:
+        """Time, row and column (3, n) of the tokens of a row's n-th clip, from the first free position; and where text goes on."""
         pieces = self._pieces(row, n)
         out, free = [torch.zeros(3, 0)], 0.0
         for piece, ids in zip(pieces, self._ids(pieces), strict=True):
@@ -159,18 +159,19 @@ class ExistingProcessor(Conversing):
                     remedy="copy tokenizer and chat template again.",
                 )
             out.append(at + free)
-            free = max(free, float(out[-1].max()) + 1.0)
-        return torch.cat(out, 1)
+            free = max(free, float(out[-1].max()) + 1.0) if piece.ends is None else free + piece.ends
+        return torch.cat(out, 1), free
 
     def positions(self, row: Row) -> Tensor:
-        """Time, row and column (3, S) of every token: text counts on from the highest position before it."""
+        """Time, row and column (3, S) of every token: text counts on from the highest position before it, in most families."""
         out, free, done = [torch.zeros(3, 0)], 0.0, 0
         for n, start in enumerate([*row.starts, len(row.ids)]):
             out.append(torch.arange(start - done).float().expand(3, -1) + free)
             free, done = free + start - done, start
             if n < len(row.starts) and row.media[n].streams:
-                out.append(self._places(row, n) + free)
-                free, done = float(out[-1].max()) + 1.0, start + out[-1].shape[1]
+                places, ends = self._places(row, n)
+                out.append(places + free)
+                free, done = free + ends, start + places.shape[1]
         return torch.cat(out, 1)
 
     def collate(self, rows: Sequence[Row], *, side: Literal["left", "right"] = "right", start: int = 0) -> Batch:

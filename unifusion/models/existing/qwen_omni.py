@@ -15,59 +15,33 @@ from torch import Tensor
 
 from unifusion.conversation import Clip
 from unifusion.errors import MediaError
-from unifusion.models.existing.family import Family, Piece, Prepared, Wrap, frame_rate
+from unifusion.models.existing.family import Piece, Prepared, Wrap
 from unifusion.models.existing.mels import Mels, whole_waveform
-from unifusion.models.existing.patches import CRAMPED, Patching
+from unifusion.models.existing.qwen_pictures import QwenPictures
 from unifusion.processor import OpenedMedia, StreamItem
 
 __all__ = ["Qwen3Omni", "Qwen25Omni"]
 
 
-class Qwen25Omni(Family):
+class Qwen25Omni(QwenPictures):
     """Qwen2.5-Omni."""
 
     network = "Qwen2_5OmniThinkerForConditionalGeneration"
     takes = ("video", "audio")
-    tripled = True
-    laid_out_by = ("grid", "step_s")
-    patch: ClassVar[int] = 14
     padding: ClassVar[str | bool] = "max_length"
 
     def __init__(self, config: Any, settings: Mapping[str, Mapping[str, Any]]) -> None:
-        from transformers import Qwen2VLImageProcessorPil
-
         super().__init__(config, settings)
-        side = (self.patch * 2) ** 2
         # The published processor passes its own bounds for videos, whatever the file of the video processor says.
-        bounds = {**settings["video_processor"], "size": None, "min_pixels": None, "max_pixels": None}
-        self.patching = Patching.of(bounds, size=(128 * side, 768 * side), patch=self.patch, temporal=2)
-        self.stills = Qwen2VLImageProcessorPil.from_dict({"patch_size": self.patch, **settings["image_processor"]})
+        self.patching = self.patching_of({**settings["video_processor"], "size": None, "min_pixels": None, "max_pixels": None})
         self.mels = Mels(settings["feature_extractor"], padding=self.padding, chunk_s=300)
         self.sampling_rate_hz = int(self.mels.extract.sampling_rate)
         self.max_seconds = min(self.max_seconds, self.mels.longest_s)
-        self.max_frames = int(settings["video_processor"].get("max_frames") or self.max_frames)
 
     @property
     def per_second(self) -> float:
         """Positions per second."""
         return float(self.config.position_id_per_seconds)
-
-    def picture(self, clip: Clip, *, still: bool, most_tokens: int) -> Prepared:
-        """Rows of patches and their grid."""
-        frames_THWC = np.asarray(clip.frames_THWC)
-        if still:
-            found = self.stills.preprocess(frames_THWC[0], return_tensors="pt")
-            grid = found["image_grid_thw"]
-            tensors = {"pixels": found["pixel_values"], "grid": grid, "step_s": torch.zeros(1)}
-            tokens = int(grid.prod()) // self.stills.merge_size**2
-            return Prepared(tensors=tensors, tokens=tokens, seconds=1.0 / self.rate_hz, frames=1)
-        rows, grid, cramped = self.patching.frames(frames_THWC, most_tokens)
-        rate_hz = frame_rate(clip, self.rate_hz)
-        seconds = min(len(frames_THWC) / rate_hz, clip.duration_s or float("inf"))
-        tensors = {"pixels": rows, "grid": grid, "step_s": torch.tensor([self.patching.temporal / rate_hz])}
-        notes = (CRAMPED,) if cramped else ()
-        tokens = int(grid.prod()) // self.patching.merge**2
-        return Prepared(tensors=tensors, tokens=tokens, seconds=seconds, frames=len(frames_THWC), notes=notes)
 
     def sound(self, clip: Clip) -> Prepared:
         """Mels of the sound's own length."""
@@ -86,31 +60,10 @@ class Qwen25Omni(Family):
 
     def encode(self, network: Any, stream: str, item: StreamItem, *, still: bool) -> dict[str, Tensor]:
         """Features of one stream."""
-        held = {k: v.to(network.device) for k, v in item.tensors.items()}
         if stream == "audio":
-            mels = held["mels"].to(network.dtype)
-            return {"tokens": network.get_audio_features(mels, feature_attention_mask=held["mask"]).last_hidden_state}
-        get = network.get_image_features if still else network.get_video_features
-        out = get(held["pixels"].to(network.dtype), held["grid"])
-        deep = getattr(out, "deepstack_features", None)
-        return {"tokens": out.pooler_output[0], **({"deep": torch.stack([d[0] for d in deep], 1)} if deep else {})}
-
-    def places(self, item: StreamItem) -> Tensor:
-        """Time, row and column (3, n) of picture tokens, from the first free position."""
-        steps, rows, columns = (int(n) for n in item.tensors["grid"][0])
-        rows, columns = rows // self.patching.merge, columns // self.patching.merge
-        times = self.counted(torch.arange(steps) * item.tensors["step_s"].float() * self.per_second)
-        grid = torch.meshgrid(times, torch.arange(rows).float(), torch.arange(columns).float(), indexing="ij")
-        return torch.stack([g.flatten() for g in grid])
-
-    def counted(self, times: Tensor) -> Tensor:
-        """Times as positions: whole numbers."""
-        return times.floor()
-
-    def inside(self, kind: str, item: StreamItem) -> list[Piece]:
-        """Placeholders of one stream alone."""
-        at = None if kind == "audio" else self.places(item)
-        return [Piece(tokens=(kind,) * len(item.token_times_Q), at=at)]
+            mels, mask = item.tensors["mels"].to(network.device, network.dtype), item.tensors["mask"].to(network.device)
+            return {"tokens": network.get_audio_features(mels, feature_attention_mask=mask).last_hidden_state}
+        return super().encode(network, stream, item, still=still)
 
     def lay_out(self, opened: OpenedMedia, wraps: Mapping[str, Wrap]) -> list[Piece]:
         """Pictures and sound of one clip woven together; one of them alone in its own wrap."""
