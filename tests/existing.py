@@ -217,7 +217,8 @@ def _qwen_vl(folder, config_class, model_class, vision):
     ids = {key: made.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
     rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 1, 1]}
     text = {**_TEXT, "vocab_size": len(made), "rope_parameters": rope}
-    _save(model_class(config_class(text_config=text, vision_config={"depth": 2, "num_heads": 2, **vision}, **ids)), made, folder)
+    config = config_class(text_config=text, vision_config={"depth": 2, "num_heads": 2, **vision}, tie_word_embeddings=True, **ids)
+    _save(model_class(config), made, folder)
     _write(folder, "preprocessor_config.json", _QWEN_PICTURES)
 
 

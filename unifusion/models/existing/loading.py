@@ -92,8 +92,9 @@ def _folder(source: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(source), allow_patterns=list(_PATTERNS)))
     except Exception as error:  # the hub's client raises errors of several libraries
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"no checkpoint folder {str(source)!r}, and the hub does not give it ({str(error).splitlines()[0]});",
+            f"no checkpoint folder {str(source)!r}, and the hub does not give it ({why});",
             remedy="`unifusion list checkpoints` shows those that ship; for others name a folder, or go online.",
         ) from error
 
@@ -111,8 +112,13 @@ def _network(name: str, folder: Path, dtype: Any) -> Any:
     network, info = network_class.from_pretrained(
         folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
     )
+    tied = set(getattr(network, "all_tied_weights_keys", None) or {})
     unknown = sorted(k for k in info["unexpected_keys"] if not k.startswith(_SPEAKING))
-    told = {"missing": sorted(info["missing_keys"]), "unknown": unknown, "shape differs": sorted(k[0] for k in info["mismatched_keys"])}
+    told = {
+        "missing": sorted(set(info["missing_keys"]) - tied),
+        "unknown": unknown,
+        "shape differs": sorted(k[0] for k in info["mismatched_keys"]),
+    }
     if any(told.values()):
         text = "; ".join(f"{what}: {', '.join(keys[:8])}{' ..' if len(keys) > 8 else ''}" for what, keys in told.items() if keys)
         raise CheckpointError(f"{folder} does not fit its config ({text});", remedy="copy it again.")
