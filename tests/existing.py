@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -246,6 +247,6 @@ def folder_of(name, parent):
     """The folder of one model, made once per parent."""
     folder = Path(parent) / name
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(sorted(MODELS).index(name))
+    torch.manual_seed(zlib.crc32(name.encode()))
     MODELS[name](folder)
     return folder
