@@ -79,8 +79,9 @@ def _port(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unifusion demo", description="Open the demo page in a browser on this machine.")
     parser.add_argument(
-        "--model", default="checkpoints/tiny-chat", metavar="DIR", help="folder of a checkpoint, or one that ships (default %(default)s)"
-    )
+        "--model", default="checkpoints/tiny-chat", metavar="DIR",
+        help="folder of a checkpoint, one that ships, or a name on the hub (default %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; any but loopback needs --auth (default %(default)s)")
     parser.add_argument("--port", type=_port, metavar="N", default=None, help="port (default: the first free one from 7860)")
     parser.add_argument(

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,15 @@ if TYPE_CHECKING:
     from unifusion.models.chat import UniFusionForConditionalGeneration
     from unifusion.processor import UniFusionProcessor
 
-__all__ = ["atomic_folder", "check_folder", "load", "merge", "save", "sweep"]
+__all__ = [
+    "atomic_folder", "check_folder", "check_plain_folder", "is_ours", "load", "merge", "no_progress_bar", "read_json", "save", "sweep",
+]  # fmt: skip
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SHARD_BYTES = 15 * 1000**2
 _LORA = "adapter_model.safetensors"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_CONFIGS = ("config.json", "processor_config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json")
 _CODE_KEYS = ("auto_map", "trust_remote_code", "custom_generate", "custom_pipelines")
 
 
@@ -215,25 +220,45 @@ def _save_lora(model: UniFusionForConditionalGeneration, work: Path) -> None:
     model.peft_config[name].save_pretrained(work)
 
 
+def is_ours(source: Path) -> bool:
+    """Whether `load` is the one to open a folder, or to say what is wrong with it; not for another's model or a name on the hub."""
+    if source.is_dir():
+        return not (source / "config.json").is_file() or read_json(source / "config.json").get("model_type") == "unifusion"
+    return _aside(source).is_dir() or source.parts[0] == "checkpoints" or _HUB_NAME.fullmatch(source.as_posix()) is None
+
+
 def check_folder(folder: Path) -> None:
     """Refuse what would run code or is not there, before anything is opened.
 
     Raises:
         CheckpointError: no config.json, pickled weights without safetensors, code named by a config, or a dotted path.
     """
+    raw = check_plain_folder(folder)
+    if raw.get("model_type") != "unifusion":
+        raise CheckpointError(
+            f"{folder / 'config.json'} describes a {raw.get('model_type')!r} model;", remedy="name a folder that unifusion saved."
+        )
+    for name in _CONFIGS:
+        if (folder / name).is_file():
+            stems_only(read_json(folder / name).get("streams"), str(folder / name))
+
+
+def check_plain_folder(folder: Path, *, also: Sequence[str] = ()) -> dict[str, Any]:
+    """Return config.json of a model's folder, ours or another's, after refusing what would run code.
+
+    Args:
+        folder: of the model.
+        also: further JSON files that are read.
+
+    Raises:
+        CheckpointError: no config.json, pickled weights without safetensors, or code named by a config.
+    """
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no config.json;", remedy="name a folder that unifusion saved.")
-    named = ("config.json", "processor_config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json")
     inner = sorted(p.relative_to(folder).as_posix() for p in folder.glob("streams/*/*_config.json"))
-    for name in (*named, *inner):
+    for name in (*_CONFIGS, *inner, *also):
         if (folder / name).is_file():
-            raw = _read_json(folder / name)
-            _refuse_code(raw, folder / name)
-            stems_only(raw.get("streams"), str(folder / name))
-        if name == "config.json" and raw.get("model_type") != "unifusion":
-            raise CheckpointError(
-                f"{folder / name} describes a {raw.get('model_type')!r} model;", remedy="name a folder that unifusion saved."
-            )
+            _refuse_code(read_json(folder / name), folder / name)
     weights = [(folder, "model*.safetensors")]
     if (folder / "adapter_config.json").is_file():
         weights.append((folder, _LORA))
@@ -245,10 +270,15 @@ def check_folder(folder: Path) -> None:
                 f"{folder} holds {found};",
                 remedy="convert it with safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'model.safetensors').",
             )
+    return read_json(folder / "config.json")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Raises:
+        CheckpointError: it holds something else.
+    """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -273,6 +303,20 @@ def _refuse_code(raw: Any, path: Path) -> None:
             )
 
 
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Keep transformers' bar for the loading of weights off the terminal."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def load(
     folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, quantize: str | None = "as saved"
 ) -> tuple[UniFusionForConditionalGeneration, UniFusionProcessor]:
@@ -287,8 +331,6 @@ def load(
     Raises:
         CheckpointError: the folder is not a checkpoint of ours or does not fit.
     """
-    from transformers.utils import logging as transformers_logging
-
     from unifusion.models.chat import UniFusionForConditionalGeneration
     from unifusion.processor import UniFusionProcessor
 
@@ -298,10 +340,9 @@ def load(
     if not path.is_dir():
         raise CheckpointError(f"no checkpoint folder {str(folder)!r};", remedy="`unifusion list checkpoints` shows those that ship.")
     check_folder(path)
-    bar = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
     try:
-        model = UniFusionForConditionalGeneration.from_pretrained(path, dtype=dtype, quantize=quantize)
+        with no_progress_bar():
+            model = UniFusionForConditionalGeneration.from_pretrained(path, dtype=dtype, quantize=quantize)
         processor = UniFusionProcessor.from_pretrained(path)
     except UniFusionError:
         raise
@@ -309,9 +350,6 @@ def load(
         raise CheckpointError(
             f"{path} cannot be loaded: {error};", remedy="copy it again, or load it with the version that saved it."
         ) from error
-    finally:
-        if bar:
-            transformers_logging.enable_progress_bar()
     for name in model.specs.keys() & processor.specs.keys():
         model.specs[name].opening_choices = processor.specs[name].opening_choices
     return model.to(device).eval(), processor

@@ -143,7 +143,7 @@ def test_an_unexpected_error_is_logged_and_not_shown(do, paths, engine, monkeypa
         raise RuntimeError("secret /etc/place")
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
-        patch.setattr(engine, "embed", broken)
+        patch.setattr(engine.processor, "collate", broken)
         view = ask(do, paths, "And?")[-1]
     assert "secret" not in view.notice and "logged" in view.notice
     assert "secret /etc/place" in caplog.text

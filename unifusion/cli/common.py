@@ -42,7 +42,8 @@ DEFAULT_MODEL = "checkpoints/tiny-chat"
 """The model that ships with the project; found from any working directory."""
 
 Clips = Annotated[list[str], typer.Argument(metavar="CLIP..", help="Video, sound or picture files.", show_default=False)]
-Model = Annotated[str, typer.Option("--model", metavar="DIR", help="Folder of a checkpoint, one that ships, or a name on the hub.")]
+_OF_MODEL = "Folder of a checkpoint, ours or an existing multimodal model's; one that ships; or a name on the hub."
+Model = Annotated[str, typer.Option("--model", metavar="DIR", help=_OF_MODEL)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines, nothing else, on stdout.")]
 Start = Annotated[float | None, typer.Option("--start", metavar="S", min=0.0, help="Second of the clip to begin at.", show_default=False)]
 End = Annotated[float | None, typer.Option("--end", metavar="S", min=0.0, help="Second of the clip to end at.", show_default=False)]

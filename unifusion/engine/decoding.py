@@ -11,7 +11,6 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from unifusion.errors import ConfigError
-from unifusion.models.chat import left_padded
 
 __all__ = ["Sampling", "decode_batch", "decode_one", "new_cache", "text_deltas"]
 
@@ -57,22 +56,23 @@ def choose(logits_BV: Tensor, forbidden: Sequence[int], sampling: Sampling, gene
 
 @torch.no_grad()
 def decode_one(
-    model: Any, embeds_BSD: Tensor, cache: DynamicCache, *, end_ids: Sequence[int], max_new_tokens: int, sampling: Sampling = Sampling()
+    model: Any, batch: Any, cache: DynamicCache, *, end_ids: Sequence[int], max_new_tokens: int, sampling: Sampling = Sampling()
 ) -> Iterator[int]:  # fmt: skip
-    """Feed one row's new embeddings (1, S, D) after what `cache` holds, then yield tokens until an end id or the limit.
+    """Feed what is new of one row (a batch of one) after what `cache` holds, then yield tokens until an end id or the limit.
 
     An end id is yielded too and is not fed. The cache then holds everything that was fed: all but the last token yielded.
     """
     forbidden = sorted(model.config.placeholder_ids.values())
     generator = torch.Generator().manual_seed(sampling.seed) if sampling.temperature > 0 else None
-    logits = model(inputs_embeds=embeds_BSD, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-    embed = model.get_input_embeddings()
+    heard = model.read(batch, cache)
+    logits, position = heard.logits_BV, heard.last_B
     for step in range(max_new_tokens):
         token = choose(logits, forbidden, sampling, generator)
         yield int(token)
         if int(token) in end_ids or step == max_new_tokens - 1:
             return
-        logits = model(inputs_embeds=embed(token[:, None]), past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        position = position + 1
+        logits = model.go_on(token[:, None], None, position[:, None], cache)[:, -1]
 
 
 @torch.no_grad()
@@ -85,18 +85,14 @@ def decode_batch(
 
     Padding is masked and positions count real tokens only, so a row's answer does not depend on its neighbours.
     """
-    ids, mask = left_padded(batch["input_ids"], batch["attention_mask"])
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
     cache = new_cache(model)
-    embeds = model.embed(ids, batch.get("media"))
-    out = model(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    logits = out.logits[:, -1]
+    heard = model.read(batch, cache)
+    logits, mask, position = heard.logits_BV, heard.mask_BS, heard.last_B
     forbidden = sorted(model.config.placeholder_ids.values())
     generator = torch.Generator().manual_seed(sampling.seed) if sampling.temperature > 0 else None
     ends = torch.tensor(sorted(end_ids), device=mask.device)
     done = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
     answers: list[list[int]] = [[] for _ in range(len(mask))]
-    position = positions[:, -1]
     most = torch.tensor(list(max_new_tokens), device=mask.device)
     for step in range(max(max_new_tokens)):
         token = choose(logits, forbidden, sampling, generator)
@@ -108,11 +104,7 @@ def decode_batch(
         token = torch.where(done, pad_id, token)
         position = torch.where(done, position, position + 1)  # a finished row must not walk off a learned position table
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], -1)
-        out = model(
-            inputs_embeds=model.get_input_embeddings()(token[:, None]), attention_mask=mask, position_ids=position[:, None],
-            past_key_values=cache, use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
-        logits = out.logits[:, -1]
+        logits = model.go_on(token[:, None], mask, position[:, None], cache)[:, -1]
     return answers
 
 

@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from unifusion import checkpoint
 from unifusion.conversation import Conversation, Media
 from unifusion.engine.answers import Answer, EmotionAnswer, LabelScores
@@ -20,7 +17,8 @@ from unifusion.engine.session import Session
 from unifusion.errors import ConfigError, LimitError, UniFusionError
 from unifusion.features import StoredOpener, stored_opener
 from unifusion.limits import Limits
-from unifusion.processor import OpenedMedia, Row, UniFusionProcessor
+from unifusion.processor import Conversing, OpenedMedia, Row, UniFusionProcessor
+from unifusion.share import resolve_checkpoint
 
 __all__ = ["Engine"]
 
@@ -29,7 +27,7 @@ class Engine:
     """Answers questions about clips.
 
     Args:
-        model: a chat model, put into eval mode.
+        model: a chat model, ours or another's (`models.reading`), put into eval mode.
         processor: the one that fits it.
         limits: bounds of this door.
         isolate: decode in a killable child process.
@@ -39,7 +37,7 @@ class Engine:
     """
 
     def __init__(
-        self, model: Any, processor: UniFusionProcessor, *, limits: Limits | None = None, isolate: bool = False, strict: bool = True,
+        self, model: Any, processor: Conversing, *, limits: Limits | None = None, isolate: bool = False, strict: bool = True,
         features: str | Path | None = None,
     ) -> None:  # fmt: skip
         self.model = model.eval()
@@ -54,10 +52,12 @@ class Engine:
     def from_pretrained(cls, folder: str | Path = "checkpoints/tiny-chat", *, device: str = "cpu", **options: Any) -> Engine:
         """Load a checkpoint folder, or one that ships, by name.
 
+        An existing multimodal chat model of transformers is taken too, by folder or hub name: see `models.existing.supported`.
+
         Raises:
             CheckpointError: it cannot be loaded.
         """
-        model, processor = checkpoint.load(folder, device=device)
+        model, processor = _loaded(folder, device)
         return cls(model, processor, **options)
 
     def session(self, *, system: str = "") -> Session:
@@ -76,47 +76,10 @@ class Engine:
         opened = self.encode(opened)
         return opened, {"decode_s": decoded - began, "encode_s": time.perf_counter() - decoded}
 
-    @torch.no_grad()
     def encode(self, opened: OpenedMedia) -> OpenedMedia:
         """Replace each stream's input by its encoder's output, so that no later question encodes it again."""
-        streams = {}
-        for name, item in opened.streams.items():
-            if item.tokens_SD is not None:  # from a store; a batch may hold others as well
-                like = next(self.model.adapters[name].parameters())
-                item = replace(item, tokens_SD=item.tokens_SD.to(like))
-            else:
-                row = Row(media=[replace(opened, streams={name: item})])
-                batch = self.processor.collate([row]).to(self.model.device)["media"][name]
-                features = self.model.features(name, batch)
-                item = replace(item, tokens_SD=features.tokens_BSD[0], tensors={})
-            streams[name] = item
-        return replace(opened, streams=streams)
-
-    @torch.no_grad()
-    def embed(self, row: Row, start: int = 0) -> Tensor:
-        """Embeddings (1, S - start, D) of a row from position `start` on; only clips shown after it are put in."""
-        shown = len(row.media) - self._clips_before(row, start)
-        part = Row(ids=row.ids[start:], labels=row.labels[start:], media=row.media[len(row.media) - shown :] if shown else [])
-        batch = self.processor.collate([part]).to(self.model.device)
-        embeds: Tensor = self.model.embed(batch["input_ids"], batch["media"])
-        return embeds
-
-    def _clips_before(self, row: Row, start: int) -> int:
-        """How many of the row's clips lie before position `start` (a clip is never cut)."""
-        placed = sum(i in self._placeholders for i in row.ids[:start])
-        before = 0
-        for clip in row.media:
-            size = sum(len(s.token_times_Q) for s in clip.streams.values())
-            if placed < size or (size == 0 and placed == 0 and start < len(row.ids)):
-                break
-            placed -= size
-            before += 1
-        return before
-
-    @property
-    def _placeholders(self) -> frozenset[int]:
-        """Ids of all placeholder tokens."""
-        return frozenset(self.processor.placeholder_ids.values())
+        encoded: OpenedMedia = self.model.encoded(opened, self.processor)
+        return encoded
 
     def answer(
         self,
@@ -231,12 +194,14 @@ class Engine:
         return [answer for i in starts for answer in answer_emotions(self, clips[i : i + batch_size], labels=labels)]
 
 
-def _from_store(processor: UniFusionProcessor, model: Any, folder: str | Path) -> StoredOpener:
+def _from_store(processor: Conversing, model: Any, folder: str | Path) -> StoredOpener:
     """Opens clips from a store, and those that are not there as the processor does.
 
     Raises:
-        ConfigError: there is no such folder, or nothing in it is of these encoders.
+        ConfigError: there is no such folder, nothing in it is of these encoders, or the model is not one of ours.
     """
+    if not isinstance(processor, UniFusionProcessor):
+        raise ConfigError("only clips of our own models' encoders are stored;", remedy="leave --features out.")
     stored = stored_opener(processor, model, folder, otherwise=processor.opener.open)
     if not any(len(store) for store in stored.stores.values()):
         wanted = ", ".join(store.folder.name for store in stored.stores.values())
@@ -245,3 +210,13 @@ def _from_store(processor: UniFusionProcessor, model: Any, folder: str | Path) -
             remedy="fill it with `unifusion encode CLIPS.. --model MODEL -o STORE`, --lenient there where it is said here.",
         )
     return stored
+
+
+def _loaded(source: str | Path, device: str) -> tuple[Any, Conversing]:
+    """A model and its processor: ours, or an existing one."""
+    folder = resolve_checkpoint(source)
+    if checkpoint.is_ours(folder):
+        return checkpoint.load(folder, device=device)
+    from unifusion.models.existing import load_existing
+
+    return load_existing(folder, device=device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,24 +14,24 @@ from transformers import DynamicCache
 from unifusion.engine.answers import LabelScores
 from unifusion.engine.decoding import new_cache
 from unifusion.errors import ConfigError
-from unifusion.processor import Row, UniFusionProcessor
+from unifusion.processor import Conversing, Row
 
 __all__ = ["score_batch", "score_labels", "score_labels_slowly"]
 
 
-def label_ids(processor: UniFusionProcessor, label: str) -> list[int]:
+def label_ids(processor: Conversing, label: str) -> list[int]:
     """Ids of a label as an answer: its text, then the token that ends an answer."""
     return [*processor.text.user(label), processor.text.control(processor.format.assistant_end)[0]]
 
 
-def score_labels(model: Any, processor: UniFusionProcessor, row: Row, labels: Sequence[str]) -> LabelScores:
+def score_labels(model: Any, processor: Conversing, row: Row, labels: Sequence[str]) -> LabelScores:
     """Score `labels` after the prompt `row`: see `score_batch`."""
     return score_batch(model, processor, [row], [labels])[0]
 
 
 @torch.no_grad()
 def score_batch(
-    model: Any, processor: UniFusionProcessor, rows: Sequence[Row], labels: Sequence[Sequence[str]], *, most: int = 2**30
+    model: Any, processor: Conversing, rows: Sequence[Row], labels: Sequence[Sequence[str]], *, most: int = 2**30
 ) -> list[LabelScores]:
     """Score each row's labels after its prompt: one prefill of all rows, then one pass over labels of as many rows as fit.
 
@@ -51,14 +52,9 @@ def score_batch(
             raise ConfigError(f"cannot score the labels {list(choices)};", remedy="give two or more different labels.")
     candidates = [[label_ids(processor, label) for label in choices] for choices in labels]
     batch = processor.collate(rows, side="left").to(model.device)
-    mask_BS = batch["attention_mask"]
-    positions_BS = (mask_BS.cumsum(-1) - 1).clamp(min=0)
     cache = new_cache(model)
-    out = model(
-        inputs_embeds=model.embed(batch["input_ids"], batch["media"]), attention_mask=mask_BS, position_ids=positions_BS,
-        past_key_values=cache, use_cache=True, logits_to_keep=1,
-    )  # fmt: skip
-    first_BV = out.logits[:, -1].float().log_softmax(-1)
+    heard = model.read(batch, cache)
+    first_BV = heard.logits_BV.float().log_softmax(-1)
     scores: list[list[float]] = []
     at_once = max(1, most // (max(map(len, candidates)) * _bytes(cache) // len(rows)))
     for start in range(0, len(rows), at_once):
@@ -67,7 +63,7 @@ def score_batch(
         ids = [c for i in some for c in candidates[i]]
         told_N = first_BV[owner_N, torch.tensor([c[0] for c in ids], device=model.device)]
         if max(map(len, ids)) > 1:
-            state = (_chosen(cache, owner_N), mask_BS[owner_N], positions_BS[owner_N, -1])
+            state = (_chosen(cache, owner_N), heard.mask_BS[owner_N], heard.last_B[owner_N])
             told_N = told_N + _continued(model, ids, state, processor.tokenizer.pad_token_id)
         scores += [part.tolist() for part in told_N.split([len(candidates[i]) for i in some])]
     return [
@@ -104,23 +100,19 @@ def _continued(model: Any, ids: Sequence[Sequence[int]], state: tuple[DynamicCac
     padded_NL = torch.tensor([[*c, *[pad] * (longest - len(c))] for c in ids], device=model.device)
     real_NL = torch.tensor([[i < len(c) for i in range(1, longest)] for c in ids], device=model.device)
     positions_NL = last_N[:, None] + real_NL.cumsum(-1)  # of padding, one of its row: a learned table of positions may end there
-    logits = model(
-        inputs_embeds=model.get_input_embeddings()(padded_NL[:, :-1]), attention_mask=torch.cat([mask_NS, torch.ones_like(real_NL)], -1),
-        position_ids=positions_NL, past_key_values=cache, use_cache=True,
-    ).logits  # fmt: skip
+    logits = model.go_on(padded_NL[:, :-1], torch.cat([mask_NS, torch.ones_like(real_NL)], -1), positions_NL, cache)
     steps_NL = logits.float().log_softmax(-1).gather(-1, padded_NL[:, 1:, None])[..., 0]
     told_N: Tensor = (steps_NL * real_NL).sum(-1)
     return told_N
 
 
 @torch.no_grad()
-def score_labels_slowly(model: Any, processor: UniFusionProcessor, row: Row, labels: Sequence[str]) -> LabelScores:
+def score_labels_slowly(model: Any, processor: Conversing, row: Row, labels: Sequence[str]) -> LabelScores:
     """The same by one full prompt per label: what `score_labels` is measured and tested against."""
     scores = []
     for label in labels:
         ids = label_ids(processor, label)
-        whole = Row(ids=row.ids + ids, labels=row.labels + ids, media=row.media)
-        batch = processor.collate([whole]).to(model.device)
-        logits = model(input_ids=batch["input_ids"], media=batch["media"]).logits[0, len(row.ids) - 1 : -1]
+        whole = replace(row, ids=row.ids + ids, labels=row.labels + ids)
+        logits = model.logits(processor.collate([whole]).to(model.device))[0, len(row.ids) - 1 : -1]
         scores.append(float(logits.float().log_softmax(-1).gather(-1, torch.tensor(ids, device=model.device)[:, None]).sum()))
     return LabelScores(labels=tuple(labels), log_probs=tuple(scores), report=row.report)

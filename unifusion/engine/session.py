@@ -15,7 +15,7 @@ from unifusion.engine.answers import Answer
 from unifusion.engine.decoding import Sampling, decode_one, new_cache, text_deltas
 from unifusion.errors import ConfigError, LimitError
 from unifusion.processor import OpenedMedia, Row
-from unifusion.processor.processor import merge_reports
+from unifusion.processor.conversing import merge_reports
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
@@ -165,11 +165,11 @@ class Session:
         """Feed what the cache does not hold yet, then yield the answer's tokens."""
         if self._cache is None:
             self._cache, self._fed = new_cache(self.engine.model), 0
-        embeds = self.engine.embed(self.row, self._fed)
+        batch = self.engine.processor.collate([self.row], start=self._fed).to(self.engine.model.device)
         room = min(max_new_tokens, self.engine.context - len(self.row.ids))
         self._fed = len(self.row.ids)
         yield from decode_one(
-            self.engine.model, embeds, self._cache, end_ids=self.engine.processor.end_ids, max_new_tokens=room, sampling=sampling
+            self.engine.model, batch, self._cache, end_ids=self.engine.processor.end_ids, max_new_tokens=room, sampling=sampling
         )
 
     def _end_turn(self, said: list[int]) -> None:

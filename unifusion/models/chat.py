@@ -24,21 +24,13 @@ from unifusion.errors import ConfigError
 from unifusion.models.config import UniFusionConfig
 from unifusion.models.head import head_loss
 from unifusion.models.language_model import COMPUTE_DTYPES
+from unifusion.models.reading import Reads, left_padded
 from unifusion.models.segments import packed_inputs
 from unifusion.processor.packing import Segments
 
-__all__ = ["UniFusionForConditionalGeneration", "UniFusionOutput", "left_padded"]
+__all__ = ["UniFusionForConditionalGeneration", "UniFusionOutput"]
 
 _IGNORED = -100
-
-
-def left_padded(ids_BS: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ids and mask (B, S) with the padding moved to the left.
-
-    What is generated then follows its prompt at once in the cache; behind padding on the right, a sliding window would hold padding.
-    """
-    order_BS = mask_BS.argsort(dim=1, stable=True)
-    return ids_BS.gather(1, order_BS), mask_BS.gather(1, order_BS)
 
 
 @dataclass
@@ -60,7 +52,7 @@ class UniFusionOutput(ModelOutput):
     attentions: Any = None
 
 
-class UniFusionForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class UniFusionForConditionalGeneration(Reads, PreTrainedModel, GenerationMixin):
     """Any causal language model of transformers that hears and sees.
 
     `media` maps a stream's name to its StreamBatch (see `batch.py`); the processor makes it. A stream that is absent from the

@@ -27,6 +27,7 @@ class ChatFormat:
         user_to_assistant: between a user's content and the answer; also the generation prompt.
         assistant_end: what ends an answer; supervised with it.
         next_user: after `assistant_end`, before the next user's content.
+        before_text: before each text of a user, behind the clips.
     """
 
     first: str = "<|user|>"
@@ -35,6 +36,7 @@ class ChatFormat:
     user_to_assistant: str = "<|end|><|assistant|>"
     assistant_end: str = "<|end|>"
     next_user: str = "<|user|>"
+    before_text: str = ""
 
     SPECIAL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
     """Control tokens of the default format."""
@@ -46,14 +48,18 @@ class ChatFormat:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        return asdict(self)
+        return {k: v for k, v in asdict(self).items() if k != "before_text" or v}
 
     @classmethod
-    def from_tokenizer(cls, tokenizer: Any) -> ChatFormat:
+    def from_tokenizer(cls, tokenizer: Any, *, parts: bool = False) -> ChatFormat:
         """Find the control strings of a tokenizer's own chat template, or take the default where it has none.
 
         Probe conversations with known marks as contents are rendered and cut at the marks; a template that drops or doubles
         a mark cannot be used so and raises. Templates that can think aloud are asked not to, since labels are scored as answers.
+
+        Args:
+            tokenizer: of the language model.
+            parts: contents are shown to the template as lists of parts, as templates of multimodal models want them.
 
         Raises:
             ConfigError: the template does not keep contents in order, or nothing ends an answer.
@@ -61,13 +67,14 @@ class ChatFormat:
         if not getattr(tokenizer, "chat_template", None):
             return cls()
         system, first, second, third, fourth = _MARKS
-        talk = [_turn("user", first), _turn("assistant", second), _turn("user", third), _turn("assistant", fourth)]
+        roles = ("user", "assistant", "user", "assistant")
+        talk = [_turn(role, mark, parts) for role, mark in zip(roles, (first, second, third, fourth), strict=True)]
         start, _, to_user, _, end = _cut(tokenizer, talk, [first, second, third, fourth])
         _, prompt = _cut(tokenizer, talk[:1], [first], generate=True)
         answer_end = _shared_start(tokenizer, to_user, end)
         before_system, after_system = None, ""
         try:
-            before_system, after_system, _ = _cut(tokenizer, [_turn("system", system), talk[0]], [system, first], generate=True)
+            before_system, after_system, _ = _cut(tokenizer, [_turn("system", system, parts), talk[0]], [system, first], generate=True)
         except Exception as error:  # templates raise jinja2 errors of their own making
             if not isinstance(error, ConfigError) and "jinja2" not in type(error).__module__:
                 raise
@@ -92,9 +99,9 @@ class ChatFormat:
         )
 
 
-def _turn(role: str, content: str) -> dict[str, str]:
-    """One message as tokenizers take it."""
-    return {"role": role, "content": content}
+def _turn(role: str, content: str, parts: bool) -> dict[str, Any]:
+    """One message as tokenizers take it, or as multimodal processors do."""
+    return {"role": role, "content": [{"type": "text", "text": content}] if parts else content}
 
 
 def _shared_start(tokenizer: Any, to_user: str, end: str) -> str:
@@ -120,7 +127,7 @@ def _shared_start(tokenizer: Any, to_user: str, end: str) -> str:
     return shared or str(tokenizer.eos_token)
 
 
-def _cut(tokenizer: Any, talk: list[dict[str, str]], marks: list[str], *, generate: bool = False) -> list[str]:
+def _cut(tokenizer: Any, talk: list[dict[str, Any]], marks: list[str], *, generate: bool = False) -> list[str]:
     """Render `talk` and return the texts before, between and after the marks."""
     text = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=generate, enable_thinking=False)
     pieces = []

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import BatchFeature, ProcessorMixin
+from transformers import ProcessorMixin
 
-from unifusion.batch import ModalityReport, StreamReport
-from unifusion.conversation import Conversation, Media, Message
-from unifusion.errors import ConfigError, LimitError, UniFusionError
+from unifusion.conversation import Conversation
+from unifusion.errors import ConfigError, UniFusionError
 from unifusion.limits import Limits
 from unifusion.processor.chat_format import ChatFormat
-from unifusion.processor.fitting import Fitted, Fitting, Piece, fit_pieces
+from unifusion.processor.conversing import IGNORED, Batch, Conversing, Row, padded
+from unifusion.processor.fitting import Fitting, fit_pieces
 from unifusion.processor.layout import lay_out, placeholder
 from unifusion.processor.messages import to_conversation
 from unifusion.processor.opening import MediaOpener, OpenedMedia
@@ -26,44 +24,9 @@ from unifusion.processor.text import TextEncoder
 __all__ = ["IGNORED", "Batch", "Row", "UniFusionProcessor"]
 
 _FILES = "streams"
-IGNORED = -100
-"""Label of a position that is not supervised."""
 
 
-class Batch(BatchFeature):
-    """What the model takes: `input_ids`, `attention_mask`, `labels` (B, S), `media` (stream -> StreamBatch).
-
-    `reports` has one ModalityReport per row; it is an attribute, not an entry, so `model(**batch)` works.
-    """
-
-    reports: list[ModalityReport]
-
-
-@dataclass(kw_only=True)
-class Row:
-    """One conversation as ids, before padding."""
-
-    ids: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    media: list[OpenedMedia] = field(default_factory=list)
-    id: str = ""
-    fitted: Fitted | None = None
-    """What was left out so that the row is short enough; None where nothing was, or nobody asked."""
-
-    def add(self, ids: list[int], *, supervised: bool = False) -> None:
-        """Append ids; ids and labels grow together."""
-        self.ids += ids
-        self.labels += ids if supervised else [IGNORED] * len(ids)
-
-    @property
-    def report(self) -> ModalityReport:
-        """What the row's clips gave, and what was left out to fit."""
-        report = merge_reports(self.media)
-        report.notes += [self.fitted.note] if self.fitted is not None and self.fitted.note else []
-        return report
-
-
-class UniFusionProcessor(ProcessorMixin):
+class UniFusionProcessor(Conversing, ProcessorMixin):
     """Opens media, lays out placeholders and tokenises, one segment at a time.
 
     Args:
@@ -134,58 +97,9 @@ class UniFusionProcessor(ProcessorMixin):
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     @property
-    def end_ids(self) -> list[int]:
-        """Ids that end an answer: the first id of `assistant_end` and the tokenizer's own end."""
-        ids = self.text.control(self.format.assistant_end)[:1]
-        end = self.tokenizer.eos_token_id
-        return list(dict.fromkeys([*ids, *([end] if end is not None else [])]))
-
-    @property
     def model_input_names(self) -> list[str]:
         """Keys of a batch."""
         return ["input_ids", "attention_mask", "media"]
-
-    def use(self, *, limits: Limits | None = None, isolate: bool | None = None, strict: bool | None = None) -> UniFusionProcessor:
-        """Set this door's limits and way of decoding; returns self."""
-        self.limits = limits or self.limits
-        self.opener.limits = self.limits
-        self.opener.isolate = self.opener.isolate if isolate is None else isolate
-        self.opener.strict = self.opener.strict if strict is None else strict
-        return self
-
-    def with_opener(self, opener: Any) -> UniFusionProcessor:
-        """A shallow copy that opens clips another way (from a feature store)."""
-        other = copy.copy(self)
-        other.opener = opener
-        return other
-
-    def open(self, media: Media) -> OpenedMedia:
-        """Decode and preprocess one clip for every stream."""
-        return self.opener.open(media)
-
-    def row(self, conversation: Conversation, *, opened: Sequence[OpenedMedia] | None = None, generate: bool = False) -> Row:
-        """Turn one conversation into ids and labels.
-
-        Args:
-            conversation: media may stand anywhere among the parts of user messages.
-            opened: its media, already opened, in order; opened here when None.
-            generate: end with the generation prompt.
-
-        Raises:
-            LimitError: too much media, text or tokens; names the conversation.
-            ConfigError: the roles do not follow each other as a talk does.
-        """
-        self._check(conversation)
-        clips = list(opened) if opened is not None else [self.open(m) for m in conversation.media]
-        row = Row(media=clips, id=conversation.id)
-        for piece in self._pieces(conversation, clips, generate=generate):
-            row.add(piece.ids, supervised=piece.supervised)
-        if len(row.ids) > self.limits.max_tokens:
-            raise LimitError(
-                f"conversation {conversation.id or '(unnamed)'} has {len(row.ids)} tokens, the limit is {self.limits.max_tokens};",
-                remedy="show a shorter span of the clip or ask in fewer words.",
-            )
-        return row
 
     def fit(
         self, conversation: Conversation, max_tokens: int, *, opened: Sequence[OpenedMedia] | None = None, generate: bool = False
@@ -200,7 +114,7 @@ class UniFusionProcessor(ProcessorMixin):
         self._check(conversation)
         clips = list(opened) if opened is not None else [self.open(m) for m in conversation.media]
         how = Fitting(
-            pieces=lambda shown: self._pieces(conversation, shown, generate=generate),
+            pieces=lambda shown: self._written(conversation, shown, generate=generate),
             shown=lambda number, clip: len(self._shown(clip, number + 1 if len(clips) > 1 else None).ids),
             encode=self.text.user, specs=self.specs, window_s=self.window_s,
         )  # fmt: skip
@@ -208,99 +122,28 @@ class UniFusionProcessor(ProcessorMixin):
         pieces, shown, fitted = fit_pieces(how, clips, most, conversation.id or "(unnamed)")
         row = Row(media=shown, id=conversation.id, fitted=fitted)
         for piece in pieces:
-            row.add(piece.ids, supervised=piece.supervised)
+            row.append(piece)
         return row
-
-    def _shown(self, clip: OpenedMedia, number: int | None) -> Row:
-        """One clip's stamps and placeholders."""
-        row = Row()
-        self.add_media(row, clip, number)
-        return row
-
-    def _pieces(self, conversation: Conversation, clips: Sequence[OpenedMedia], *, generate: bool = False) -> Iterator[Piece]:
-        """The parts of a conversation as ids, in order."""
-        used, before = 0, ""
-        for turn, message in enumerate(conversation.messages):
-            yield Piece(ids=self.text.control(self._prefix(before, message.role, conversation.id)))
-            for part in message.parts:
-                if isinstance(part, Media):
-                    used += 1
-                    yield Piece(ids=self._shown(clips[used - 1], used if len(clips) > 1 else None).ids, clip=used - 1)
-                elif message.supervised:
-                    yield Piece(ids=self.text.user(part), supervised=True)
-                else:
-                    yield Piece(ids=self.text.user(part), text=part, role=message.role, turn=turn)
-            if message.role == "assistant":
-                yield Piece(ids=self.text.control(self.format.assistant_end), supervised=message.supervised)
-            before = message.role
-        if generate:
-            yield Piece(ids=self.text.control(self.format.user_to_assistant))
-
-    def turn(self, row: Row, text: str, opened: Sequence[OpenedMedia] = (), *, system: str = "") -> Row:
-        """Return `row` with one more user turn (its clips first) and the generation prompt; `row` itself is left alone.
-
-        Clips are numbered in the order they came once a conversation has more than one.
-        """
-        if len(text) > self.limits.max_text_chars:
-            raise LimitError(f"a text of {len(text)} characters, the limit is {self.limits.max_text_chars};", remedy="shorten it.")
-        new = Row(ids=list(row.ids), labels=list(row.labels), media=[*row.media, *opened], id=row.id)
-        before = "assistant" if row.ids else ""
-        if system and not row.ids:
-            new.add(self.text.control(self._prefix("", "system", "")))
-            new.add(self.text.user(system))
-            before = "system"
-        new.add(self.text.control(self._prefix(before, "user", "")))
-        for number, clip in enumerate(opened, len(row.media) + 1):
-            self.add_media(new, clip, number if len(new.media) > 1 else None)
-        new.add(self.text.user(text))
-        new.add(self.text.control(self.format.user_to_assistant))
-        return new
-
-    def _check(self, conversation: Conversation) -> None:
-        """Refuse what is above the limits before anything is opened."""
-        if len(conversation.media) > self.limits.max_media:
-            raise LimitError(
-                f"{len(conversation.media)} clips in one conversation, the limit is {self.limits.max_media};",
-                remedy="ask about fewer at once.",
-            )
-        longest = max((len(p) for m in conversation.messages for p in m.parts if isinstance(p, str)), default=0)
-        if longest > self.limits.max_text_chars:
-            raise LimitError(f"a text of {longest} characters, the limit is {self.limits.max_text_chars};", remedy="shorten it.")
-
-    def _prefix(self, before: str, role: str, name: str) -> str:
-        """The control string between the last role and this one."""
-        f = self.format
-        table = {
-            ("", "user"): f.first, ("", "system"): f.first if f.system is None else f.system,
-            ("system", "user"): "\n" if f.system is None else f.system_to_user,
-            ("user", "assistant"): f.user_to_assistant, ("assistant", "user"): f.next_user,
-        }  # fmt: skip
-        if (before, role) not in table:
-            raise ConfigError(
-                f"conversation {name or '(unnamed)'}: a {role} message cannot follow {before or 'the start'};",
-                remedy="use an optional system message, then user and assistant in turns.",
-            )
-        return table[before, role]
 
     def add_media(self, row: Row, clip: OpenedMedia, number: int | None) -> None:
         """Append stamps and placeholders of one clip; `number` is told when a conversation has several."""
+        row.starts.append(len(row.ids))
         fused = [(name, f.n_tokens) for name, f in self.fusions.items() if any(s in clip.streams for s in f.of)]
         for piece in lay_out(clip, window_s=self.window_s, number=number, fused=fused):
             row.add(self.text.control(piece) if isinstance(piece, str) else [self.placeholder_ids[piece[0]]] * piece[1])
 
-    def collate(self, rows: Sequence[Row], *, side: Literal["left", "right"] = "right") -> Batch:
-        """Pad rows into one batch; media of all rows in order, each stream apart."""
-        longest = max((len(r.ids) for r in rows), default=0)
-        pad = self.tokenizer.pad_token_id
-        ids = torch.full((len(rows), longest), pad, dtype=torch.long)
-        labels = torch.full((len(rows), longest), IGNORED, dtype=torch.long)
-        mask = torch.zeros(len(rows), longest, dtype=torch.long)
-        for i, row in enumerate(rows):
-            where = slice(longest - len(row.ids), longest) if side == "left" else slice(0, len(row.ids))
-            ids[i, where] = torch.tensor(row.ids, dtype=torch.long)
-            labels[i, where] = torch.tensor(row.labels, dtype=torch.long)
-            mask[i, where] = 1
-        data: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "media": self.media(rows)}
+    def collate(self, rows: Sequence[Row], *, side: Literal["left", "right"] = "right", start: int = 0) -> Batch:
+        """Pad rows into one batch; media of all rows in order, each stream apart.
+
+        Args:
+            rows: conversations.
+            side: where padding goes.
+            start: leave out what lies before this position of each row, and clips that begin there: a cache holds them.
+        """
+        rows = [row.since(start) for row in rows] if start else rows
+        found = padded(rows, self.tokenizer.pad_token_id, side)
+        labels = found.pop("labels")
+        data: dict[str, Any] = {**found, "media": self.media(rows)}
         if any(label != IGNORED for r in rows for label in r.labels):
             data["labels"] = labels
         batch = Batch(data)
@@ -352,10 +195,6 @@ class UniFusionProcessor(ProcessorMixin):
         """Decode one row's ids."""
         return str(self.tokenizer.decode(*args, **kwargs))
 
-    def messages(self, media: Sequence[Media], text: str) -> Conversation:
-        """One user turn: the clips, then the question."""
-        return Conversation(messages=(Message(role="user", parts=(*media, text)),))
-
 
 def collate_media(
     rows: Sequence[Row], streams: Sequence[str], fused: Mapping[str, Sequence[str]] | None = None
@@ -399,19 +238,3 @@ def collate_media(
                 batch[key] = torch.cat([item.tensors[key] for item in items])
         out[name] = batch
     return out
-
-
-def merge_reports(clips: Sequence[OpenedMedia]) -> ModalityReport:
-    """Sum the reports of several clips; one clip's is taken as it is."""
-    report = ModalityReport()
-    for clip in clips:
-        report.notes += [n if len(clips) == 1 else f"{clip.media.name}: {n}" for n in clip.notes]
-        for name, found in clip.reports.items():
-            total = report.streams.setdefault(name, StreamReport(modality=found.modality, present=False, reason=found.reason))
-            if found.present:
-                total.present, total.reason = True, found.reason
-            for key in ("seconds", "frames", "samples", "tokens", "cropped_s"):
-                setattr(total, key, getattr(total, key) + getattr(found, key))
-    if len(clips) > 1:
-        report.clips = [{"source": c.media.name, "streams": {n: vars(r) for n, r in c.reports.items()}} for c in clips]
-    return report

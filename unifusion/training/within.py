@@ -134,7 +134,7 @@ def _times(c: Any, plan: Mapping[str, Any], found: Budget, mean: float, count: i
     hours = found.hours(device, epochs=steps * rows_a_step / len(found.lengths.values), mfu=mfu)
     return [
         f"{count:,} rows, {mean:,.0f} tokens each, {rows_a_step} rows a step, {steps:,} steps",
-        f"{hours:,.1f} hours on {devices} x {_called(device)} at {mfu:.0%} of its operations (estimate; clips encoded before, decoding not counted)",
+        f"{hours:,.1f} hours on {devices} x {_called(device)} at {mfu:.0%} of its operations (estimate; encoders and decoding not counted)",
     ]
 
 
