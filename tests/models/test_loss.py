@@ -3,9 +3,12 @@
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tests.models.families import FAMILIES, SCALED
 from tests.toys import chat_model, mixed, talk, video
+from unifusion.models.build import set_trainable
+from unifusion.models.recompute import recompute_frozen
 from unifusion.processor.processor import IGNORED
 
 
@@ -123,6 +126,30 @@ def test_gradient_checkpointing_gives_the_same_gradient():
         model(**processor([talk([video(seed=1)], answer="yes")])).loss.backward()
         gradients.append(torch.cat([p.grad.flatten() for n, p in sorted(model.named_parameters()) if p.grad is not None]))
     assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_a_frozen_language_model_is_recomputed_too_and_drops_nothing():
+    """Transformers checkpoints in training mode alone; adapters are trained through a language model in eval mode."""
+    gradients, calls = [], []
+    for checkpointing in (False, True):
+        model, processor = chat_model()
+        set_trainable(model, {"language_model": False, "encoders": False, "adapters": True})
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model.train()
+        count = [0]
+        layer = model.language_model.model.layers[0].mlp
+        layer.register_forward_pre_hook(lambda *_, count=count: count.__setitem__(0, count[0] + 1))  # recomputing ends within it
+        batch = processor([talk([video(seed=1)], answer="yes")])
+        model(**batch)  # the probe of the head is behind us
+        count[0] = 0
+        model(**batch).loss.backward()
+        calls.append(count[0])
+        gradients.append(torch.cat([p.grad.flatten() for n, p in sorted(model.named_parameters()) if p.grad is not None]))
+        assert not any(m.training for m in model.language_model.modules() if not isinstance(m, GradientCheckpointingLayer))
+    assert torch.allclose(*gradients, atol=1e-6) and calls == [1, 2]
+    model.language_model.config.attention_dropout = 0.1
+    assert not recompute_frozen(model.language_model)
 
 
 def test_ids_and_media_that_do_not_fit_are_refused(toy):

@@ -25,6 +25,7 @@ from unifusion.models.config import UniFusionConfig
 from unifusion.models.head import head_loss
 from unifusion.models.language_model import COMPUTE_DTYPES
 from unifusion.models.reading import Reads, left_padded
+from unifusion.models.recompute import recompute_frozen
 from unifusion.models.segments import packed_inputs
 from unifusion.processor.packing import Segments
 
@@ -146,6 +147,8 @@ class UniFusionForConditionalGeneration(Reads, PreTrainedModel, GenerationMixin)
         for part in (self.language_model, *self.encoders.values(), *self.adapters.values()):
             if not any(p.requires_grad for p in part.parameters()):
                 part.eval()
+        if mode and not self.language_model.training:
+            recompute_frozen(self.language_model)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(p.requires_grad for p in module.parameters()):
                 module.eval()
@@ -319,6 +322,7 @@ class UniFusionForConditionalGeneration(Reads, PreTrainedModel, GenerationMixin)
             finally:
                 hook.remove()
                 self.language_model.train(training)
+                self.train(self.training)  # which part is in which mode is known there
             fed, marks = seen
             self._plain_head = bool(
                 torch.equal(logits.float(), marks.float()) and fed.shape == hidden.shape and torch.allclose(fed, hidden, atol=1e-5)

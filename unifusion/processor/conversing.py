@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -136,8 +136,20 @@ class Conversing:
         self._check(conversation)
         clips = list(opened) if opened is not None else [self.open(m) for m in conversation.media]
         row = Row(media=clips, id=conversation.id)
-        for piece in self._written(conversation, clips, generate=generate):
-            row.append(piece)
+        numbered, used, before = len(clips) > 1, 0, ""
+        for message in conversation.messages:
+            row.add(self.text.control(self._prefix(before, message.role, conversation.id)))
+            for part in message.parts:
+                if isinstance(part, Media):
+                    used += 1
+                    self.add_media(row, clips[used - 1], used if numbered else None)
+                else:
+                    self._add_text(row, part, message)
+            if message.role == "assistant":
+                row.add(self.text.control(self.format.assistant_end), supervised=message.supervised)
+            before = message.role
+        if generate:
+            row.add(self.text.control(self.format.user_to_assistant))
         if len(row.ids) > self.limits.max_tokens:
             raise LimitError(
                 f"conversation {conversation.id or '(unnamed)'} has {len(row.ids)} tokens, the limit is {self.limits.max_tokens};",
@@ -145,33 +157,11 @@ class Conversing:
             )
         return row
 
-    def _shown(self, clip: OpenedMedia, number: int | None) -> Row:
-        """One clip's tokens."""
-        row = Row()
-        self.add_media(row, clip, number)
-        return row
-
-    def _written(self, conversation: Conversation, clips: Sequence[OpenedMedia], *, generate: bool = False) -> Iterator[Piece]:
-        """The parts of a conversation as ids, in order."""
-        used, before = 0, ""
-        for turn, message in enumerate(conversation.messages):
-            yield Piece(ids=self.text.control(self._prefix(before, message.role, conversation.id)))
-            for part in message.parts:
-                if isinstance(part, Media):
-                    used += 1
-                    yield Piece(ids=self._shown(clips[used - 1], used if len(clips) > 1 else None).ids, clip=used - 1)
-                    continue
-                if message.role == "user":
-                    yield Piece(ids=self.text.control(self.format.before_text))
-                if message.supervised:
-                    yield Piece(ids=self.text.user(part), supervised=True)
-                else:
-                    yield Piece(ids=self.text.user(part), text=part, role=message.role, turn=turn)
-            if message.role == "assistant":
-                yield Piece(ids=self.text.control(self.format.assistant_end), supervised=message.supervised)
-            before = message.role
-        if generate:
-            yield Piece(ids=self.text.control(self.format.user_to_assistant))
+    def _add_text(self, row: Row, text: str, message: Message) -> None:
+        """Append a text part of a message."""
+        if message.role == "user":
+            row.add(self.text.control(self.format.before_text))
+        row.add(self.text.user(text), supervised=message.supervised)
 
     def turn(self, row: Row, text: str, opened: Sequence[OpenedMedia] = (), *, system: str = "") -> Row:
         """Return `row` with one more user turn (its clips first) and the generation prompt; `row` itself is left alone.
@@ -189,8 +179,7 @@ class Conversing:
         new.add(self.text.control(self._prefix(before, "user", "")))
         for number, clip in enumerate(opened, len(row.media) + 1):
             self.add_media(new, clip, number if len(new.media) > 1 else None)
-        new.add(self.text.control(self.format.before_text))
-        new.add(self.text.user(text))
+        self._add_text(new, text, Message(role="user", parts=(text,)))
         new.add(self.text.control(self.format.user_to_assistant))
         return new
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import ProcessorMixin
 
-from unifusion.conversation import Conversation
+from unifusion.conversation import Conversation, Media
 from unifusion.errors import ConfigError, UniFusionError
 from unifusion.limits import Limits
 from unifusion.processor.chat_format import ChatFormat
 from unifusion.processor.conversing import IGNORED, Batch, Conversing, Row, padded
-from unifusion.processor.fitting import Fitting, fit_pieces
+from unifusion.processor.fitting import Fitting, Piece, fit_pieces
 from unifusion.processor.layout import lay_out, placeholder
 from unifusion.processor.messages import to_conversation
 from unifusion.processor.opening import MediaOpener, OpenedMedia
@@ -124,6 +124,34 @@ class UniFusionProcessor(Conversing, ProcessorMixin):
         for piece in pieces:
             row.append(piece)
         return row
+
+    def _shown(self, clip: OpenedMedia, number: int | None) -> Row:
+        """One clip's tokens."""
+        row = Row()
+        self.add_media(row, clip, number)
+        return row
+
+    def _written(self, conversation: Conversation, clips: Sequence[OpenedMedia], *, generate: bool = False) -> Iterator[Piece]:
+        """The parts of a conversation as ids, in order."""
+        used, before = 0, ""
+        for turn, message in enumerate(conversation.messages):
+            yield Piece(ids=self.text.control(self._prefix(before, message.role, conversation.id)))
+            for part in message.parts:
+                if isinstance(part, Media):
+                    used += 1
+                    yield Piece(ids=self._shown(clips[used - 1], used if len(clips) > 1 else None).ids, clip=used - 1)
+                    continue
+                if message.role == "user":
+                    yield Piece(ids=self.text.control(self.format.before_text))
+                if message.supervised:
+                    yield Piece(ids=self.text.user(part), supervised=True)
+                else:
+                    yield Piece(ids=self.text.user(part), text=part, role=message.role, turn=turn)
+            if message.role == "assistant":
+                yield Piece(ids=self.text.control(self.format.assistant_end), supervised=message.supervised)
+            before = message.role
+        if generate:
+            yield Piece(ids=self.text.control(self.format.user_to_assistant))
 
     def add_media(self, row: Row, clip: OpenedMedia, number: int | None) -> None:
         """Append stamps and placeholders of one clip; `number` is told when a conversation has several."""

@@ -23,6 +23,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv
 
 from unifusion.models.head import head_loss
+from unifusion.models.recompute import recompute_frozen
 from unifusion.models.segments import replaced_attention
 
 __all__ = ["StepMemory", "adapter_step", "encoder_step", "language_step", "on_meta"]
@@ -161,11 +162,13 @@ def language_step(
         dtype: what it computes in; None takes that of its weights.
     """
     lm = on_meta(language_model)
-    lm.train(any(p.requires_grad for p in lm.parameters()))  # the chat model leaves a frozen part in eval mode, where nothing is recomputed
+    lm.train(any(p.requires_grad for p in lm.parameters()))  # the chat model leaves a frozen part in eval mode
     if dtype is not None:
         lm = lm.to(dtype)
     if checkpointing:
         lm.activation_checkpointing_enable()
+        if not lm.training:
+            recompute_frozen(lm)
     fused = bool(getattr(lm, "_supports_attention_backend", False))
     mask = None if fused else torch.ones(1, 1, tokens, tokens, dtype=torch.bool, device="meta")
     width = next(lm.get_input_embeddings().parameters()).shape[-1]  # peft may have wrapped them
