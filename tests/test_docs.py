@@ -1,5 +1,6 @@
 """The how-to pages are true: their code runs, their commands parse, their links lead somewhere."""
 
+import inspect
 import re
 import shlex
 
@@ -9,8 +10,11 @@ from typer.testing import CliRunner
 
 from tests.people import write_people
 from tests.test_readme import ROOT
-from unifusion import catalog
+from unifusion import catalog, share
+from unifusion.cli.train import load_script
 from unifusion.datasets.mixture import Mixture
+from unifusion.training.parts import read_parts_table
+from unifusion.training.tune import specs_of
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "train" / "README.md"]
 
@@ -43,9 +47,24 @@ def test_links_lead_somewhere():
 
 def test_what_pages_show_as_yaml_can_be_used(tmp_path):
     found = [yaml.safe_load(b) for page in PAGES for b in blocks(page, "yaml")]
-    adapters = [b for b in found if all("adapter" in part for part in b.values())]
-    mixtures = [b for b in found if b not in adapters]
-    assert adapters and mixtures
+    recipes = [b for b in found if "llm" in b]
+    adapters = [b for b in found if all("adapter" in part for part in b.values()) and b not in recipes]
+    corpora = [b for b in found if any("task" in part for part in b.values() if isinstance(part, dict)) and b not in recipes]
+    mixtures = [b for b in found if b not in (*adapters, *recipes, *corpora)]
+    assert adapters and mixtures and recipes and corpora
+    for recipe in recipes:
+        fields = load_script(share.folder("train") / "tune.py").Choices.__dataclass_fields__
+        assert set(recipe) <= set(fields)
+        read_parts_table(recipe["parts"])
+        for stream in recipe["streams"].values():
+            spec = specs_of({"x": {k: v for k, v in stream.items() if k != "source"}})["x"]
+            assert "source" in spec.encoder_class.Config.__dataclass_fields__ and spec.adapter_choices
+    for parts in corpora:
+        for part in parts.values():
+            tasks = part.get("task", [])
+            assert set([tasks] if isinstance(tasks, str) else tasks) <= set(catalog.names("tasks"))
+            wanted = inspect.signature(catalog.load("datasets", part["dataset"]).__init__).parameters
+            assert set(part.get("options", {})) <= set(wanted)
     for streams in adapters:
         for spec in streams.values():
             catalog.load("adapters", spec["adapter"]).Config(**spec["adapter_config"])

@@ -18,6 +18,8 @@ from unifusion import catalog, share
 from unifusion.cli.app import app
 from unifusion.errors import ConfigError
 from unifusion.evaluation.release import STAGES
+from unifusion.features import FeatureStore
+from unifusion.features.shard import Shard
 
 TOY = {
     "tokenizer": ["--vocabulary", "420", "--clips", "60"],
@@ -145,8 +147,8 @@ def test_real_recordings_and_pictures_are_learnt_beside_the_clips(chain, tmp_pat
     english = ["--english", str(data / "english.yaml"), "--data", str(data), "--english-share", "0.9"]
     recipe("language")["main"](["--out", f"{tmp_path}/language", *paths["language"], *TOY["language"], *english])
     assert json.loads((tmp_path / "language" / "metrics.json").read_text())
-    stored = [k for p in (tmp_path / "align.features").glob("audio-*/*.json") for k in json.loads(p.read_text())["keys"]]
-    assert len(stored) > 16  # those of the clips, and real ones
+    (stored,) = (tmp_path / "align.features").glob("audio-*")
+    assert len(FeatureStore(stored)) > 16  # those of the clips, and real ones
 
 
 def test_two_processes_share_the_clips_and_the_batch(chain, tmp_path):
@@ -155,7 +157,7 @@ def test_two_processes_share_the_clips_and_the_batch(chain, tmp_path):
         shutil.copytree(run / "align" / stream, tmp_path / "align" / stream)
     flags = [*paths["adapt"], "--encoders", str(tmp_path / "align"), *TOY["adapt"], "--out", str(tmp_path / "adapt")]
     assert CliRunner().invoke(app, ["train", "adapt", "--processes", "2", *flags]).exit_code == 0
-    keys = [k for p in (tmp_path / "align.features").glob("audio-*/*.json") for k in json.loads(p.read_text())["keys"]]
+    keys = [k for p in (tmp_path / "align.features").glob("audio-*/*.safetensors") for k in Shard(p).keys]
     assert len(keys) == len(set(keys)) == 16
     steps = [json.loads(line)["step"] for line in (tmp_path / "adapt" / "log.jsonl").read_text().splitlines()]
     assert len(steps) == len(set(steps)) > 0

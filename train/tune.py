@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unifusion.errors import ConfigError
 from unifusion.training.choices import parse
@@ -37,11 +36,11 @@ class Choices:
     llm: str | None = None
     """Hub name or folder of a causal language model."""
     revision: str | None = None
-    streams: dict[str, Any] | None = None
+    streams: dict[str, object] | None = None
     """Stream -> {encoder, source, adapter, adapter_config, encoder_config}."""
-    fused: dict[str, Any] | None = None
+    fused: dict[str, object] | None = None
     """Name -> {of: [streams], adapter: attention_pool}."""
-    parts: dict[str, Any] | None = None
+    parts: dict[str, object] | None = None
     """Part -> {train: frozen|full|lora, learning_rate, weight_decay, rank, alpha, dropout, variant, targets}."""
     quantize: str | None = None
     """4bit or 8bit: the frozen language model by bitsandbytes (QLoRA)."""
@@ -91,7 +90,7 @@ class Choices:
     """Store frozen weights in the checkpoint too, instead of naming where they came from."""
     available_gb: float | None = None
     """Memory of a device, for the check before the first step; by default what is found."""
-    plan: dict[str, Any] | None = None
+    plan: dict[str, object] | None = None
     """For --dry-run where nothing can be fetched: {llm: config, streams: {video: config}, rows, tokens, device, devices, gigabytes}."""
     dry_run: bool = False
     """Check all that can be without weights, estimate memory and time, and stop."""
@@ -101,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Tune it."""
     c = parse(Choices, argv, prog="unifusion train tune")
     if c.dry_run:
-        print(dry_run(c, devices=int((c.plan or {}).get("devices", 1))))
+        print(dry_run(c, devices=int(str((c.plan or {}).get("devices", 1)))))
         return
     if c.data is None:
         raise ConfigError("--data is not given;", remedy="name a YAML file of sources, or a .jsonl, .tar or .parquet; see --help.")
