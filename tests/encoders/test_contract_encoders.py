@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from unifusion import catalog
+from unifusion.adapters.adapter import Adapter
 from unifusion.conversation import Clip
-from unifusion.encoders.encoder import Encoder, weights_hash
+from unifusion.encoders.encoder import Encoder, blank_features, weights_hash
 from unifusion.errors import MediaError
 
 STREAMS = catalog.names("encoders")
@@ -26,6 +27,26 @@ def clip_for(cls, config, seconds, seed=0):
         return Clip(frames_THWC=frames, frame_times_s=np.arange(n) / cls.rate_hz(config), duration_s=seconds)
     sound = rng.uniform(-0.5, 0.5, n).astype(np.float32)
     return Clip(waveform_N=sound, sampling_rate_hz=round(cls.rate_hz(config)), waveform_start_s=0.25, duration_s=seconds + 0.25)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_blank_reaches_every_weight_of_encoder_and_adapters(name):
+    """What processes run whose rows lack a stream: gradients exist for all weights, and running statistics do not move."""
+    cls = catalog.load("encoders", name)
+    encoder = cls.build(cls.tiny()).train()
+    before = weights_hash(encoder)
+    features = blank_features(encoder, trained=True)
+    features.tokens_BSD.sum().backward()
+    assert features.mask_BS.any() and all(p.grad is not None for p in encoder.parameters() if p.requires_grad)
+    assert weights_hash(encoder) == before and encoder.training
+    plain = blank_features(encoder, trained=False)
+    assert plain.tokens_BSD.shape == (1, 1, encoder.width)
+    for adapter in catalog.names("adapters"):
+        kind = catalog.load("adapters", adapter)
+        if issubclass(kind, Adapter):
+            made = kind(encoder.width, 16, kind.tiny())
+            made(plain).tokens_BSD.sum().backward()
+            assert all(p.grad is not None for p in made.parameters()), adapter
 
 
 def collate(inputs):

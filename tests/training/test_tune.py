@@ -1,6 +1,9 @@
 """`unifusion train tune`: any parts by one file of choices, from a row of data to a checkpoint that answers."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -119,6 +122,26 @@ def test_packs_have_the_loss_of_padded_rows(here, tmp_path):
     assert sorted(one["rows"]) == sorted(two["rows"]) == list(range(9))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["fsdp2", "zero3"])
+def test_what_two_processes_shard_is_saved_whole(here, tmp_path, strategy):
+    """The command as people give it; the checkpoint is that of one process."""
+    if strategy == "zero3":
+        pytest.importorskip("deepspeed")
+    flags = ["--config", str(here / "mine.yaml"), "--steps", "3", "--save-every", "50"]
+    train(*flags, "--out", tmp_path / "one")
+    words = ["train", "tune", "--processes", "2", *flags, "--strategy", strategy]
+    done = subprocess.run(
+        [sys.executable, "-m", "unifusion", *words, "--out", str(tmp_path / "two")], capture_output=True, text=True, timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=here,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (checkpoint.load(tmp_path / name)[0].state_dict() for name in ("one", "two"))
+    assert set(one) == set(two)
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-3, msg=name)  # Adam's first steps, sums in another order
+
+
 def test_it_goes_on_from_a_checkpoint(here, tmp_path):
     full = ("--parts", "{language_model: full, adapters: full}")
     train("--config", here / "mine.yaml", "--out", tmp_path / "one", *full)
@@ -169,6 +192,7 @@ def test_sources_are_mixed_by_weight_and_asked_about_by_tasks(here, tmp_path):
     (("--strategy", "zero9"), ConfigError, "no strategy 'zero9'"),
     (("--validation", "rows.jsonl"), DatasetError, "6 groups are in train and in val"),
     (("--quantize", "3bit"), ConfigError, "3bit"),
+    (("--report-to", "tensorbord"), ConfigError, "'tensorbord', which is not installed"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_before_a_step(here, tmp_path, monkeypatch, words, error, message):
     monkeypatch.chdir(here)

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from unifusion.errors import ConfigError, Interrupted, nearest
 from unifusion.training import journal, snapshot
@@ -96,6 +98,11 @@ class FitChoices:
         for key in ("steps", "batch_size", "accumulate", "save_every", "keep", "log_every"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key} is {getattr(self, key)};", remedy="take 1 or more.")
+        there = get_available_reporting_integrations()
+        for service in self.report_to.split(","):
+            if service not in ("none", "all", *there):
+                known = f"here are {', '.join(there) or 'none'}"
+                raise ConfigError(f"report_to names {service!r}, which is not installed ({known});", remedy=f"pip install {service}.")
         deepspeed_config(self.strategy)
         return self
 
@@ -207,6 +214,7 @@ def fit(
             stack.enter_context(frozen_aside(model, arguments.device))
         trainer = FitTrainer(model, arguments, plan, resume=last, callbacks=callbacks)
         stack.callback(trainer.signals.close)
+        stack.callback(unset_hf_deepspeed_config)  # with ZeRO-3 set, from_pretrained would wait for the other processes for ever
         _as_wanted(trainer, choices.strategy)
         result = trainer.train()
         if trainer.signals.number:

@@ -348,7 +348,7 @@ class FitTrainer(Trainer):
         self.waited += 1
         if choices.patience and self.waited >= choices.patience:
             log.info("held-out loss has not fallen below %.4f for %d evaluations: the run ends here", self.best, self.waited)
-            self.control.should_training_stop = True
+            self.control.should_training_stop = self.control.should_save = True
 
 
 class _Restore(TrainerCallback):

@@ -22,9 +22,10 @@ from unifusion.models.segments import packed_attention
 from unifusion.processor import StreamSpec, UniFusionProcessor
 from unifusion.processor.packing import collate_packed
 from unifusion.processor.processor import IGNORED, Row
+from unifusion.training import snapshot
 from unifusion.training.chat import encode_media
 from unifusion.training.corpus import Corpus, Rows
-from unifusion.training.fit import FitChoices, fit
+from unifusion.training.fit import FitChoices, fit, load_trained
 from unifusion.training.launch import everyone_waits, is_first, world_size
 from unifusion.training.lengths import measured_lengths
 from unifusion.training.order import Endless, Order, Packs
@@ -181,17 +182,30 @@ def tune(c: Any, folder: Path) -> dict[str, Any]:
             made.model, rows, choices, work, collate=collate, order=order,
             validation=Rows(held, processor, max_tokens=c.max_tokens) if held else None,
         )  # fmt: skip
-    save(c, made, folder, result)
+    save(c, unsharded(c, made, work), folder, result)
     return result
+
+
+def unsharded(c: Any, made: Made, work: Path) -> Made:
+    """The model with whole weights: a strategy that shards leaves them in parts, so they are read from the last checkpoint."""
+    if c.strategy == "ddp" or (world_size() == 1 and not c.strategy.startswith("zero")):
+        return made
+    last = snapshot.newest(work)
+    if last is None or not is_first():
+        return made
+    whole = make(c)
+    load_trained(whole.model, last)
+    return whole
 
 
 def save(c: Any, made: Made, folder: Path, result: Mapping[str, Any]) -> None:
     """Write the checkpoint; the first process does, and the others wait."""
     from unifusion.training.choices import as_dict
 
-    made.model.float() if not is_quantized(made.model.language_model) else None
-    made.model.eval()
     if is_first():
+        if not is_quantized(made.model.language_model):
+            made.model.float()
+        made.model.eval()
         provenance = {"recipe": "tune", "choices": as_dict(c), "result": dict(result), "commit": commit(), "data": str(c.data)}
         checkpoint.save(made.model, made.processor, folder, provenance=provenance, self_contained=c.self_contained)
     everyone_waits()
