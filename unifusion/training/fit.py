@@ -101,8 +101,8 @@ class FitChoices:
         there = get_available_reporting_integrations()
         for service in self.report_to.split(","):
             if service not in ("none", "all", *there):
-                known = f"here are {', '.join(there) or 'none'}"
-                raise ConfigError(f"report_to names {service!r}, which is not installed ({known});", remedy=f"pip install {service}.")
+                said = f"here are {', '.join(there) or 'none'}"
+                raise ConfigError(f"report_to names {service!r}, which is not installed ({said});", remedy=f"pip install {service}.")
         deepspeed_config(self.strategy)
         return self
 
