@@ -85,6 +85,20 @@ class Slow(TrainerCallback):
         time.sleep(self.seconds)
 
 
+def spoil(model, steps):
+    """Make the loss of some steps infinite, in the second process alone where there are two."""
+    forward, calls = model.forward, [0]
+
+    def spoiled(*args, **kwargs):
+        out = forward(*args, **kwargs)
+        calls[0] += 1
+        if calls[0] in steps and rank() == world_size() - 1:
+            out.loss = out.loss * float("inf")
+        return out
+
+    model.forward = spoiled
+
+
 def model_and_rows(part="adapters", **happens):
     """A fresh model of which adapters and language model are trained, and its rows; with part `all`, encoders too."""
     model, processor = chat_model()
@@ -108,9 +122,11 @@ def collate(processor):
     return together
 
 
-def run(out, part="adapters", happens=None, slow_s=0.0, **changed):
+def run(out, part="adapters", happens=None, slow_s=0.0, spoiled=(), **changed):
     """Train, and write weights, gradients and who took part; returns the model."""
     model, processor, rows = model_and_rows(part, **(happens or {}))
+    if spoiled:
+        spoil(model, spoiled)
     keeper = Gradients(model, changed.get("strategy", "ddp"))
     watching = [keeper, *([Slow(out, slow_s)] if slow_s else [])]
     fit(model, rows, FitChoices(**{**QUICK, **changed}), Path(out) / "run", collate=collate(processor), callbacks=watching)

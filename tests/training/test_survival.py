@@ -83,6 +83,21 @@ def test_a_signal_to_one_of_two_processes_saves_both_and_they_go_on(tmp_path, st
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "precision"), [("ddp", "float32"), ("zero2", "bfloat16"), ("zero3", "float32")])
+def test_a_step_that_is_not_finite_in_one_process_is_left_out_by_both(tmp_path, strategy, precision):
+    if strategy.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("needs the extra deepspeed")
+    code, said = ended(tmp_path, 2, strategy=strategy, precision=precision, spoiled=[3, 4], **SHORT)
+    assert code == 0, said[-2000:]
+    told = [r for r in logged(tmp_path / "run") if "skipped" in r]
+    assert [r["step"] for r in told] == [2, 3] and len(steps_of(tmp_path)) == 12
+    assert all(torch.isfinite(w).all() for w in weights_of(tmp_path).values())
+    code, said = ended(tmp_path / "many", 2, strategy=strategy, precision=precision, spoiled=list(range(6, 20)), **SHORT)
+    assert code == 1 and "not finite at step 8 (4 in a row); no weight was changed" in said
+    assert snapshot.newest(tmp_path / "many" / "run").name == "checkpoint-8", "weights of step 5, as nothing changed since"
+
+
+@pytest.mark.slow
 def test_another_number_of_processes_goes_on_with_the_same_rows(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     assert ended(one, **SHORT)[0] == 0
