@@ -17,7 +17,7 @@ from tests.toys import talk
 from unifusion import checkpoint, share
 from unifusion.cli.app import app
 from unifusion.conversation import Media
-from unifusion.errors import ConfigError, DatasetError, LimitError
+from unifusion.errors import ConfigError, DatasetError, LimitError, UniFusionError
 from unifusion.training.corpus import Corpus
 from unifusion.training.journal import logged
 
@@ -120,6 +120,22 @@ def test_packs_have_the_loss_of_padded_rows(here, tmp_path):
     one, two = (next(r for r in logged(tmp_path / f"{n}.fit") if "loss" in r) for n in ("packed", "padded"))
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-5) and one["grad_norm"] == pytest.approx(two["grad_norm"], rel=1e-4)
     assert sorted(one["rows"]) == sorted(two["rows"]) == list(range(9))
+
+
+def test_broken_clips_and_rows_are_left_out_when_asked(here, tmp_path):
+    lines = (here / "rows.jsonl").read_text().splitlines()
+    for i in (1, 2):
+        lines[i] = lines[i].replace(f'"{i}.wav"', '"broken.wav"' if i == 1 else '"gone.wav"')
+    (here / "broken.wav").write_bytes(b"RIFF....no sound at all")
+    (here / "some.jsonl").write_text("\n".join([*lines, '{"messages": 3}']) + "\n")
+    flags = ("--config", here / "mine.yaml", "--data", here / "some.jsonl", "--out", tmp_path / "out")
+    with pytest.raises(UniFusionError, match=r"gone\.wav|broken\.wav|messages are int"):
+        train(*flags)
+    train(*flags, "--on-bad-media", "skip", "--max-bad", 0.5)
+    listed = [json.loads(line) for line in (tmp_path / "out.fit" / "quarantine.jsonl").read_text().splitlines()]
+    bad = {row["name"]: row["reason"] for row in listed}
+    assert set(bad) == {"rows/r1", "rows/r2", "rows/row 10"} and len(listed) == 3
+    assert "broken.wav" in bad["rows/r1"] and "gone.wav" in bad["rows/r2"] and any("messages are int" in r for r in bad.values())
 
 
 @pytest.mark.slow

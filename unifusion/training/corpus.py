@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from unifusion import catalog
-from unifusion.conversation import Conversation, Example, Media
+from unifusion.conversation import Conversation, Example
 from unifusion.datasets.mixture import Mixture, read_parts
 from unifusion.errors import ConfigError, DatasetError, UniFusionError, nearest
 from unifusion.processor import Row, UniFusionProcessor
@@ -68,7 +69,10 @@ class Corpus:
         """What messages call a row: its part, and its number or id there."""
         part, number = self.mixture.place(index)
         rows = self.mixture.parts[part]
-        return f"{part}/{number}" if getattr(rows, "forward_only", False) else f"{part}/{rows[number].id}"
+        if not getattr(rows, "forward_only", False):
+            with contextlib.suppress(UniFusionError):  # a row that cannot be read has its number alone
+                return f"{part}/{rows[number].id}"
+        return f"{part}/row {number + 1}"
 
     def conversation(self, index: int) -> Conversation:
         """The conversation at `index`; a function of (seed, index).
@@ -88,10 +92,6 @@ class Corpus:
         if not any(m.supervised for m in talk.messages):
             raise DatasetError(f"row {example.id!r} of {part!r} has no answer to learn;", remedy="end it with an assistant's message.")
         return talk if talk.id else replace(talk, id=f"{part}/{example.id}")
-
-    def media(self) -> list[Media]:
-        """Every clip of an epoch, once."""
-        return list(dict.fromkeys(m for i in range(len(self)) for m in self.conversation(i).media))
 
     def hold_apart(self, other: Corpus) -> None:
         """Refuse held-out rows that share a group (speaker, recording, dialogue) with these; shards and tables are not read for it.
@@ -162,10 +162,7 @@ class Rows(Dataset[Row]):
 
     def name(self, index: int) -> str:
         """What messages call a row."""
-        try:
-            return self.corpus.name(index)
-        except UniFusionError:
-            return str(index)
+        return self.corpus.name(index)
 
     def __getitem__(self, index: int) -> Row:
         """The row at `index`."""

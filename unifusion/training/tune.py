@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 
 from unifusion import checkpoint
-from unifusion.conversation import Conversation, Message
-from unifusion.errors import ConfigError
+from unifusion.conversation import Conversation, Media, Message
+from unifusion.errors import ConfigError, MediaError, UniFusionError
 from unifusion.models.build import build_chat_model
 from unifusion.models.language_model import is_quantized
 from unifusion.models.segments import packed_attention
@@ -23,10 +24,9 @@ from unifusion.processor import StreamSpec, UniFusionProcessor
 from unifusion.processor.packing import collate_packed
 from unifusion.processor.processor import IGNORED, Row
 from unifusion.training import snapshot
-from unifusion.training.chat import encode_media
 from unifusion.training.corpus import Corpus, Rows
 from unifusion.training.fit import FitChoices, fit, load_trained
-from unifusion.training.launch import everyone_waits, is_first, world_size
+from unifusion.training.launch import everyone_waits, is_first, my_share, world_size
 from unifusion.training.lengths import measured_lengths
 from unifusion.training.order import Endless, Order, Packs
 from unifusion.training.parts import PartChoices, apply_parts, parts_table, read_parts_table
@@ -113,15 +113,62 @@ def features_folder(c: Any, made: Made, corpus: Corpus) -> Path | None:
     return Path(f"{c.out}.features") if c.features == "auto" else Path(c.features)
 
 
-def with_features(made: Made, corpora: Sequence[Corpus], folder: Path | None) -> UniFusionProcessor:
-    """The processor that rows are made by: from stored features, encoded here where they are not there yet."""
+def with_features(c: Any, made: Made, media: Sequence[Media], folder: Path | None) -> UniFusionProcessor:
+    """The processor that rows are made by: from stored features, encoded here where they are not there yet; processes share the clips.
+
+    With `on_bad_media: skip`, a clip that cannot be read is left to the row that shows it, which is quarantined.
+    """
     if folder is None:
         return made.processor
-    from unifusion.features import stored_opener
+    from unifusion.features import EncodeOptions, encode_todo, stored_opener
 
-    media = [m for corpus in corpora for m in corpus.media()]
-    store = stored_opener(made.processor, made.model, folder)
-    return made.processor.with_opener(encode_media(made.model, made.processor, media, store))
+    made.model.eval()
+    skip, bad, todo = c.on_bad_media == "skip", 0, []
+    store = stored_opener(made.processor, made.model, folder, otherwise=made.processor.opener.open if skip else None)
+
+    def on_bad(clip: Media, error: MediaError) -> None:
+        """Say which clip is left out."""
+        log.warning("%s is not encoded: %s", clip.name, error)
+
+    for clip in my_share(media):
+        try:
+            keys = store.item_keys(clip)
+        except MediaError as error:
+            if not skip:
+                raise
+            on_bad(clip, error)
+            bad += 1
+            continue
+        if store.missing(keys):
+            todo.append((clip, keys))
+    done = encode_todo(
+        made.model, made.processor.opener.open, todo, store, EncodeOptions(batch_size=16, workers=c.workers),
+        progress=lambda steps: iter(tqdm(list(steps), desc="encode", disable=None)), on_bad=on_bad if skip else None,
+    )  # fmt: skip
+    log.info("encoded %d clips, %d were stored", done.clips, len(my_share(media)) - len(todo) - bad)
+    everyone_waits()
+    return made.processor.with_opener(store.again())
+
+
+def clips_of(corpus: Corpus, rows: int, *, skip: bool) -> list[Media]:
+    """Every clip of the first rows of a corpus, once; a row that is broken is left to the run, where such rows are skipped."""
+    found: dict[Media, None] = {}
+    for index in range(rows):
+        try:
+            found.update(dict.fromkeys(corpus.conversation(index).media))
+        except UniFusionError:
+            if not skip:
+                raise
+    return list(found)
+
+
+def rows_read(c: Any, corpus: Corpus) -> int:
+    """Rows of a corpus that a run reads, counted as it draws them; each round of a single source has them all."""
+    if c.pack or c.length_grouped or len(corpus.mixture.parts) == 1:
+        return len(corpus)
+    per_step = int(c.batch_size * c.accumulate)
+    steps: int = c.steps or math.ceil(c.epochs * math.ceil(len(corpus) / per_step))
+    return max(len(corpus), steps * per_step)
 
 
 def order_of(c: Any, rows: Rows, lengths: Sequence[int] | None) -> Order:
@@ -155,13 +202,18 @@ def tune(c: Any, folder: Path) -> dict[str, Any]:
     if held is not None:
         corpus.hold_apart(held)
     made = make(c)
-    processor = with_features(made, [corpus, *([held] if held else [])], features_folder(c, made, corpus))
+    kept = features_folder(c, made, corpus)
+    skip, media = c.on_bad_media == "skip", dict[Media, None]()
+    if kept is not None:
+        for one, count in ((corpus, rows_read(c, corpus)), *(((held, len(held)),) if held else ())):
+            media.update(dict.fromkeys(clips_of(one, count, skip=skip)))
+    processor = with_features(c, made, list(media), kept)
     rows = Rows(corpus, processor, max_tokens=c.max_tokens)
     work = folder.with_name(f"{folder.name}.fit")
     lengths = None
     if c.pack or c.length_grouped:
-        kept = folder.with_name(f"{folder.name}.lengths.json")
-        lengths = None if corpus.forward_only else measured_lengths(rows, kept, workers=c.workers)
+        file = folder.with_name(f"{folder.name}.lengths.json")
+        lengths = None if corpus.forward_only else measured_lengths(rows, file, workers=c.workers)
     order = order_of(c, rows, lengths)
     per_epoch = math.ceil(order.steps_per_epoch / c.accumulate)
     choices = replace(
