@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -22,7 +23,8 @@ def resident():
     """Bytes of this process now, and at most so far."""
     with open("/proc/self/statm", encoding="ascii") as file:
         now = int(file.read().split()[1]) * resource.getpagesize()
-    return now, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text(encoding="ascii")  # ru_maxrss counts the parent before the fork too
+    return now, next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def steps(llm, *, frozen, checkpointing, rows, lora=False, clips=False, measure=False):

@@ -213,7 +213,7 @@ def test_what_fits_is_let_through_and_what_does_not_is_named_before_the_first_st
         small = frozen_8b.at(1000)
         lengths = type(frozen_8b.lengths)(values=(500, 3000), names=("talk-3", "talk-9"))
         check(replace(frozen_8b, lengths=lengths), small)
-    with pytest.raises(ConfigError, match=r"1\.00 GB are there; change frozen weights in nf4"):
+    with pytest.raises(ConfigError, match=r"1\.00 GB are there; change gradient checkpointing"):
         check(frozen_8b, 10**9)
 
 
