@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -202,6 +203,8 @@ def tune(c: Any, folder: Path) -> dict[str, Any]:
     if held is not None:
         corpus.hold_apart(held)
     made = make(c)
+    if torch.cuda.is_available():  # clips are encoded there too
+        made.model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))))
     kept = features_folder(c, made, corpus)
     skip, media = c.on_bad_media == "skip", dict[Media, None]()
     if kept is not None:
