@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.toys import chat_model, run_apart, talk, video
-from unifusion import checkpoint
+from unifusion import atomic, checkpoint
 from unifusion.errors import CheckpointError, UniFusionError
 from unifusion.models.chat import UniFusionForConditionalGeneration
 
@@ -212,15 +212,15 @@ def test_killed_while_saving(tmp_path, at):
         replace(*args)
 
     def write():
-        checkpoint.os.replace = dying
-        with checkpoint.atomic_folder(target) as work:
+        atomic.os.replace = dying
+        with atomic.atomic_folder(target) as work:
             (work / "config.json").write_text("new")
             if at == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     assert run_apart(write) == -signal.SIGKILL
     assert target.is_dir() == (at < 2)
-    checkpoint.sweep(tmp_path)
+    atomic.sweep(tmp_path)
     assert (target / "config.json").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 

@@ -9,10 +9,7 @@ name and revision.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from unifusion.atomic import aside, atomic_folder
 from unifusion.errors import CheckpointError, UniFusionError
 from unifusion.processor.streams import stems_only
 from unifusion.share import resolve_checkpoint
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from unifusion.processor import UniFusionProcessor
 
 __all__ = [
-    "atomic_folder", "check_folder", "check_plain_folder", "is_ours", "load", "merge", "no_progress_bar", "read_json", "save", "sweep",
+    "check_folder", "check_plain_folder", "is_ours", "load", "merge", "no_progress_bar", "read_json", "save",
 ]  # fmt: skip
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -41,63 +39,6 @@ _LORA = "adapter_model.safetensors"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CONFIGS = ("config.json", "processor_config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json")
 _CODE_KEYS = ("auto_map", "trust_remote_code", "custom_generate", "custom_pipelines")
-
-
-@contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `target`; when the block ends well it is synced to disk and takes `target`'s place.
-
-    A crash leaves either the old folder or the new one, and perhaps a `.tmp` folder that `sweep` removes; between the two renames the
-    old one has another name for an instant, under which `load` and `sweep` find it.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".tmp", dir=target.parent))
-    try:
-        yield work
-        mask = os.umask(0)
-        os.umask(mask)
-        work.chmod(0o777 & ~mask)  # mkdtemp makes it private
-        for path in [*work.rglob("*"), work]:
-            if path.is_file():
-                path.chmod(0o666 & ~mask)  # safetensors writes through a private temporary file
-            _sync(path)
-        old = _aside(target)
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(target, old)
-        os.replace(work, target)
-        _sync(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _aside(target: Path) -> Path:
-    """The name under which the old folder waits while the new one takes its place."""
-    return target.with_name(f".{target.name}-old.tmp")
-
-
-def sweep(parent: Path) -> list[Path]:
-    """Remove what interrupted saves left in `parent`; an old folder whose replacement never came is put back."""
-    removed = []
-    for litter in parent.glob(".*.tmp"):
-        if litter.name.endswith("-old.tmp"):
-            target = parent / litter.name[1 : -len("-old.tmp")]
-            if not target.exists():
-                os.replace(litter, target)
-                continue
-        shutil.rmtree(litter, ignore_errors=True)
-        removed.append(litter)
-    return removed
 
 
 def save(
@@ -224,7 +165,7 @@ def is_ours(source: Path) -> bool:
     """Whether `load` is the one to open a folder, or to say what is wrong with it; not for another's model or a name on the hub."""
     if source.is_dir():
         return not (source / "config.json").is_file() or read_json(source / "config.json").get("model_type") == "unifusion"
-    return _aside(source).is_dir() or source.parts[0] == "checkpoints" or _HUB_NAME.fullmatch(source.as_posix()) is None
+    return aside(source).is_dir() or source.parts[0] == "checkpoints" or _HUB_NAME.fullmatch(source.as_posix()) is None
 
 
 def check_folder(folder: Path) -> None:
@@ -335,8 +276,8 @@ def load(
     from unifusion.processor import UniFusionProcessor
 
     path = resolve_checkpoint(folder)
-    if not path.is_dir() and _aside(path).is_dir():
-        path = _aside(path)  # a save was cut off between its two renames
+    if not path.is_dir() and aside(path).is_dir():
+        path = aside(path)  # a save was cut off between its two renames
     if not path.is_dir():
         raise CheckpointError(f"no checkpoint folder {str(folder)!r};", remedy="`unifusion list checkpoints` shows those that ship.")
     check_folder(path)

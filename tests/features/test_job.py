@@ -191,8 +191,8 @@ def test_a_bad_clip_ends_the_run_or_is_put_aside(job, spoiled, tmp_path):
         found = run_job(clips, job(on_bad="skip"))
         assert found.clips + found.there == 4
         lines = [json.loads(line) for line in (tmp_path / "store" / "quarantine.jsonl").read_text().splitlines()]
-        assert {line["path"].rpartition("/")[2] for line in lines} == {"text.mp4", "cut.wav", "missing.wav"}
-        assert len(lines) == 3 and all(line["path"] in line["reason"] for line in lines)
+        assert {line["name"].rpartition("/")[2] for line in lines} == {"text.mp4", "cut.wav", "missing.wav"}
+        assert len(lines) == 3 and all(line["name"] in line["reason"] for line in lines)
 
 
 def test_parts_tell_a_missing_file_once(job, spoiled, tmp_path):

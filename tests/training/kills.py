@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from tests.training import ranks
+from unifusion import atomic
 from unifusion.training import snapshot, tensors
 from unifusion.training.journal import logged
 
@@ -50,7 +51,7 @@ def dying_in_a_save(at):
 
         return call
 
-    for place, name in ((tensors, "save_file"), (snapshot, "_sync"), (snapshot.os, "replace"), (snapshot.shutil, "rmtree")):
+    for place, name in ((tensors, "save_file"), (snapshot, "sync"), (atomic, "sync"), (atomic.os, "replace"), (atomic.shutil, "rmtree")):
         setattr(place, name, watched(getattr(place, name)))
 
 

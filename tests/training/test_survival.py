@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.training import ranks
+from unifusion import atomic
 from unifusion.errors import CheckpointError, ConfigError, DatasetError, UniFusionError
 from unifusion.training import snapshot, tensors
 from unifusion.training.journal import logged
@@ -137,7 +138,17 @@ def test_bad_rows_are_left_out_when_asked_and_named_when_not(tmp_path, processes
     read = {row for r in steps_of(tmp_path / "skip") for row in r["rows"]}
     assert not read & {3, 17} and len(steps_of(tmp_path / "skip")) == 20
     code, said = ended(tmp_path / "many", processes, happens={"bad": list(range(0, 40, 4))}, **{**options, "max_bad": 0.1})
-    assert code != 0 and "rows cannot be read, more than 10%" in said
+    assert code != 0 and "rows tried cannot be read, more than 10%" in said
+
+
+def test_the_share_of_bad_rows_is_counted_over_a_resume(tmp_path):
+    options = {**SHORT, "on_bad_media": "skip", "max_bad": 0.3}
+    for steps in (4, 8):
+        ranks.run(tmp_path, happens={"bad": list(range(0, 40, 8))}, **{**options, "steps": steps})
+        told = snapshot.read_state(snapshot.newest(tmp_path / "run"))
+        read = [row for r in steps_of(tmp_path) for row in r["rows"]]
+        assert told["tried"] == steps * ranks.QUICK["batch_size"] and told["tried"] - told["bad"] == len(read)
+        assert told["bad"] > 0
 
 
 @pytest.mark.slow
@@ -173,7 +184,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, monkeypatch, n
         return call
 
     with monkeypatch.context() as patched:
-        for place, name in ((tensors, "save_file"), (snapshot, "_sync"), (snapshot.os, "replace")):
+        for place, name in ((tensors, "save_file"), (snapshot, "sync"), (atomic.os, "replace")):
             patched.setattr(place, name, full(getattr(place, name)))
         with pytest.raises((CheckpointError, OSError), match="No space left"):
             ranks.run(tmp_path, **SHORT)

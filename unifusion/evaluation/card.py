@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
+from unifusion import atomic
 from unifusion.errors import CheckpointError
 from unifusion.evaluation.calibrate import calibration_table
 from unifusion.evaluation.free import free_table
@@ -36,9 +36,8 @@ def write_card(folder: str | Path) -> Path:
     provenance = _json(root / "provenance.json")
     world = _json(root / RESULTS / "world.json")
     others = {name: _json(path) for name in OTHERS if (path := root / RESULTS / f"{name}.json").is_file()}
-    work, target = root / ".README.tmp", root / "README.md"
-    work.write_text(card(root.name, _weights(root), provenance, world, others), encoding="utf-8")
-    os.replace(work, target)
+    target = root / "README.md"
+    atomic.write_text(target, card(root.name, _weights(root), provenance, world, others))
     return target
 
 

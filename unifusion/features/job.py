@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +16,14 @@ from unifusion.errors import ConfigError, MediaError
 from unifusion.features.encode import Encoded, EncodeOptions, Todo, encode_todo
 from unifusion.features.opener import StoredOpener
 from unifusion.features.source import EncoderSource
+from unifusion.quarantine import Quarantine
 
-__all__ = ["EncodeJob", "Named", "Quarantine", "Summary", "part_of", "run_job"]
+__all__ = ["EncodeJob", "Named", "Summary", "part_of", "run_job"]
 
 log = logging.getLogger(__name__)
 Named = tuple[str, Callable[[], Media]]
 """What a clip is called, and what makes the reference to it (which may have to look into its file)."""
 _Looked = tuple[Media, str] | MediaError
-_ENOUGH_TRIED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,56 +100,6 @@ def part_of(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-class Quarantine:
-    """Bad clips: the end of a run, or a line in a file and a limit of how many.
-
-    Args:
-        path: the file; runs that go side by side share it.
-        on_bad: `stop` or `skip`.
-        max_bad: largest share of bad clips among those tried.
-    """
-
-    def __init__(self, path: Path, on_bad: str, max_bad: float) -> None:
-        self.path, self.on_bad, self.max_bad = path, on_bad, max_bad
-        self.count = 0
-        self.tried = self._bad = 0
-
-    def begin(self) -> None:
-        """Count anew what is tried: a share of files that were looked at says nothing of those that are decoded."""
-        self.tried = self._bad = 0
-
-    def add(self, name: str, error: MediaError) -> None:
-        """Note a bad clip.
-
-        Raises:
-            MediaError: it is the end: the error itself, or that there are too many.
-        """
-        if self.on_bad == "stop":
-            raise error
-        self.count += 1
-        self._bad += 1
-        line = json.dumps({"path": name, "reason": str(error)}, ensure_ascii=False) + "\n"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            if line not in file:
-                file.write(line)
-        log.warning("left out: %s", error)
-
-    def hold(self) -> None:
-        """Refuse to go on when too many of what was tried so far are bad.
-
-        Raises:
-            MediaError: with counts and where they are listed.
-        """
-        if self.tried >= _ENOUGH_TRIED and self._bad > self.max_bad * self.tried:
-            raise MediaError(
-                f"{self._bad} of {self.tried} clips tried cannot be read, more than {self.max_bad:.0%};",
-                remedy=f"see {self.path}; --max-bad allows more.",
-            )
-
-
 def run_job(clips: Sequence[Named], job: EncodeJob) -> Summary:
     """Encode what is not stored yet; a run that was killed is gone on with by the same call.
 
@@ -167,7 +115,7 @@ def run_job(clips: Sequence[Named], job: EncodeJob) -> Summary:
     encoders = job.source.load()
     stored = encoders.stores(job.out)
     summary = Summary(swept=sum(s.sweep() for s in stored.stores.values()), streams={n: s.folder.name for n, s in stored.stores.items()})
-    bad = Quarantine(job.out / "quarantine.jsonl", job.on_bad, job.max_bad)
+    bad = Quarantine(job.out / "quarantine.jsonl", skip=job.on_bad == "skip", most=job.max_bad, what="clips", kind=MediaError)
     todo = _todo(clips, job, stored, bad, summary)
     bad.begin()
     began = time.monotonic()

@@ -20,9 +20,10 @@ from typing import Any
 from unifusion.conversation import Media
 from unifusion.errors import ConfigError, MediaError, UniFusionError
 from unifusion.features.encode import Encoded, EncodeOptions, Todo, encode_todo
-from unifusion.features.job import EncodeJob, Quarantine, counted
+from unifusion.features.job import EncodeJob, counted
 from unifusion.features.opener import StoredOpener
 from unifusion.features.source import EncoderSource
+from unifusion.quarantine import Quarantine
 
 __all__ = ["EncodeWorker", "encode_on_ray"]
 

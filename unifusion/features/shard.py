@@ -34,6 +34,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from unifusion.atomic import sync
 from unifusion.errors import DatasetError
 
 __all__ = ["Item", "Shard", "as_item", "sweep", "write_shard"]
@@ -108,11 +109,7 @@ def write_shard(folder: Path, items: dict[str, Item]) -> tuple[str, int]:
         os.fsync(file.fileno())
         n_bytes = file.tell()
         os.replace(part, folder / f"{name}.safetensors")
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder)
     return name, n_bytes
 
 

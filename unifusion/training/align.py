@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from unifusion.checkpoint import atomic_folder
+from unifusion.atomic import atomic_folder
 from unifusion.datasets.mixture import Mixture
 from unifusion.models.grounding import GroundingConfig, GroundingModel, pad_phrases
 from unifusion.processor import StreamSpec

@@ -17,8 +17,8 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from unifusion.atomic import atomic_folder
 from unifusion.batch import Features
-from unifusion.checkpoint import atomic_folder
 from unifusion.conversation import Media
 from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from unifusion import atomic
 from unifusion.conversation import Clip
 from unifusion.errors import DatasetError
 from unifusion.training.launch import first_process_first
@@ -122,9 +122,7 @@ def _rendered(path: Path, choices: ClipCacheChoices, workers: int) -> ClipCache:
         for job in jobs:
             _render_block(job)
     parts = [path / f"block-{b}.jsonl" for b in range(0, choices.count, _BLOCK)]
-    work = path / "scripts.tmp"
-    work.write_text("".join(p.read_text(encoding="utf-8") for p in parts), encoding="utf-8")
-    os.replace(work, path / "scripts.jsonl")
+    atomic.write_text(path / "scripts.jsonl", "".join(p.read_text(encoding="utf-8") for p in parts))
     for part in parts:
         part.unlink()
     return ClipCache(path)
@@ -150,6 +148,4 @@ def _render_block(job: tuple[str, dict[str, Any], int]) -> None:
         lines.append(script.to_json() + "\n")
     frames.flush()
     sound.flush()
-    work = Path(folder) / f"block-{first}.tmp"
-    work.write_text("".join(lines), encoding="utf-8")
-    os.replace(work, Path(folder) / f"block-{first}.jsonl")
+    atomic.write_text(Path(folder) / f"block-{first}.jsonl", "".join(lines))

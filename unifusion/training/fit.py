@@ -18,6 +18,7 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from unifusion import atomic
 from unifusion.errors import ConfigError, Interrupted, nearest
 from unifusion.training import journal, snapshot
 from unifusion.training.launch import alone_under_torchrun, everyone_waits, is_first, rows_each, world_size
@@ -194,7 +195,7 @@ def fit(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     if is_first():
-        snapshot.sweep(folder)
+        atomic.sweep(folder)
     everyone_waits()
     last = snapshot.newest(folder)
     begun = snapshot.step_of(last) if last is not None else 0

@@ -15,6 +15,7 @@ import torch
 from torch import distributed
 from transformers import TrainerCallback
 
+from unifusion import atomic
 from unifusion.training.launch import world_size
 
 __all__ = ["Journal", "Signals", "last_loss", "plot", "truncate"]
@@ -123,9 +124,7 @@ def truncate(folder: Path, step: int) -> None:
     path = folder / _LOG
     kept = [record for record in logged(folder) if record.get("step", 0) <= step and "train_loss" not in record]
     if path.is_file():
-        work = folder / f".{_LOG}.tmp"
-        work.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        work.replace(path)
+        atomic.write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def last_loss(folder: Path) -> float:

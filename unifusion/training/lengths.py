@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from unifusion import atomic
 from unifusion.errors import UniFusionError
 from unifusion.training.launch import first_process_first, is_first
 
@@ -52,9 +52,7 @@ def measured_lengths(rows: Any, path: Path, *, workers: int = 0) -> list[int]:
                 return list(kept["lengths"])
         loader: DataLoader[int] = DataLoader(_Lengths(rows), batch_size=None, num_workers=workers)
         found = [int(n) for n in tqdm(loader, desc="measure rows", total=len(rows), disable=None if is_first() else True)]
-        work = path.with_name(f"{path.name}.tmp")
-        work.write_text(json.dumps({"rows": mark, "lengths": found}), encoding="utf-8")
-        os.replace(work, path)
+        atomic.write_text(path, json.dumps({"rows": mark, "lengths": found}))
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -11,22 +10,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from unifusion.errors import ConfigError, DatasetError, UniFusionError
+from unifusion.quarantine import Quarantine
 from unifusion.training.order import StepSampler
 
-__all__ = ["TOLD", "Bad", "Loader", "Quarantine", "Told"]
+__all__ = ["TOLD", "Bad", "Loader", "Told", "take"]
 
 log = logging.getLogger(__name__)
 TOLD = "told"
 """Key of a batch under which it carries its Told; the trainer takes it out before the model sees the batch."""
-_TRIED = 20
-"""Rows before the share of bad ones means anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,50 +172,17 @@ class Loader:
         )
 
 
-class Quarantine:
-    """Keeps account of rows that could not be read; each is written once to a file of JSON lines.
+def take(quarantine: Quarantine, told: Told) -> None:
+    """Note what a batch was made of.
 
-    Args:
-        path: `quarantine.jsonl`; what an earlier attempt wrote is known.
-        skip: go on without them; otherwise the first one stops the run.
-        most: share of all rows tried above which the run stops all the same.
+    Raises:
+        DatasetError: a row is bad and none may be skipped, or too many are.
     """
-
-    def __init__(self, path: Path, *, skip: bool, most: float) -> None:
-        self.path, self.skip, self.most = path, skip, most
-        self.tried, self.bad = 0, 0
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self.known = {str(json.loads(line)["name"]) for line in lines if line.endswith("}")}
-
-    def take(self, told: Told) -> None:
-        """Note what a batch was made of.
-
-        Raises:
-            DatasetError: a row is bad and none may be skipped, or too many are.
-        """
-        self.tried += len(told.rows) + len(told.bad)
-        self.bad += len(told.bad)
-        for row in told.bad:
-            if not self.skip or row.row < 0:
-                raise DatasetError(
-                    f"row {row.name} cannot be trained on: {row.reason}", remedy="Mend it, or go on without such rows: --on-bad-media skip."
-                )
-            self._write(row)
-        if self.tried >= _TRIED and self.bad > self.most * self.tried:
+    quarantine.tried += len(told.rows) + len(told.bad)
+    for bad in told.bad:
+        if not quarantine.skip or bad.row < 0:
             raise DatasetError(
-                f"{self.bad} of {self.tried} rows cannot be read, more than {self.most:.0%}; they are listed in {self.path};",
-                remedy="mend the data, or raise --max-bad.",
+                f"row {bad.name} cannot be trained on: {bad.reason}", remedy="Mend it, or go on without such rows: --on-bad-media skip."
             )
-
-    def _write(self, row: Bad) -> None:
-        """Append one row in one write, so that several processes can."""
-        if row.name in self.known:
-            return
-        self.known.add(row.name)
-        log.warning("row %s is left out: %s (all of them: %s)", row.name, row.reason, self.path)
-        line = json.dumps({"row": row.row, "name": row.name, "reason": row.reason}, ensure_ascii=False) + "\n"
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
+        quarantine.add(bad.name, UniFusionError(bad.reason), row=bad.row)
+    quarantine.hold()

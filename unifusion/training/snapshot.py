@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from unifusion.atomic import swap, sync
 from unifusion.errors import CheckpointError
 from unifusion.training.launch import everyone_waits, is_first
 
-__all__ = ["MANIFEST", "newest", "read_state", "step_of", "sweep", "write_apart", "write_snapshot"]
+__all__ = ["MANIFEST", "newest", "read_state", "step_of", "write_apart", "write_snapshot"]
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -53,7 +53,7 @@ def write_apart(target: Path, write: Callable[[Path], None], state: dict[str, An
     Raises:
         CheckpointError: it cannot be written.
     """
-    work, old = target.with_name(f".{target.name}.tmp"), target.with_name(f".{target.name}-old.tmp")
+    work = target.with_name(f".{target.name}.tmp")
     if is_first():
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -64,11 +64,7 @@ def write_apart(target: Path, write: Callable[[Path], None], state: dict[str, An
         if is_first():
             (work / _STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
             _seal(work, state["step"])
-            if target.exists():
-                os.replace(target, old)
-            os.replace(work, target)
-            _sync(target.parent)
-            shutil.rmtree(old, ignore_errors=True)
+            swap(work, target)
     except OSError as error:
         shutil.rmtree(work, ignore_errors=True)
         raise CheckpointError(
@@ -83,21 +79,12 @@ def _seal(work: Path, step: int) -> None:
     files = {}
     for path in sorted(p for p in work.rglob("*") if p.is_file()):
         files[str(path.relative_to(work))] = {"bytes": path.stat().st_size, "sha256": _hash(path)}
-        _sync(path)
+        sync(path)
     manifest = work / MANIFEST
     manifest.write_text(json.dumps({"step": step, "files": files}, indent=1), encoding="utf-8")
-    _sync(manifest)
+    sync(manifest)
     for path in (p for p in [*work.rglob("*"), work] if p.is_dir()):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
 
 
 def _hash(path: Path) -> str:
@@ -153,15 +140,3 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """The plain values of a checkpoint."""
     found: dict[str, Any] = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     return found
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a save that was cut off left behind."""
-    for litter in folder.glob(".*.tmp"):
-        target = folder / litter.name[1:].removesuffix("-old.tmp")
-        if litter.name.endswith("-old.tmp") and not target.exists():  # cut off between two renames
-            os.replace(litter, target)
-        elif litter.is_dir():
-            shutil.rmtree(litter, ignore_errors=True)
-        else:
-            litter.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from unifusion import atomic
 from unifusion.errors import ConfigError
 from unifusion.training.choices import as_dict
 from unifusion.training.launch import is_first
@@ -102,6 +102,4 @@ def _spent(target: Path, begun: Path) -> float:
 def _write(path: Path, record: dict[str, Any]) -> None:
     """Write JSON whole or not at all; the first of several processes does."""
     if is_first():
-        work = path.with_name(path.name + ".tmp")
-        work.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        os.replace(work, path)
+        atomic.write_text(path, json.dumps(record, indent=1))

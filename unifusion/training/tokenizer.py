@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unifusion.checkpoint import atomic_folder
+from unifusion.atomic import atomic_folder
 from unifusion.errors import ConfigError
 
 __all__ = ["train_tokenizer"]

@@ -13,10 +13,11 @@ import torch
 from torch import distributed, nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from unifusion.errors import CheckpointError, UniFusionError
+from unifusion.errors import CheckpointError, DatasetError, UniFusionError
+from unifusion.quarantine import Quarantine
 from unifusion.training import journal, snapshot, tensors
 from unifusion.training.launch import is_first, rank, world_size
-from unifusion.training.loader import TOLD, Loader, Quarantine
+from unifusion.training.loader import TOLD, Loader, take
 from unifusion.training.order import Order, StepSampler
 from unifusion.training.strategy import local, shard_fsdp2
 
@@ -115,7 +116,9 @@ class FitTrainer(Trainer):
         self.loader: Loader | None = None
         self.skipped_in_a_row, self.best, self.waited = 0, math.inf, 0
         choices = plan.choices
-        self.quarantine = Quarantine(plan.folder / "quarantine.jsonl", skip=choices.on_bad_media == "skip", most=choices.max_bad)
+        self.quarantine = Quarantine(
+            plan.folder / "quarantine.jsonl", skip=choices.on_bad_media == "skip", most=choices.max_bad, what="rows", kind=DatasetError
+        )  # fmt: skip
         self.journal, self.signals = journal.Journal(plan.folder, self.meter), journal.Signals()
         super().__init__(
             model=model, args=args, train_dataset=plan.dataset, eval_dataset=plan.validation, data_collator=plan.collate,
@@ -159,7 +162,7 @@ class FitTrainer(Trainer):
             if batch is None:
                 break
             told = batch.pop(TOLD)
-            self.quarantine.take(told)
+            take(self.quarantine, told)
             self.meter.rows += told.rows
             self.meter.seen += len(told.rows)
             labels = batch.get("labels")
@@ -255,7 +258,8 @@ class FitTrainer(Trainer):
             "step": self.state.global_step, "loss": float(self._tr_loss), "loss_total": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged, "world_size": world_size(), "strategy": choices.strategy,
             "best": None if math.isinf(self.best) else self.best, "waited": self.waited, "skipped_in_a_row": self.skipped_in_a_row,
-            "seen": self.meter.seen, "tokens": self.meter.tokens, "total_flos": self.state.total_flos,
+            "tried": self.quarantine.tried, "bad": self.quarantine.bad, "seen": self.meter.seen, "tokens": self.meter.tokens,
+            "total_flos": self.state.total_flos,
         }  # fmt: skip
         snapshot.write_snapshot(self.plan.folder, self.state.global_step, self._write, state, keep=choices.keep)
 
@@ -308,6 +312,7 @@ class FitTrainer(Trainer):
             self.best = math.inf if told["best"] is None else told["best"]
             self.waited, self.skipped_in_a_row = told["waited"], told["skipped_in_a_row"]
             self.meter.seen, self.meter.tokens = told["seen"], told["tokens"]
+            self.quarantine.tried, self.quarantine.bad = told.get("tried", 0), told.get("bad", 0)
         return 0, 0
 
     # -- held-out rows
@@ -322,7 +327,7 @@ class FitTrainer(Trainer):
         with torch.no_grad():
             for batch in Loader(self.plan.validation, sampler, self.plan.collate):
                 told = batch.pop(TOLD)
-                self.quarantine.take(told)
+                take(self.quarantine, told)
                 out = model(**self._prepare_inputs(batch))
                 loss, count = (out["loss"], out.get("n_targets")) if isinstance(out, Mapping) else (out.loss, None)
                 weight = float(count) if count is not None else float(len(told.rows))

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unifusion import checkpoint
-from unifusion.checkpoint import atomic_folder
+from unifusion.atomic import atomic_folder
 
 __all__ = ["unpack"]
 
