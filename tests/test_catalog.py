@@ -17,7 +17,7 @@ ENTRIES = [(kind, name) for kind in catalog.KINDS for name in catalog.names(kind
 def test_every_entry_loads_and_exports_one_object(kind, name):
     loaded = catalog.load(kind, name)
     assert callable(loaded)
-    assert loaded.__module__.startswith(f"unifusion.{kind}.")
+    assert loaded.__module__ == f"unifusion.{'.'.join(catalog.folder(kind).relative_to(PACKAGE).parts)}.{name}"
 
 
 @pytest.mark.parametrize("kind", [*catalog.KINDS, *catalog.SHARED])

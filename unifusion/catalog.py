@@ -13,17 +13,22 @@ from typing import Any
 from unifusion import share
 from unifusion.errors import ConfigError, nearest
 
-__all__ = ["KINDS", "load", "names"]
+__all__ = ["KINDS", "folder", "load", "names"]
 
 KINDS = {
     "encoders": "encoder",
     "adapters": "adapter",
     "datasets": "dataset",
     "tasks": "task",
+    "fusions": "fusion",
+    "late_fusions": "late_fusion",
     "losses": "",
     "metrics": "",
 }
 """Kinds that hold Python objects, each with the stem of its contract file (not itself an entry)."""
+
+_FOLDERS = {"fusions": "models/fusions", "late_fusions": "models/late_fusions"}
+"""Where a kind's files are, if not in a folder of its name."""
 
 SHARED = {
     "prompts": ("prompts", "*.yaml"),
@@ -46,8 +51,12 @@ def names(kind: str) -> list[str]:
         return sorted(p.parent.name if pattern.startswith("*/") else p.stem for p in found if not p.stem.startswith("_"))
     if kind not in KINDS:
         raise ConfigError(f"no kind {kind!r} in the catalog;", remedy=nearest(kind, [*KINDS, *SHARED]))
-    package = Path(__file__).resolve().parent / kind
-    return sorted(p.stem for p in package.glob("*.py") if not p.stem.startswith("_") and p.stem != KINDS[kind])
+    return sorted(p.stem for p in folder(kind).glob("*.py") if not p.stem.startswith("_") and p.stem != KINDS[kind])
+
+
+def folder(kind: str) -> Path:
+    """Where the files of a kind of Python objects are."""
+    return Path(__file__).resolve().parent / _FOLDERS.get(kind, kind)
 
 
 def load(kind: str, name: str) -> Any:
@@ -67,9 +76,11 @@ def load(kind: str, name: str) -> Any:
     if kind not in KINDS:
         raise ConfigError(f"kind {kind!r} holds no Python objects;", remedy=nearest(kind, list(KINDS)))
     if name not in names(kind):
-        raise ConfigError(f"no {kind[:-1] if kind != 'losses' else 'loss'} named {name!r};", remedy=nearest(name, names(kind)))
-    module = importlib.import_module(f"unifusion.{kind}.{name}")
+        one = "loss" if kind == "losses" else kind[:-1].replace("_", " ")
+        raise ConfigError(f"no {one} named {name!r};", remedy=nearest(name, names(kind)))
+    where = _FOLDERS.get(kind, kind)
+    module = importlib.import_module(f"unifusion.{where.replace('/', '.')}.{name}")
     exported = getattr(module, "__all__", [])
     if len(exported) != 1:
-        raise ConfigError(f"unifusion/{kind}/{name}.py must name exactly one object in __all__, it names {list(exported)};")
+        raise ConfigError(f"unifusion/{where}/{name}.py must name exactly one object in __all__, it names {list(exported)};")
     return getattr(module, exported[0])

@@ -130,8 +130,10 @@ Part = str | Media
 class Example:
     """One row of a dataset, nothing decoded.
 
-    `texts` are strings a prompt may show (question, caption, transcript, answer); `labels` are the truth a task scores
-    against (label, options, valence, spans ..).
+
+    Of a talk, `labels["history"]` holds what was said before as `{"speaker", "text"}`, the oldest first, and `labels["metadata"]` what is
+    known of the people and the talk: `speaker_age`, `_gender`, `_timbre`, `_personality`, the same of the `listener`, `topic`, `role`,
+    `turn` (a number from 0), and as free words `scenario`, `cause`, `goal`. `labels["valence"]` and `labels["arousal"]` are in [-1, 1].
     """
 
     id: str

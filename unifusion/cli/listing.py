@@ -37,7 +37,7 @@ def first_line(kind: str, name: str) -> str:
         folder, pattern = catalog.SHARED[kind]
         path = share.folder(folder) / pattern.replace("*", name, 1)
     else:
-        path = Path(catalog.__file__).parent / kind / f"{name}.py"
+        path = catalog.folder(kind) / f"{name}.py"
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
     if path.suffix == ".yaml":

@@ -1,0 +1,88 @@
+"""What a system said of each example, as JSON lines: what late fusion is fitted on and what reports are made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from unifusion import atomic
+from unifusion.errors import DatasetError
+
+__all__ = ["Prediction", "read_predictions", "write_predictions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One example as one system told it under one condition.
+
+    Attributes:
+        id: of the example, the same for every system.
+        group: speaker, conversation or recording; intervals never cut through one.
+        split: train, val or test.
+        truth: true label; "" where only valence and arousal are known.
+        probabilities: label -> share, summing to 1; empty where nothing was said of labels.
+        valence, arousal: in [-1, 1]; None where nothing was said of them.
+        true_valence, true_arousal: None where they are not known.
+        streams: that were really there.
+        condition: "all", "only audio", "without audio" ..: what was left out on purpose.
+        seed: of the training.
+    """
+
+    id: str
+    group: str = ""
+    split: str = "test"
+    truth: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    valence: float | None = None
+    arousal: float | None = None
+    true_valence: float | None = None
+    true_arousal: float | None = None
+    streams: tuple[str, ...] = ()
+    condition: str = "all"
+    seed: int = 0
+
+    @property
+    def answer(self) -> str:
+        """The likeliest label; the first of equals, "" where there is none."""
+        return max(self.probabilities, key=lambda k: self.probabilities[k], default="")
+
+
+def write_predictions(path: str | Path, rows: Iterable[Prediction]) -> Path:
+    """Write a file of one line a row, with `answer` beside for people."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(target, "".join(json.dumps({**asdict(r), "answer": r.answer}, ensure_ascii=False) + "\n" for r in rows))
+    return target
+
+
+def read_predictions(path: str | Path) -> list[Prediction]:
+    """Read such a file.
+
+    Raises:
+        DatasetError: it cannot be read, or a line is no prediction; names the line.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"cannot read the predictions {path}: {error};", remedy="name a file that `unifusion eval` wrote.") from error
+    return list(_parsed(lines, str(path)))
+
+
+def _parsed(lines: Iterable[str], path: str) -> Iterator[Prediction]:
+    """The rows of some lines."""
+    known = {f.name for f in fields(Prediction)}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            raw: dict[str, Any] = json.loads(line)
+            given: dict[str, Any] = {k: tuple(v) if k == "streams" else v for k, v in raw.items() if k in known}
+            row = Prediction(**given)
+            if row.probabilities and abs(sum(row.probabilities.values()) - 1.0) > 1e-3:
+                raise ValueError(f"probabilities sum to {sum(row.probabilities.values()):.3f}")
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DatasetError(f"{path}, line {number}: {error};", remedy="each line needs id, truth and probabilities.") from error
+        yield row

@@ -1,0 +1,1 @@
+"""UniFusion-X: early fusion, one file a way."""

@@ -1,0 +1,1 @@
+"""UniFusion-X: late fusion, one file a way."""
