@@ -64,6 +64,10 @@ class MediaError(UniFusionError):
     exit_code = 3
 
 
+class NoStreamError(MediaError):
+    """A clip was read, and holds nothing that any stream of the model takes."""
+
+
 class LimitError(MediaError):
     """An input above a limit of `limits.Limits`."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from unifusion.batch import StreamReport
 from unifusion.conversation import Media
-from unifusion.errors import DatasetError, MediaError
+from unifusion.errors import DatasetError, NoStreamError
 from unifusion.features.keys import encoder_keys, item_key, media_key
 from unifusion.features.shard import Item
 from unifusion.features.store import FeatureStore
@@ -98,7 +98,7 @@ class StoredOpener:
                 streams[name] = stream
         if not streams and not media.mute:
             told = "; ".join(f"{n}: {r.reason}" for n, r in reports.items())
-            raise MediaError(
+            raise NoStreamError(
                 f"{media.name}: no stream of the model can use this file ({told});", remedy="give a clip with picture or sound."
             )
         # A store that was filled one stream at a time holds each stream's own notes.

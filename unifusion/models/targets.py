@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from unifusion.errors import ConfigError, nearest
 
-__all__ = ["linear_targets"]
+__all__ = ["linear_targets", "repeated_blocks"]
 
 GROUPS = ("all", "attention", "mlp")
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads", "head_dim", "attention_head_size")
@@ -91,3 +91,9 @@ def _by_name(linear: set[str], which: str | Sequence[str]) -> set[str]:
         if not any(n == wanted or n.endswith(f".{wanted}") for n in linear):
             raise ConfigError(f"no linear layer is named {wanted!r};", remedy=nearest(wanted, ends))
     return {n for n in linear if any(n == w or n.endswith(f".{w}") for w in which)}
+
+
+def repeated_blocks(model: nn.Module) -> list[nn.Module]:
+    """The layers of the longest ModuleList of a model: its transformer blocks."""
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
+    return list(max(lists, key=lambda m: sum(p.numel() for p in m.parameters()), default=[]))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unifusion.batch import StreamReport
 from unifusion.conversation import Clip, Media, Mix, Take
-from unifusion.errors import LimitError, MediaError
+from unifusion.errors import LimitError, MediaError, NoStreamError
 from unifusion.limits import Limits
 from unifusion.processor.streams import StreamSpec
 
@@ -114,7 +114,7 @@ class MediaOpener:
                 reports[name].reason = f"only the first {clip.duration_s:.1f} s are shown to the model; choose a span with start and end"
         if not streams and not media.mute and len(self.wanted) == len(self.specs):
             found = "; ".join(f"{n}: {r.reason}" for n, r in reports.items())
-            raise MediaError(
+            raise NoStreamError(
                 f"{media.name}: no stream of the model can use this file ({found});", remedy="give a clip with picture or sound."
             )
         return OpenedMedia(media=media, streams=streams, reports=reports, duration_s=clip.duration_s, notes=tuple(notes))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unifusion import share
 from unifusion.errors import ConfigError, nearest
+from unifusion.models.targets import repeated_blocks
 from unifusion.training.launch import world_size
 
 __all__ = ["STRATEGIES", "deepspeed_config", "frozen_aside", "shard_fsdp2"]
@@ -98,12 +99,6 @@ def shard_fsdp2(model: nn.Module, device: torch.device, *, bfloat16: bool) -> No
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
     model._is_accelerate_prepared = True  # type: ignore[assignment]  # accelerate would wrap it once more
-
-
-def repeated_blocks(model: nn.Module) -> list[nn.Module]:
-    """The layers of the longest ModuleList of a model: its transformer blocks."""
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
-    return list(max(lists, key=lambda m: sum(p.numel() for p in m.parameters()), default=[]))  # type: ignore[arg-type]
 
 
 def local(tensor: Tensor) -> Tensor:

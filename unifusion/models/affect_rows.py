@@ -1,0 +1,188 @@
+"""Rows of an emotion model: what each stream is given of an example, from files or from stored features, and many rows as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from unifusion.batch import ModalityReport, StreamReport
+from unifusion.conversation import Clip, Example, Media
+from unifusion.errors import NoStreamError
+from unifusion.features import StoredOpener
+from unifusion.features.source import Encoders
+from unifusion.limits import Limits
+from unifusion.models.affect import AffectConfig, AffectModel
+from unifusion.processor import MediaOpener, OpenedMedia, StreamItem
+from unifusion.processor.processor import Row, collate_media
+
+__all__ = ["AffectOpener", "AffectRow", "collate_affect", "encoders_of", "history_text", "media_of"]
+
+_TURNS = 12
+"""Of what was said before; the text encoder takes the last of their words."""
+
+
+class _Opens(Protocol):
+    """What opens clips."""
+
+    def open(self, media: Media) -> OpenedMedia:
+        """Open one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffectRow:
+    """One example as the encoders, or the stores, have it.
+
+    Attributes:
+        id: of the example.
+        streams: those that are there.
+        reports: of every stream.
+        metadata: of the example.
+        notes: what a person should know.
+        duration_s: of its longest clip.
+    """
+
+    id: str
+    streams: dict[str, StreamItem]
+    reports: dict[str, StreamReport]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    duration_s: float = 0.0
+
+    def without(self, streams: Sequence[str]) -> AffectRow:
+        """The same row with some streams left out on purpose."""
+        muted = {n: replace(r, present=False, reason="muted on request") if n in streams else r for n, r in self.reports.items()}
+        return replace(self, streams={n: s for n, s in self.streams.items() if n not in streams}, reports=muted)
+
+    @property
+    def report(self) -> ModalityReport:
+        """Which streams were there."""
+        return ModalityReport(streams=dict(self.reports), notes=list(self.notes))
+
+
+def media_of(example: Example) -> tuple[Media, ...]:
+    """The clips of a row, the first of them with its transcript; a row of words alone is a clip of nothing but words."""
+    said = example.texts.get("transcript") or None
+    if example.media:
+        first = example.media[0]
+        return (replace(first, transcript=first.transcript or said), *example.media[1:])
+    return (_words(said),) if said else ()
+
+
+def history_text(example: Example) -> str:
+    """What was said before a row, a line a turn, the newest last; "" where nothing was."""
+    turns = list(example.labels.get("history") or ())[-_TURNS:]
+    return "\n".join(f"{turn.get('speaker', '')}: {turn.get('text', '')}".lstrip(": ") for turn in turns)
+
+
+def _words(text: str) -> Media:
+    """A clip of words alone."""
+    return Media(kind="audio", source=Clip(transcript=text))
+
+
+def encoders_of(model: AffectModel, reads: str, *, only: Sequence[str], isolate: bool = False, strict: bool = True) -> Encoders | None:
+    """Some of a model's encoders that read the same of a row, as what fills and opens stores; None where there are none.
+
+    Args:
+        model: the model.
+        reads: clip or history.
+        only: streams that are wanted.
+        isolate: decode in a killable child process.
+        strict: a damaged frame is an error.
+    """
+    specs = {n: s.spec for n, s in model.config.streams.items() if s.reads == reads}
+    wanted = [n for n in specs if n in only]
+    if not wanted:
+        return None
+    opener = MediaOpener(specs, limits=Limits(), max_seconds=model.config.max_seconds, isolate=isolate, strict=strict, only=wanted)
+    training = {n: (e.training, [p.requires_grad for p in e.parameters()]) for n, e in model.encoders.items()}
+    held = Encoders({n: model.encoders[n] for n in wanted}, specs, opener)  # which freezes them
+    for name, (mode, free) in training.items():
+        model.encoders[name].train(mode)
+        for parameter, on in zip(model.encoders[name].parameters(), free, strict=True):
+            parameter.requires_grad_(on)
+    return held
+
+
+class AffectOpener:
+    """Opens examples for an emotion model: streams of frozen encoders from stores where there are any, the others from files.
+
+    Args:
+        model: its streams.
+        stores: folder of features; None opens everything from files.
+        isolate: decode in a killable child process.
+        strict: a damaged frame is an error.
+        opening: wraps what opens clips for encoders that are trained, such as to change them a little.
+    """
+
+    def __init__(
+        self, model: AffectModel, *, stores: str | Path | None = None, isolate: bool = False, strict: bool = True,
+        opening: Any = None,
+    ) -> None:  # fmt: skip
+        self.config: AffectConfig = model.config
+        frozen = [n for n in model.config.streams if n not in model.live]
+        self.stored: dict[str, StoredOpener] = {}
+        self._openers: list[tuple[str, _Opens, tuple[str, ...]]] = []
+        for reads in ("clip", "history"):
+            held = encoders_of(model, reads, only=frozen, isolate=isolate, strict=strict) if stores is not None else None
+            if held is not None and stores is not None:
+                self.stored[reads] = held.stores(stores)
+                self._openers.append((reads, self.stored[reads], tuple(held.encoders)))
+            rest = encoders_of(model, reads, only=[n for n in model.config.streams if stores is None or n not in frozen],
+                               isolate=isolate, strict=strict)  # fmt: skip
+            if rest is not None:
+                self._openers.append((reads, opening(rest.opener) if opening else rest.opener, tuple(rest.encoders)))
+
+    def open(self, example: Example) -> AffectRow:
+        """Open a row.
+
+        Raises:
+            MediaError: a clip cannot be read.
+        NoStreamError: nothing of the row fits any stream.
+            DatasetError: its features are not stored.
+        """
+        streams: dict[str, StreamItem] = {}
+        reports: dict[str, StreamReport] = {}
+        notes: dict[str, None] = {}
+        duration_s = 0.0
+        told = history_text(example)
+        clips = {"clip": media_of(example), "history": (_words(told),) if told else ()}
+        for reads, opener, names in self._openers:
+            for media in clips[reads]:
+                try:
+                    opened = opener.open(media)
+                except NoStreamError:
+                    continue
+                streams |= {n: item for n, item in opened.streams.items() if n not in streams}
+                reports |= {n: r for n, r in opened.reports.items() if r.present or n not in reports}
+                notes |= dict.fromkeys(opened.notes)
+                duration_s = max(duration_s, opened.duration_s)
+            for name in names:
+                absent = "nothing was said before" if reads == "history" else "the row has no clip and no words"
+                modality = self.config.streams[name].spec.modality
+                reports.setdefault(name, StreamReport(modality=modality, present=False, reason=absent))
+        if not streams:
+            found = "; ".join(f"{n}: {r.reason}" for n, r in reports.items())
+            raise NoStreamError(f"{example.id}: no stream of the model is in this row ({found});", remedy="give a clip or words.")
+        ordered = {n: reports[n] for n in self.config.streams}
+        return AffectRow(
+            id=example.id, streams=streams, reports=ordered, metadata=example.labels.get("metadata") or {}, notes=tuple(notes),
+            duration_s=duration_s,
+        )  # fmt: skip
+
+
+def collate_affect(rows: Sequence[AffectRow], config: AffectConfig) -> dict[str, Any]:
+    """Rows to a batch: `rows` B (), `streams` name -> StreamBatch of the M rows that have it, `metadata` where the model takes some."""
+    opened = [Row(media=[_as_opened(row)]) for row in rows]
+    batch: dict[str, Any] = {"rows": torch.tensor(len(rows)), "streams": collate_media(opened, list(config.streams))}
+    if config.metadata is not None:
+        batch["metadata"] = config.metadata.encode([row.metadata for row in rows])
+    return batch
+
+
+def _as_opened(row: AffectRow) -> OpenedMedia:
+    """A row as the processor has clips."""
+    return OpenedMedia(media=Media(kind="audio", source=Clip()), streams=row.streams, reports=row.reports, duration_s=row.duration_s)
