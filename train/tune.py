@@ -79,6 +79,9 @@ class Choices:
     log_every: int = 10
     evaluate_every: int = 0
     patience: int = 0
+    keep_best: int = 1
+    use_best: bool = False
+    """End with the best weights met on held-out rows instead of the last."""
     compile: bool = False
     gradient_checkpointing: bool = False
     precision: str = "auto"

@@ -172,7 +172,7 @@ class AffectModel(nn.Module):
         self.heads = nn.ModuleDict(
             {n: nn.Sequential(nn.LayerNorm(width), nn.Dropout(config.dropout), nn.Linear(width, sizes[n])) for n in config.outputs}
         )
-        self.free(1.0)
+        self._free()
 
     def _encoder(self, name: str) -> Any:
         """One stream's encoder."""
@@ -188,20 +188,28 @@ class AffectModel(nn.Module):
         """Streams whose encoder is trained, so that features cannot be stored."""
         return tuple(n for n, s in self.config.streams.items() if s.trained)
 
-    def free(self, share: float) -> None:
-        """Let a share of what may be trained of each encoder take part, the last blocks first: 0 none, 1 all (gradual unfreezing, after
-        Howard and Ruder, "ULMFiT", 2018)."""
+    def _trained_blocks(self, name: str) -> list[nn.Module]:
+        """The blocks of an encoder that are trained, the last one first."""
+        blocks, wanted = repeated_blocks(self.encoders[name]), self.config.streams[name].trained
+        return blocks[::-1][: len(blocks) if wanted < 0 else wanted]
+
+    def _free(self) -> None:
+        """Let the parts of the encoders that are to be trained take part, and no others."""
         for name, stream in self.config.streams.items():
-            encoder = self.encoders[name]
-            encoder.requires_grad_(False)
-            blocks = repeated_blocks(encoder)
-            count = len(blocks) if stream.trained < 0 else min(stream.trained, len(blocks))
-            freed = round(share * count)
-            if stream.trained < 0 and share >= 1.0:
-                encoder.requires_grad_(True)
-            for block in blocks[len(blocks) - freed :]:
+            self.encoders[name].requires_grad_(stream.trained < 0)
+            for block in self._trained_blocks(name):
                 block.requires_grad_(True)
         self.train(self.training)
+
+    def waiting(self, share: float) -> list[nn.Parameter]:
+        """Weights of trained encoders that wait while a share of their blocks, the last ones first, has been let in (gradual unfreezing,
+        Howard and Ruder, "ULMFiT", 2018); none at a share of 1."""
+        found: list[nn.Parameter] = []
+        for name in self.live:
+            blocks = self._trained_blocks(name)
+            let_in = {id(p) for block in blocks[: round(share * len(blocks))] for p in block.parameters()}
+            found += [p for p in self.encoders[name].parameters() if p.requires_grad and id(p) not in let_in and share < 1.0]
+        return found
 
     def train(self, mode: bool = True) -> AffectModel:
         """Set the mode; frozen encoders stay in eval mode."""

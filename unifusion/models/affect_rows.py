@@ -19,8 +19,9 @@ from unifusion.models.affect import AffectConfig, AffectModel
 from unifusion.processor import MediaOpener, OpenedMedia, StreamItem
 from unifusion.processor.processor import Row, collate_media
 
-__all__ = ["AffectOpener", "AffectRow", "collate_affect", "encoders_of", "history_text", "media_of"]
+__all__ = ["AffectOpener", "AffectRow", "collate_affect", "encoders_of", "history_text", "media_of", "words_media"]
 
+_WORDS_PER_S = 2.5
 _TURNS = 12
 """Of what was said before; the text encoder takes the last of their words."""
 
@@ -69,7 +70,7 @@ def media_of(example: Example) -> tuple[Media, ...]:
     if example.media:
         first = example.media[0]
         return (replace(first, transcript=first.transcript or said), *example.media[1:])
-    return (_words(said),) if said else ()
+    return (words_media(said),) if said else ()
 
 
 def history_text(example: Example) -> str:
@@ -78,9 +79,9 @@ def history_text(example: Example) -> str:
     return "\n".join(f"{turn.get('speaker', '')}: {turn.get('text', '')}".lstrip(": ") for turn in turns)
 
 
-def _words(text: str) -> Media:
-    """A clip of words alone."""
-    return Media(kind="audio", source=Clip(transcript=text))
+def words_media(text: str) -> Media:
+    """A clip of words alone, as long as they take to say."""
+    return Media(kind="audio", source=Clip(transcript=text, duration_s=len(text.split()) / _WORDS_PER_S))
 
 
 def encoders_of(model: AffectModel, reads: str, *, only: Sequence[str], isolate: bool = False, strict: bool = True) -> Encoders | None:
@@ -149,7 +150,7 @@ class AffectOpener:
         notes: dict[str, None] = {}
         duration_s = 0.0
         told = history_text(example)
-        clips = {"clip": media_of(example), "history": (_words(told),) if told else ()}
+        clips = {"clip": media_of(example), "history": (words_media(told),) if told else ()}
         for reads, opener, names in self._openers:
             for media in clips[reads]:
                 try:

@@ -73,6 +73,10 @@ class FitChoices:
     """Steps between two looks at held-out rows; 0 never looks."""
     patience: int = 0
     """Looks without a better loss after which the run ends; 0 goes on."""
+    keep_best: int = 1
+    """How many of the best weights met on held-out rows stay: `best`, `best-2` .."""
+    use_best: bool = False
+    """End with the best weights met on held-out rows instead of the last."""
     compile: bool = False
     gradient_checkpointing: bool = False
     precision: str = "auto"
@@ -96,7 +100,7 @@ class FitChoices:
         for key, known in (("schedule", SCHEDULES), ("on_bad_media", ("stop", "skip"))):
             if getattr(self, key) not in known:
                 raise ConfigError(f"{key} is {getattr(self, key)!r};", remedy=nearest(str(getattr(self, key)), list(known)))
-        for key in ("steps", "batch_size", "accumulate", "save_every", "keep", "log_every"):
+        for key in ("steps", "batch_size", "accumulate", "save_every", "keep", "keep_best", "log_every"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key} is {getattr(self, key)};", remedy="take 1 or more.")
         there = get_available_reporting_integrations()
@@ -162,6 +166,7 @@ def fit(
     *,
     collate: Callable[[list[Any]], Any],
     validation: Any = None,
+    judge: Callable[[nn.Module], dict[str, float]] | None = None,
     order: Order | None = None,
     callbacks: list[TrainerCallback] | None = None,
 ) -> dict[str, Any]:
@@ -176,6 +181,8 @@ def fit(
         choices: see FitChoices.
         out: folder for checkpoints, `log.jsonl`, `loss.csv`, `loss.png`, `quarantine.jsonl`, and `best` weights of a run that is evaluated.
         validation: held-out rows, map-style.
+        judge: figures of the model on held-out rows, `score` among them, that tells the best weights, the higher the better; without
+            it the loss decides.
         order: which rows a micro-batch reads; by default all of them in a new order each epoch.
 
     Returns:
@@ -188,8 +195,8 @@ def fit(
         UniFusionError: losses stay not finite, or a data worker died.
     """
     choices.check()
-    if choices.evaluate_every and validation is None:
-        raise ConfigError("evaluate_every is set and there are no held-out rows;", remedy="give validation data, or leave it out.")
+    if (choices.evaluate_every or choices.use_best) and validation is None:
+        raise ConfigError("held-out rows are to be looked at and there are none;", remedy="give validation data, or leave it out.")
     _as_launched(choices.strategy)
     keep_freed_memory()
     folder = Path(out)
@@ -201,14 +208,14 @@ def fit(
     begun = snapshot.step_of(last) if last is not None else 0
     if last is not None and begun >= choices.steps:  # the trainer would take one step more
         log.info("%s is trained to its end already", last)
-        load_trained(model, last)
+        load_trained(model, weights_of(folder, choices) or last)
         return {"loss": journal.last_loss(folder), "steps": begun, "seconds": 0.0}
     if is_first():
         journal.truncate(folder, begun)
     arguments = _arguments(choices, folder)
     plan = Plan(
         choices=choices, folder=folder, dataset=dataset, order=order or Order(len(dataset), choices.batch_size, seed=choices.seed),
-        collate=collate, groups=_groups(model, choices), factor=_factor(choices), validation=validation,
+        collate=collate, groups=_groups(model, choices), factor=_factor(choices), validation=validation, judge=judge,
     )  # fmt: skip
     with ExitStack() as stack:
         if world_size() > 1 and choices.strategy != "ddp":
@@ -225,7 +232,16 @@ def fit(
             )  # fmt: skip
         if trainer.is_world_process_zero():
             journal.plot(folder)
+    best = weights_of(folder, choices)
+    if best is not None and choices.strategy == "ddp":
+        load_trained(model, best)
     return {"loss": result.training_loss, "steps": result.global_step, "seconds": result.metrics.get("train_runtime", 0.0)}
+
+
+def weights_of(folder: Path, choices: FitChoices) -> Path | None:
+    """The best weights of a run's folder, where they are to be used and there are some."""
+    best = folder / "best"
+    return best if choices.use_best and best.is_dir() else None
 
 
 def _arguments(choices: FitChoices, folder: Path) -> TrainingArguments:

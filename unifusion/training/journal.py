@@ -55,9 +55,13 @@ class Journal(TrainerCallback):
         if "loss" in logs:
             record["rows"] = list(self.meter.rows)
         append(self.path, record)
+        held = {k.removeprefix("eval_"): v for k, v in record.items() if k.startswith("eval_")}
+        if held:
+            log.info("step %d/%d held out: %s", state.global_step, state.max_steps, ", ".join(f"{k} {v:.4f}" for k, v in held.items()))
         loss = record.get("loss")
         if loss is not None:
-            speed = f" {record['samples_per_s']:.1f} rows/s {record['tokens_per_s']:.0f} tokens/s"
+            tokens = f" {record['tokens_per_s']:.0f} tokens/s" * bool(record["tokens_per_s"])
+            speed = f" {record['samples_per_s']:.1f} rows/s{tokens}"
             log.info("step %d/%d loss %.4f lr %.2e%s", state.global_step, state.max_steps, loss, record.get("learning_rate", 0.0), speed)
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unifusion.atomic import swap, sync
+from unifusion.atomic import atomic_folder, swap, sync
 from unifusion.errors import CheckpointError
 from unifusion.training.launch import everyone_waits, is_first
 
-__all__ = ["MANIFEST", "newest", "read_state", "step_of", "write_apart", "write_snapshot"]
+__all__ = ["MANIFEST", "newest", "read_state", "shift", "step_of", "write_apart", "write_snapshot"]
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -72,6 +72,21 @@ def write_apart(target: Path, write: Callable[[Path], None], state: dict[str, An
         ) from error
     everyone_waits()
     return target
+
+
+def shift(target: Path, keep: int) -> None:
+    """Make room for a new folder `target`: what is there becomes `<target>-2`, that one `<target>-3`, up to `keep` of them.
+
+    `target` itself stays, as a copy, until another takes its place.
+    """
+    if is_first() and keep > 1 and target.is_dir():
+        for number in range(keep - 1, 1, -1):
+            older = target.with_name(f"{target.name}-{number}")
+            if older.is_dir():
+                swap(older, target.with_name(f"{target.name}-{number + 1}"))
+        with atomic_folder(target.with_name(f"{target.name}-2")) as work:
+            shutil.copytree(target, work, dirs_exist_ok=True)
+    everyone_waits()
 
 
 def _seal(work: Path, step: int) -> None:

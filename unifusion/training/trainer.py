@@ -49,6 +49,7 @@ class Plan:
         groups: parameter groups, each with its `lr` at its peak.
         factor: learning rate over its peak, by step.
         validation: held-out rows, for `evaluate_every`.
+        judge: of the model, see `fit`.
     """
 
     choices: Any
@@ -59,6 +60,7 @@ class Plan:
     groups: list[dict[str, Any]]
     factor: Callable[[int], float]
     validation: Any = None
+    judge: Callable[[nn.Module], dict[str, float]] | None = None
 
 
 class _AdamW(torch.optim.AdamW):
@@ -337,9 +339,12 @@ class FitTrainer(Trainer):
             totals = totals.to(self.args.device, torch.float32)
             distributed.all_reduce(totals)
         figures = {"eval_loss": float(totals[0] / totals[1].clamp(min=1))}
+        if self.plan.judge is not None:
+            figures |= {f"eval_{k}": v for k, v in self.plan.judge(self.model).items()}
+            model.train()
         self.log(figures)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
-        self._compare(figures["eval_loss"])
+        self._compare(-figures["eval_score"] if self.plan.judge is not None else figures["eval_loss"])
         return figures
 
     def _compare(self, loss: float) -> None:
@@ -348,11 +353,13 @@ class FitTrainer(Trainer):
         if loss < self.best:
             self.best, self.waited = loss, 0
             state = {"loss": loss, "step": self.state.global_step}
+            snapshot.shift(self.plan.folder / _BEST, choices.keep_best)
             snapshot.write_apart(self.plan.folder / _BEST, lambda folder: tensors.save_trained(self.model, folder), state)
             return
         self.waited += 1
         if choices.patience and self.waited >= choices.patience:
-            log.info("held-out loss has not fallen below %.4f for %d evaluations: the run ends here", self.best, self.waited)
+            what, best = ("score has not risen above", -self.best) if self.plan.judge is not None else ("loss has not fallen below", self.best)
+            log.info("held-out %s %.4f for %d evaluations: the run ends here", what, best, self.waited)
             self.control.should_training_stop = self.control.should_save = True
 
 

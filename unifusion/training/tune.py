@@ -26,7 +26,7 @@ from unifusion.processor.packing import collate_packed
 from unifusion.processor.processor import IGNORED, Row
 from unifusion.training import snapshot
 from unifusion.training.corpus import Corpus, Rows
-from unifusion.training.fit import FitChoices, fit, load_trained
+from unifusion.training.fit import FitChoices, fit, load_trained, weights_of
 from unifusion.training.launch import everyone_waits, is_first, my_share, world_size
 from unifusion.training.lengths import measured_lengths
 from unifusion.training.order import Endless, Order, Packs
@@ -245,7 +245,7 @@ def unsharded(c: Any, made: Made, work: Path) -> Made:
     """The model with whole weights: a strategy that shards leaves them in parts, so they are read from the last checkpoint."""
     if c.strategy == "ddp" or (world_size() == 1 and not c.strategy.startswith("zero")):
         return made
-    last = snapshot.newest(work)
+    last = weights_of(work, FitChoices.of(c)) or snapshot.newest(work)
     if last is None or not is_first():
         return made
     whole = make(c)

@@ -1,0 +1,204 @@
+"""What emotion systems of both kinds, fusions and chat models, tell of a split's rows, with streams left out on purpose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm.auto import tqdm
+
+from unifusion import catalog
+from unifusion.conversation import Example
+from unifusion.engine import Engine, LabelScores
+from unifusion.errors import ConfigError, DatasetError, MediaError
+from unifusion.evaluation.calibrate import fit_scaling
+from unifusion.evaluation.predictions import Prediction
+from unifusion.models.affect import AffectModel
+from unifusion.models.affect_files import is_affect, load_affect, save_affect
+from unifusion.models.affect_rows import AffectOpener, AffectRow, media_of
+from unifusion.training.affect import opener_of, tell_opened
+from unifusion.training.affect_data import Target, store_features, target_of
+from unifusion.training.choices import as_dict
+from unifusion.training.stage import commit
+
+__all__ = ["ChatSystem", "FusionSystem", "System", "conditions_of", "finish", "system_of"]
+
+
+def conditions_of(streams: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Condition -> streams left out: all, each stream alone, each left out (which of two streams is the same as the other alone)."""
+    names = list(streams)
+    found: dict[str, tuple[str, ...]] = {"all": ()}
+    if len(names) > 1:
+        found |= {f"only {n}": tuple(o for o in names if o != n) for n in names}
+    if len(names) > 2:
+        found |= {f"without {n}": (n,) for n in names}
+    return found
+
+
+class System(Protocol):
+    """What tells emotions."""
+
+    streams: tuple[str, ...]
+
+    def tell(self, rows: Sequence[Example], conditions: Sequence[str], *, seed: int = 0) -> list[Prediction]:
+        """Predictions of rows under conditions of `conditions_of`; a row of which nothing is left has none."""
+
+
+class FusionSystem:
+    """A trained fusion.
+
+    Args:
+        model: the model.
+        stores: folder of features, filled where something is missing; None encodes in passing.
+        batch_size: rows at once.
+        on_bad: told of a row that cannot be read; None raises.
+    """
+
+    def __init__(
+        self, model: AffectModel, *, stores: str | Path | None = None, batch_size: int = 32,
+        on_bad: Callable[[Example, MediaError], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.stores, self.batch_size, self.on_bad = model.eval(), stores, batch_size, on_bad
+        self.streams = tuple(model.config.streams)
+
+    def tell(self, rows: Sequence[Example], conditions: Sequence[str], *, seed: int = 0) -> list[Prediction]:
+        """See System; clips are opened once for all conditions."""
+        if self.stores is not None:
+            store_features(self.model, rows, self.stores, on_bad=(lambda media, error: None) if self.on_bad else None)
+        opener = AffectOpener(self.model, stores=self.stores)
+        out: list[Prediction] = []
+        for start in tqdm(range(0, len(rows), self.batch_size), desc="predict", disable=None):
+            opened: list[tuple[Example, AffectRow]] = []
+            for row in rows[start : start + self.batch_size]:
+                try:
+                    opened.append((row, opener.open(row)))
+                except MediaError as error:
+                    if self.on_bad is None:
+                        raise
+                    self.on_bad(row, error)
+            for condition in conditions:
+                out += self._told(opened, condition, seed)
+        return sorted(out, key=lambda p: conditions.index(p.condition))
+
+    def _told(self, opened: Sequence[tuple[Example, AffectRow]], condition: str, seed: int) -> list[Prediction]:
+        """The predictions of some rows under one condition."""
+        left_out = _left_out(self.streams, condition)
+        some = [(row, clip.without(left_out)) for row, clip in opened]
+        some = [(row, clip) for row, clip in some if clip.streams]
+        if not some:
+            return []
+        found = tell_opened(self.model, [clip for _, clip in some])
+        labels, out = self.model.config.labels, []
+        for i, (row, clip) in enumerate(some):
+            shares = {} if found["probabilities"] is None else dict(zip(labels, found["probabilities"][i].tolist(), strict=True))
+            felt = (None, None) if found["affect"] is None else tuple(float(x) for x in found["affect"][i])
+            out.append(_prediction(row, shares, felt, tuple(clip.streams), condition, seed))
+        return out
+
+
+class ChatSystem:
+    """A chat model, ours or another's, asked for the label by likelihood, and for valence and arousal.
+
+    Args:
+        engine: the model.
+        labels: to choose among.
+        affect: ask for valence and arousal too.
+        batch_size: rows at once.
+        streams: that a person could leave out.
+    """
+
+    def __init__(
+        self, engine: Engine, labels: Sequence[str], *, affect: bool = False, batch_size: int = 16,
+        streams: Sequence[str] = ("video", "audio"),
+    ) -> None:  # fmt: skip
+        self.engine, self.labels, self.affect, self.batch_size, self.streams = engine, tuple(labels), affect, batch_size, tuple(streams)
+
+    def tell(self, rows: Sequence[Example], conditions: Sequence[str], *, seed: int = 0) -> list[Prediction]:
+        """See System."""
+        task = catalog.load("tasks", "emotion")(seed=seed, labels=self.labels)
+        out: list[Prediction] = []
+        for condition in conditions:
+            mute = _left_out(self.streams, condition)
+            for start in tqdm(range(0, len(rows), self.batch_size), desc=f"ask ({condition})", disable=None):
+                some = [replace(r, media=tuple(m.muted(*mute) for m in media_of(r))) for r in rows[start : start + self.batch_size]]
+                scored = self.engine.score_labels([task.conversation(r) for r in some], [self.labels] * len(some), task="emotion")
+                for row, scores in zip(some, scored, strict=True):
+                    if not isinstance(scores, LabelScores):
+                        raise DatasetError(f"{row.id}: {scores}", remedy="check the file with `unifusion chat`.") from scores
+                    there = tuple(n for n, r in scores.report.streams.items() if r.present)
+                    if there:
+                        shares = dict(zip(self.labels, scores.probabilities, strict=True))
+                        out.append(_prediction(row, shares, self._felt(row), there, condition, seed))
+        return out
+
+    def _felt(self, row: Example) -> tuple[float | None, float | None]:
+        """Valence and arousal of a row."""
+        if not self.affect:
+            return None, None
+        answer = self.engine.emotion(list(row.media), labels=self.labels)
+        return answer.valence, answer.arousal
+
+
+def _prediction(
+    row: Example, shares: dict[str, float], felt: tuple[Any, ...], streams: tuple[str, ...], condition: str, seed: int
+) -> Prediction:  # fmt: skip
+    """One line."""
+    label, valence, arousal = target_of(row) or ("", math.nan, math.nan)
+    known = [v if math.isfinite(v) else None for v in (valence, arousal)]
+    return Prediction(
+        id=row.id, group=row.group, split=row.split, truth=label, probabilities=shares, valence=felt[0], arousal=felt[1],
+        true_valence=known[0], true_arousal=known[1], streams=streams, condition=condition, seed=seed,
+    )  # fmt: skip
+
+
+def _left_out(streams: Sequence[str], condition: str) -> tuple[str, ...]:
+    """Streams that a condition leaves out.
+
+    Raises:
+        ConfigError: there is no such condition.
+    """
+    known = conditions_of(streams)
+    if condition not in known:
+        raise ConfigError(f"no condition {condition!r} for streams {', '.join(streams)};", remedy=f"there are {', '.join(known)}.")
+    return known[condition]
+
+
+def system_of(model: str, rows: Sequence[Example], *, stores: str | Path | None = None, batch_size: int = 32) -> System:
+    """An emotion model's folder or a chat model as a system; a chat model chooses among the labels of the rows."""
+    if is_affect(model):
+        return FusionSystem(load_affect(model), stores=stores, batch_size=batch_size)
+    targets: list[Target] = [t for row in rows if (t := target_of(row)) is not None]
+    labels = sorted({t[0] for t in targets if t[0]})
+    return ChatSystem(Engine.from_pretrained(model, features=stores), labels, affect=any(math.isfinite(t[1]) for t in targets))
+
+
+def finish(
+    model: AffectModel, c: Any, folder: Path, splits: dict[str, Sequence[Example]], result: dict[str, Any], *, seed: int
+) -> list[Prediction]:  # fmt: skip
+    """Fit the temperature on held-out rows, write the model, and tell the rows of splits under all conditions.
+
+    Args:
+        model: as trained.
+        c: choices of `train/emotion.py`.
+        folder: of the model.
+        splits: val, and others to tell.
+        result: of the training.
+        seed: of the training.
+    """
+    held = splits.get("val") or ()
+    if held and model.config.labels:
+        opener = opener_of(c, model, held)
+        logits = tell_opened(model, [opener.open(row) for row in held])["logits"]
+        records = [
+            {"log_probs": dict(zip(model.config.labels, own.tolist(), strict=True)), "truth": target[0]}
+            for own, target in zip(logits, [target_of(row) for row in held], strict=True) if target is not None and target[0]
+        ]  # fmt: skip
+        model.config.temperature = fit_scaling(records, deviation=0.0)[0]
+    provenance = {"recipe": "emotion", "choices": as_dict(c), "result": result, "commit": commit()}
+    save_affect(model, folder, provenance=provenance)
+    stores = None if c.features == "none" else c.features
+    system = FusionSystem(model, stores=stores, batch_size=c.batch_size)
+    return [p for rows in splits.values() if rows for p in system.tell(rows, list(conditions_of(system.streams)), seed=seed)]
