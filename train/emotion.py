@@ -88,7 +88,7 @@ class Choices:
     on_bad_media: str = "stop"
     max_bad: float = 0.05
     compile: bool = False
-    precision: str = "auto"
+    precision: str = "float32"
     report_to: str = "none"
 
 

@@ -16,6 +16,7 @@ from unifusion.limits import Limits
 if TYPE_CHECKING:
     from unifusion.conversation import Media
     from unifusion.engine import Engine
+    from unifusion.engine.affect import AffectEngine
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -30,6 +31,7 @@ __all__ = [
     "NoSound",
     "Start",
     "load_engine",
+    "load_teller",
     "note",
     "open_media",
     "print_json",
@@ -88,6 +90,21 @@ def load_engine(model: str, *, isolate: bool = False, lenient: bool = False, fea
     from unifusion.engine import Engine
 
     return Engine.from_pretrained(model, limits=Limits(), isolate=isolate, strict=not lenient, features=features)
+
+
+def load_teller(model: str, *, isolate: bool = False, lenient: bool = False, features: str | None = None) -> Engine | AffectEngine:
+    """Load what tells emotions: a chat model, or a fusion that `unifusion train emotion` made.
+
+    Raises:
+        CheckpointError: the model cannot be loaded.
+    """
+    quiet_libraries()
+    from unifusion.engine.affect import AffectEngine
+    from unifusion.models.affect_files import is_affect
+
+    if is_affect(model):
+        return AffectEngine.from_pretrained(model, isolate=isolate, strict=not lenient, features=features)
+    return load_engine(model, isolate=isolate, lenient=lenient, features=features)
 
 
 def quiet_libraries() -> None:

@@ -61,7 +61,7 @@ def emotion(
         over_manifest(
             work.read_manifest(Path(clips[0])), out, run,
             lambda engine, waiting, sink: work.feel_rows(engine, waiting, chosen, sink, batch_size=batch_size),
-            isolate=isolate, lenient=lenient, features=features, overwrite=overwrite, retry_errors=retry_errors,
+            load=common.load_teller, isolate=isolate, lenient=lenient, features=features, overwrite=overwrite, retry_errors=retry_errors,
         )  # fmt: skip
         return
     if len(clips) == 1 and clips[0].endswith(".jsonl"):
@@ -73,7 +73,7 @@ def emotion(
         try:
             media = common.open_media(group, **span)
             with common.quiet_stdout():
-                engine = engine or common.load_engine(model, isolate=isolate, lenient=lenient, features=features)
+                engine = engine or common.load_teller(model, isolate=isolate, lenient=lenient, features=features)
                 answer = engine.emotion(media, labels=chosen)
         except UniFusionError as error:
             # One clip: the error is the result. Of several: tell it, go on, and end with its exit code.
@@ -112,7 +112,8 @@ def _show(answer: EmotionAnswer, group: list[str], *, json: bool, name: bool) ->
     print("   ".join([answer.label, ", ".join(known)]).rstrip())
     for label, share in sorted(answer.probabilities.items(), key=lambda item: -item[1]):
         print(f"  {label:10} {share:6.1%} {'#' * round(30 * share)}")
-    print(common.visible(answer.rationale))
+    if answer.rationale:
+        print(common.visible(answer.rationale))
     for item in answer.evidence:
         print(common.visible(f"  {item['stream']} {item['start_s']:.1f}-{item['end_s']:.1f} s: {item['text']}"))
     common.note(f"[{answer.report.summary()}]")

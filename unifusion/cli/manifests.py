@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unifusion.cli import common
 
 if TYPE_CHECKING:
-    from unifusion.engine import Engine
     from unifusion.evaluation.manifest import Row
     from unifusion.evaluation.outfile import OutFile, Run
 
@@ -23,7 +22,8 @@ Retry = Annotated[bool, typer.Option("--retry-errors", help="Try the rows again 
 
 
 def over_manifest(
-    rows: Sequence[Row], out: Path, run: Run, answer: Callable[[Engine, Sequence[Row], OutFile], None], *,
+    rows: Sequence[Row], out: Path, run: Run, answer: Callable[[Any, Sequence[Row], OutFile], None], *,
+    load: Callable[..., Any] = common.load_engine,
     isolate: bool = False, lenient: bool = False, features: str | None = None, overwrite: bool = False, retry_errors: bool = False,
 ) -> None:  # fmt: skip
     """Answer the rows that have no answer in `out` yet, and say how it went.
@@ -33,6 +33,7 @@ def over_manifest(
         out: the file of answers.
         run: what they depend on.
         answer: writes the answers of some rows.
+        load: loads what answers.
         isolate: decode in a child process.
         lenient: take what can be read of damaged files.
         features: folder of a store of encoded clips.
@@ -44,10 +45,10 @@ def over_manifest(
     """
     from unifusion.evaluation.outfile import OutFile
 
-    def engine() -> Engine:
+    def engine() -> Any:
         """The model."""
         with common.quiet_stdout():
-            return common.load_engine(run.model, isolate=isolate, lenient=lenient, features=features)
+            return load(run.model, isolate=isolate, lenient=lenient, features=features)
 
     # Old answers are given up for a model that loads.
     loaded = engine() if overwrite else None

@@ -19,7 +19,7 @@ from unifusion.models.affect import AffectConfig, AffectModel
 from unifusion.processor import MediaOpener, OpenedMedia, StreamItem
 from unifusion.processor.processor import Row, collate_media
 
-__all__ = ["AffectOpener", "AffectRow", "collate_affect", "encoders_of", "history_text", "media_of", "words_media"]
+__all__ = ["AffectOpener", "AffectRow", "collate_affect", "encoders_of", "history_text", "media_of", "to_device", "words_media"]
 
 _WORDS_PER_S = 2.5
 _TURNS = 12
@@ -182,6 +182,13 @@ def collate_affect(rows: Sequence[AffectRow], config: AffectConfig) -> dict[str,
     if config.metadata is not None:
         batch["metadata"] = config.metadata.encode([row.metadata for row in rows])
     return batch
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Tensors of nested mappings on a device."""
+    if isinstance(batch, Mapping):
+        return {k: to_device(v, device) for k, v in batch.items()}
+    return batch.to(device) if isinstance(batch, torch.Tensor) else batch
 
 
 def _as_opened(row: AffectRow) -> OpenedMedia:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import TrainerCallback
 
 from unifusion.conversation import Example, Media
@@ -21,7 +21,7 @@ from unifusion.metrics.ccc import ccc
 from unifusion.metrics.macro_recall import macro_recall
 from unifusion.models.affect import AffectConfig, AffectModel, AffectStream, order_labels
 from unifusion.models.affect_files import stream_of_checkpoint
-from unifusion.models.affect_rows import AffectOpener, AffectRow, collate_affect
+from unifusion.models.affect_rows import AffectOpener, AffectRow, collate_affect, to_device
 from unifusion.models.fusions._metadata import TEXTS, VALUES, MetadataFields
 from unifusion.processor.streams import read_config
 from unifusion.training.affect_data import AffectRows, Rounds, collate_targets, store_features, target_of
@@ -202,7 +202,7 @@ def tell_opened(model: AffectModel, rows: Sequence[AffectRow]) -> dict[str, Any]
     """
     mode = model.training
     model.eval()
-    out = model(moved(collate_affect(rows, model.config), model.device))
+    out = model(to_device(collate_affect(rows, model.config), model.device))
     model.train(mode)
     logits = None if out.logits_BK is None else out.logits_BK.double().cpu()
     return {
@@ -210,10 +210,3 @@ def tell_opened(model: AffectModel, rows: Sequence[AffectRow]) -> dict[str, Any]
         "probabilities": None if logits is None else (logits / model.config.temperature).softmax(-1).numpy(),
         "affect": None if out.affect_B2 is None else out.affect_B2.double().cpu().numpy(),
     }
-
-
-def moved(batch: Any, device: torch.device) -> Any:
-    """Tensors of nested mappings on a device."""
-    if isinstance(batch, Mapping):
-        return {k: moved(v, device) for k, v in batch.items()}
-    return batch.to(device) if isinstance(batch, Tensor) else batch

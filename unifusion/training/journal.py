@@ -60,8 +60,8 @@ class Journal(TrainerCallback):
             log.info("step %d/%d held out: %s", state.global_step, state.max_steps, ", ".join(f"{k} {v:.4f}" for k, v in held.items()))
         loss = record.get("loss")
         if loss is not None:
-            tokens = f" {record['tokens_per_s']:.0f} tokens/s" * bool(record["tokens_per_s"])
-            speed = f" {record['samples_per_s']:.1f} rows/s{tokens}"
+            read = f" {record['tokens_per_s']:.0f} tokens/s" * bool(record["tokens_per_s"])
+            speed = f" {record['samples_per_s']:.1f} rows/s{read}"
             log.info("step %d/%d loss %.4f lr %.2e%s", state.global_step, state.max_steps, loss, record.get("learning_rate", 0.0), speed)
 
 

@@ -358,8 +358,9 @@ class FitTrainer(Trainer):
             return
         self.waited += 1
         if choices.patience and self.waited >= choices.patience:
-            what, best = ("score has not risen above", -self.best) if self.plan.judge is not None else ("loss has not fallen below", self.best)
-            log.info("held-out %s %.4f for %d evaluations: the run ends here", what, best, self.waited)
+            judged = self.plan.judge is not None
+            what = f"score has not risen above {-self.best:.4f}" if judged else f"loss has not fallen below {self.best:.4f}"
+            log.info("held-out %s for %d evaluations: the run ends here", what, self.waited)
             self.control.should_training_stop = self.control.should_save = True
 
 
