@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,14 @@ class AffectEngine:
         out: list[EmotionAnswer | UniFusionError] = []
         for first in range(0, len(clips), batch_size):
             some = range(first, min(first + batch_size, len(clips)))
-            found = [self._opened(clips[i], metadata[i] if metadata else {}, history[i] if history else ()) for i in some]
+            found: list[AffectRow | UniFusionError] = []
+            for i in some:
+                try:
+                    found.append(self.open(clips[i], metadata[i] if metadata else {}, history[i] if history else ()))
+                except UniFusionError as error:
+                    found.append(error)
             rows = [row for row in found if isinstance(row, AffectRow)]
-            answers = iter(self._answers(rows, labels) if rows else [])
+            answers = iter(self.answers(rows, labels) if rows else [])
             out += [row if isinstance(row, UniFusionError) else next(answers) for row in found]
         return out
 
@@ -87,15 +93,27 @@ class AffectEngine:
             if label not in own:
                 raise ConfigError(f"the model does not know the label {label!r};", remedy=nearest(label, list(own)))
 
-    def _opened(self, media: Sequence[Media], metadata: Mapping[str, Any], history: Any) -> AffectRow | UniFusionError:
-        """A group of clips, or what is wrong with it."""
-        try:
-            return self.opener.open(Example(id=media[0].name, media=tuple(media), labels={"metadata": metadata, "history": tuple(history)}))
-        except UniFusionError as error:
-            return error
+    def open(self, media: Sequence[Media], metadata: Mapping[str, Any] | None = None, history: Sequence[Any] = ()) -> AffectRow:
+        """Clips of one moment, opened.
+
+        Raises:
+            MediaError: one cannot be decoded, or none has a stream of the model.
+        """
+        labels = {"metadata": metadata or {}, "history": tuple(history)}
+        return self.opener.open(Example(id=media[0].name, media=tuple(media), labels=labels))
 
     @torch.no_grad()
-    def _answers(self, rows: Sequence[AffectRow], labels: Sequence[str] | None) -> list[EmotionAnswer]:
+    def encoded(self, row: AffectRow) -> AffectRow:
+        """The row with each stream's input replaced by its encoder's output."""
+        batch = to_device(collate_affect([row], self.model.config), self.model.device)
+        streams = {}
+        for name, item in row.streams.items():
+            tokens_SD = self.model.features(name, batch["streams"][name]).tokens_BSD[0, : len(item.times_S)].cpu()
+            streams[name] = replace(item, tensors={}, tokens_SD=tokens_SD)
+        return replace(row, streams=streams)
+
+    @torch.no_grad()
+    def answers(self, rows: Sequence[AffectRow], labels: Sequence[str] | None) -> list[EmotionAnswer]:
         """Tell some rows."""
         began = time.perf_counter()
         batch = to_device(collate_affect(rows, self.model.config), self.model.device)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unifusion.processor import OpenedMedia, Row
     from unifusion.tasks.task import Task
 
-__all__ = ["answer_emotions"]
+__all__ = ["Moment", "answer_emotions"]
 
 _MAX_RATIONALE, _MAX_AFFECT = 160, 24
 
@@ -41,18 +41,23 @@ def answer_emotions(
     """
     began = time.perf_counter()
     groups = [_opened(engine, media, labels) for media in clips]
-    good = [group for group in groups if isinstance(group, _Group)]
+    good = [group for group in groups if isinstance(group, Moment)]
     answers = iter(_answers(engine, good, labels) if good else ())
     each_s = (time.perf_counter() - began) / max(len(clips), 1)
-    return [replace(next(answers), timing={"total_s": each_s}) if isinstance(group, _Group) else group for group in groups]
+    return [replace(next(answers), timing={"total_s": each_s}) if isinstance(group, Moment) else group for group in groups]
 
 
 @dataclass(frozen=True)
-class _Group:
+class Moment:
     """Clips of one moment, opened."""
 
     media: Sequence[Media]
     opened: Sequence[OpenedMedia]
+
+    @staticmethod
+    def task(labels: Sequence[str] | None) -> Task:
+        """The question for the label."""
+        return _tasks(labels)[0]
 
     def prompt(self, engine: Engine, task: Task) -> Row:
         """A task's question about them."""
@@ -60,10 +65,10 @@ class _Group:
         return engine.fitting(engine.processor.row(talk, opened=self.opened, generate=True), talk)
 
 
-def _opened(engine: Engine, media: Sequence[Media], labels: Sequence[str] | None) -> _Group | UniFusionError:
+def _opened(engine: Engine, media: Sequence[Media], labels: Sequence[str] | None) -> Moment | UniFusionError:
     """The clips of one group, or what is wrong with one of them, or that they are too long together."""
     try:
-        group = _Group(media, [engine.open(m)[0] for m in media])
+        group = Moment(media, [engine.open(m)[0] for m in media])
         group.prompt(engine, _tasks(labels)[1])
     except UniFusionError as error:
         return error
@@ -76,7 +81,7 @@ def _tasks(labels: Sequence[str] | None) -> tuple[Task, Task, Task]:
     return label(labels=labels), why(labels=labels), affect()
 
 
-def _answers(engine: Engine, groups: Sequence[_Group], labels: Sequence[str] | None) -> list[EmotionAnswer]:
+def _answers(engine: Engine, groups: Sequence[Moment], labels: Sequence[str] | None) -> list[EmotionAnswer]:
     """One batch."""
     task, why, affect = _tasks(labels)
     rows = [group.prompt(engine, task) for group in groups]

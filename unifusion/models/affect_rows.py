@@ -148,6 +148,7 @@ class AffectOpener:
         streams: dict[str, StreamItem] = {}
         reports: dict[str, StreamReport] = {}
         notes: dict[str, None] = {}
+        why: dict[str, str] = {}
         duration_s = 0.0
         told = history_text(example)
         clips = {"clip": media_of(example), "history": (words_media(told),) if told else ()}
@@ -155,14 +156,15 @@ class AffectOpener:
             for media in clips[reads]:
                 try:
                     opened = opener.open(media)
-                except NoStreamError:
+                except NoStreamError as error:
+                    why[reads] = error.found.rstrip(";")
                     continue
                 streams |= {n: item for n, item in opened.streams.items() if n not in streams}
                 reports |= {n: r for n, r in opened.reports.items() if r.present or n not in reports}
                 notes |= dict.fromkeys(opened.notes)
                 duration_s = max(duration_s, opened.duration_s)
             for name in names:
-                absent = "nothing was said before" if reads == "history" else "the row has no clip and no words"
+                absent = why.get(reads, "nothing was said before" if reads == "history" else "the row has no clip and no words")
                 modality = self.config.streams[name].spec.modality
                 reports.setdefault(name, StreamReport(modality=modality, present=False, reason=absent))
         if not streams:
