@@ -76,7 +76,7 @@ class Explanation:
     Attributes:
         label, probability: with everything there.
         windows: each left out alone.
-        without: stream -> the label's probability with the whole of it occluded.
+        without: stream -> the label's probability with the stream left out, where there are others.
         claims: the rationale's evidence, tried.
         support: share of the claims whose window lowers the probability; None without claims.
     """
@@ -185,17 +185,13 @@ def explain(
         for ((k, n, a, b), _), p in zip(windows, found, strict=True)
     )
     names = sorted({n for clip in asked.clips for n in clip})
-    whole = told([[{n: _whole(item) if n == name else item for n, item in clip.items()} for clip in asked.clips] for name in names])
+    names = names if len(names) > 1 else []
+    whole = told([[{n: item for n, item in clip.items() if n != name} for clip in asked.clips] for name in names])
     claims = _claims(asked, answer, told, base)
     support = sum(c.supported for c in claims) / len(claims) if claims else None
     return Explanation(
         label=answer.label, probability=base, windows=tried, without=dict(zip(names, whole, strict=True)), claims=claims, support=support
     )
-
-
-def _whole(item: StreamItem) -> StreamItem:
-    """A stream with all of it occluded."""
-    return occluded(item, -torch.inf, torch.inf) or item
 
 
 def _windows(clips: Sequence[Streams], width_s: float) -> Iterator[tuple[tuple[int, str, float, float], Sequence[Streams]]]:
