@@ -63,6 +63,9 @@ def test_flava_does_not_see_what_is_masked():
         after = guessed(changed(inputs, face=Features(moved, face.mask_BS, face.times_BS)))
         for name, before in guessed(inputs).items():
             assert (float((after[name] - before).abs().max()) > 1e-5) is seen
+    all_masked = fusion("flava", metadata=None, shapes=TWO, masked_share=1 - 1e-9, pairing=0.0)
+    all_masked.pretrain_loss(inputs).backward()
+    assert all(float(p.grad.abs().max()) == 0.0 for p in all_masked.streams.projections.parameters())
     assert {n: tuple(g.shape) for n, g in guessed(inputs).items()} == {"face": (3, 6, 12), "voice": (3, 6, 10)}
 
 

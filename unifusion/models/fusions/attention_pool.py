@@ -74,7 +74,7 @@ class AttentionPool(Fusion):
         return Fused(outputs={n: told_BD for n in self.names}, weights=seen)
 
     def _weights(self, means_BKD: Tensor, there_BK: Tensor) -> Tensor:
-        """Weights (B, K) that sum to 1 over those that are there, and to 0 where none is."""
+        """Weights (B, K) that sum to 1 over those that are there; equal ones, of averages that are zero, where none is."""
         scores_BK = self.weigh(means_BKD.flatten(1)).float().masked_fill(~there_BK, torch.finfo(torch.float32).min)
-        weights_BK: Tensor = scores_BK.softmax(dim=-1) * there_BK
+        weights_BK: Tensor = scores_BK.softmax(dim=-1)
         return weights_BK
