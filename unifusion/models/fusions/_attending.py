@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from unifusion.layers import MLP, Attention, Latents
 from unifusion.models.fusions._streams import Steps
+from unifusion.models.fusions.fusion import Inputs
 
-__all__ = ["CrossModal", "ReadOut", "SelfBlock", "attention_weights", "joined", "parted"]
+__all__ = ["CrossModal", "ReadOut", "SelfBlock", "Stack", "attention_weights", "joined", "parted"]
 
 
 def joined(streams: Mapping[str, Steps], extra_BFD: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -23,14 +24,11 @@ def joined(streams: Mapping[str, Steps], extra_BFD: Tensor | None = None) -> tup
     return torch.cat([t.to(dtype) for t in tokens], dim=1), torch.cat(masks, dim=1)
 
 
-def parted(streams: Mapping[str, Steps], weights_BS: Tensor) -> dict[str, Tensor]:
-    """Weights (B, S) over what `joined` gave, spread over each stream's own tokens; what went to other tokens is left out."""
-    places, found = 0, {}
-    for name, steps in streams.items():
-        n = steps.mask_BN.shape[1]
-        found[name] = steps.spread(weights_BS[:, places : places + n])
-        places += n
-    return found
+def parted(streams: Mapping[str, Steps], weights_BS: Tensor, inputs: Inputs) -> dict[str, Tensor]:
+    """Weights (B, S) over what `joined` gave, spread over the own tokens of each stream of the batch; what went elsewhere is left out."""
+    sizes = [s.mask_BN.shape[1] for s in streams.values()]
+    parts = weights_BS[:, : sum(sizes)].split(sizes, dim=1)
+    return {n: s.spread(part) for (n, s), part in zip(streams.items(), parts, strict=True) if n in inputs.streams}
 
 
 def attention_weights(attention: Attention, x_BQD: Tensor, context_BSE: Tensor, mask_BS: Tensor) -> Tensor:
@@ -41,7 +39,8 @@ def attention_weights(attention: Attention, x_BQD: Tensor, context_BSE: Tensor, 
     scores_BHQS = (q_BHQd @ k_BHSd.transpose(-1, -2)).float() * attention.head_width**-0.5
     real_B11S = mask_BS[:, None, None]
     weights_BHQS = scores_BHQS.masked_fill(~real_B11S, torch.finfo(torch.float32).min).softmax(dim=-1) * real_B11S
-    return weights_BHQS.mean(dim=1)
+    mean_BQS: Tensor = weights_BHQS.mean(dim=1)
+    return mean_BQS
 
 
 class SelfBlock(nn.Module):
@@ -65,6 +64,16 @@ class SelfBlock(nn.Module):
         looked_BSD = self.norm_self(x_BSD)
         x_BSD = x_BSD + self.dropout(self.attention(looked_BSD, looked_BSD, mask_BS))
         return x_BSD if self.think is None else x_BSD + self.dropout(self.think(x_BSD))
+
+
+class Stack(nn.ModuleList):
+    """Blocks that map tokens (B, S, D) with mask (B, S) to (B, S, D), one after the other."""
+
+    def forward(self, x_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        """Map tokens (B, S, D) with mask (B, S) to (B, S, D)."""
+        for block in self:
+            x_BSD = block(x_BSD, mask_BS)
+        return x_BSD
 
 
 class CrossModal(nn.Module):

@@ -56,17 +56,17 @@ def in_steps(features: Features, most: int, dtype: torch.dtype) -> Steps:
     step_BS = _numbered(features, most)
     rows, longest = len(step_BS), max(int(step_BS.max()) + 1 if step_BS.numel() else 0, 1)
     real_BS = step_BS >= 0
-    # One row more takes what is not real: its tokens are zeroed, since a NaN would spread in a sum.
+    # What is not real, a NaN too, goes into one sum more, which is thrown away.
     places_S = (step_BS + longest * torch.arange(rows, device=step_BS.device)[:, None]).masked_fill(~real_BS, rows * longest).flatten()
 
     def summed(x: Tensor) -> Tensor:
         """Sum what goes into each step: (B x S, ..) to (B, N, ..)."""
         total = x.new_zeros(rows * longest + 1, *x.shape[1:]).index_add_(0, places_S, x)
-        return total[:-1].unflatten(0, (rows, longest))
+        each: Tensor = total[:-1].unflatten(0, (rows, longest))
+        return each
 
     count_BN = summed(real_BS.flatten().long())
-    tokens_SD = features.tokens_BSD.to(dtype).masked_fill(~real_BS[..., None], 0.0).flatten(0, 1)
-    times_S = features.times_BS.float().masked_fill(~real_BS, 0.0).flatten()
+    tokens_SD, times_S = features.tokens_BSD.to(dtype).flatten(0, 1), features.times_BS.float().flatten()
     per_BN = count_BN.clamp(min=1)
     return Steps(
         tokens_BND=summed(tokens_SD) / per_BN[..., None].to(dtype), mask_BN=count_BN > 0, times_BN=summed(times_S) / per_BN,

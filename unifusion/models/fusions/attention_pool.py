@@ -1,7 +1,7 @@
 """Each stream averaged over time, weighed against the others, then a small MLP; with one stream, the plain baseline of it.
 
-Follows the attention-based pre-fusion of Lian et al., "AffectGPT" (2025): weights from a linear layer over all averages together, softmax over
-the streams that are there. The adapter of the same name gives a language model a token made this way.
+Follows the attention-based pre-fusion of Lian et al., "AffectGPT" (2025): weights from a linear layer over all averages together, softmax
+over the streams that are there. The adapter of the same name gives a language model a token made this way.
 """
 
 from __future__ import annotations
@@ -61,18 +61,20 @@ class AttentionPool(Fusion):
         """Fuse a batch: streams of (B, S, D) to one vector (B, width); weights of streams are spread evenly over their tokens."""
         steps = self.streams(inputs)
         means, there = [s.tokens_BND[:, 0] for s in steps.values()], [s.mask_BN[:, 0] for s in steps.values()]
-        if self.fields is not None:
-            means.append(self.metadata(inputs, means[0]).mean(dim=1))
+        known_BFD = self.metadata(inputs, means[0])
+        if known_BFD.shape[1]:
+            means.append(known_BFD.mean(dim=1))
             there.append(torch.ones_like(there[0]))
         there_BK = torch.stack(there, dim=1)
-        means_BKD = torch.stack([m.to(means[0].dtype) for m in means], dim=1) * there_BK[..., None]
+        means_BKD = torch.stack(means, dim=1) * there_BK[..., None]
         weights_BK = self._weights(means_BKD, there_BK)
-        sum_BD = (weights_BK[..., None] * means_BKD).sum(dim=1)
+        sum_BD = (weights_BK[..., None].to(means_BKD.dtype) * means_BKD).sum(dim=1)
         told_BD = self.norm(sum_BD + self.think(sum_BD))
-        seen = parted(steps, weights_BK[:, : len(steps)]) if want_weights else {}
-        return Fused(outputs={n: told_BD for n in self.names}, weights={n: w for n, w in seen.items() if n in inputs.streams})
+        seen = parted(steps, weights_BK[:, : len(steps)], inputs) if want_weights else {}
+        return Fused(outputs={n: told_BD for n in self.names}, weights=seen)
 
     def _weights(self, means_BKD: Tensor, there_BK: Tensor) -> Tensor:
-        """Weights (B, K) that sum to 1 over those that are there, and to 0 where none is."""
+        """Weights (B, K) that sum to 1 over those that are there; equal ones, of averages that are zero, where none is."""
         scores_BK = self.weigh(means_BKD.flatten(1)).float().masked_fill(~there_BK, torch.finfo(torch.float32).min)
-        return scores_BK.softmax(dim=-1) * there_BK
+        weights_BK: Tensor = scores_BK.softmax(dim=-1)
+        return weights_BK

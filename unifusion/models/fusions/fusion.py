@@ -77,7 +77,7 @@ class Fusion(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     """Modalities it cannot be built without; a row may lack them all the same."""
     others: ClassVar[bool] = True
-    """Whether it takes streams of further modalities, and several of one."""
+    """Whether it takes streams of further modalities; several of one it always takes."""
 
     def __init__(
         self, config: Any, streams: Mapping[str, StreamShape], *, metadata: MetadataFields | None = None,
@@ -90,11 +90,10 @@ class Fusion(nn.Module):
             if modality not in found:
                 wanted = f"add one ({', '.join(self.needs)} are needed)."
                 raise ConfigError(f"{type(self).__name__} has no {modality} stream;", remedy=wanted)
-        beside = [n for n, s in streams.items() if s.modality not in self.needs]
-        twice = len(found) > len(set(found))
-        if not self.others and (beside or twice):
+        beside = [f"{n} ({s.modality})" for n, s in streams.items() if s.modality not in self.needs]
+        if not self.others and beside:
             raise ConfigError(
-                f"{type(self).__name__} takes one stream each of {', '.join(self.needs)}, not {', '.join(streams)};",
+                f"{type(self).__name__} takes streams of {' and '.join(self.needs)}, not {', '.join(beside)};",
                 remedy="leave the others out, or take another fusion: unifusion list fusions.",
             )
 
