@@ -29,7 +29,8 @@ def stream(encoder, **options):
 
 def streams(**options):
     """Picture, sound, words, and what was said before."""
-    return {"video": stream("videomae"), "audio": stream("whisper", **options), "text": stream("bert"), "before": stream("bert", reads="history")}
+    before = stream("bert", reads="history")
+    return {"video": stream("videomae"), "audio": stream("whisper", **options), "text": stream("bert"), "before": before}
 
 
 def config(**options):
@@ -144,7 +145,8 @@ def test_a_damaged_folder_is_refused(tmp_path):
     raw = json.loads((tmp_path / "config.json").read_text())
     for change, said in (
         ({"streams": {**raw["streams"], "audio": {**raw["streams"]["audio"], "encoder": "os:system"}}}, "only catalog names"),
-        ({"labels": ["a", "b"]}, r"heads.emotion.2"), ({"fusion": "os.path"}, "only catalog names"), ({"model_type": "other"}, "no emotion model"),
+        ({"labels": ["a", "b"]}, r"heads.emotion.2"), ({"fusion": "os.path"}, "only catalog names"),
+        ({"model_type": "other"}, "no emotion model"),
     ):  # fmt: skip
         (tmp_path / "config.json").write_text(json.dumps({**raw, **change}))
         with pytest.raises(CheckpointError, match=said):

@@ -38,6 +38,6 @@ class AffectObjective(nn.Module):
         if out.affect_B2 is not None:
             known = targets["affect"].isfinite()
             loss = loss + ((out.affect_B2 - targets["affect"].nan_to_num()) ** 2)[known].mean()
-        # Every weight takes part in every step, with a gradient of nothing where a batch lacks its stream: processes would wait for it else.
+        # Every weight takes part in every step, with a gradient of nothing where a batch lacks its stream: other processes wait for it.
         loss = loss + 0.0 * sum(p.reshape(-1)[0] for p in self.parameters() if p.requires_grad)
         return {"loss": loss, "n_targets": torch.tensor(len(targets["label"]))}
