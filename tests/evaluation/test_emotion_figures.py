@@ -73,7 +73,7 @@ def test_the_confusion_and_the_bins_are_of_all_seeds(rows, split):
 
     found = split["conditions"]["only audio"]
     pairs = [of(rows, "only audio", s) for s in range(3)]
-    said, true = sum((p[0] for p in pairs), []), sum((p[1] for p in pairs), [])
+    said, true = ([word for p in pairs for word in p[k]] for k in (0, 1))
     assert found["confusion"]["counts"] == confusion_matrix(true, said, labels=LABELS).tolist()
     assert found["confusion"]["shares"] == pytest.approx(confusion_matrix(true, said, labels=LABELS, normalize="true"), abs=1e-6)
     assert sum(b["count"] for b in found["reliability"]) == 270 == found["rows"]

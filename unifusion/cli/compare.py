@@ -37,7 +37,7 @@ def compare(
     Only examples that every system has count; a difference is claimed where its Holm-adjusted p is below .05.
     """
     from unifusion.evaluation import compare as work
-    from unifusion.evaluation.compare_report import figures_table, scope, tests_table, write_comparison
+    from unifusion.evaluation.compare_report import differences_table, figures_table, scope, write_comparison
     from unifusion.evaluation.emotion_units import Draws
 
     draws = Draws(resamples=resamples)
@@ -46,7 +46,7 @@ def compare(
     if json:
         common.print_json(found)
         return
-    for text in (scope(found), figures_table(found, short=True).text(), tests_table(found).text(), found["verdict"]):
+    for text in (scope(found), figures_table(found, short=True).text(), differences_table(found).text(), found["verdict"]):
         print(common.visible(text), end="\n\n" if text != found["verdict"] else "\n")
     if page is not None:
         common.note(f"[{page}]")

@@ -17,7 +17,7 @@ from unifusion.evaluation.emotion_sums import METRICS
 from unifusion.evaluation.emotion_words import between
 from unifusion.evaluation.page import Page, Picture, Section, Table, csv_text, number, p_value, signed
 
-__all__ = ["figures_table", "scope", "tests_table", "write_comparison"]
+__all__ = ["differences_table", "figures_table", "scope", "write_comparison"]
 
 log = logging.getLogger(__name__)
 _SHOWN = ("uar", "accuracy", "weighted_f1", "macro_f1", "ece", "ccc_valence", "ccc_arousal")
@@ -58,7 +58,7 @@ def write_comparison(found: Mapping[str, Any], out: str | Path, title: str = "Co
 
 def _page(found: Mapping[str, Any], title: str, pictures: list[Picture]) -> Page:
     """The page's parts."""
-    figures, tests = figures_table(found), tests_table(found)
+    figures, tests = figures_table(found), differences_table(found)
     sections = [
         Section(title="Figures", texts=[] if pictures else [NO_PLOTS], tables=[figures], pictures=pictures),
         Section(title="Tests", tables=[tests]),
@@ -111,7 +111,7 @@ def figures_table(found: Mapping[str, Any], *, short: bool = False) -> Table:
     return Table(caption=caption, columns=columns, rows=rows, best=frozenset(best))
 
 
-def tests_table(found: Mapping[str, Any]) -> Table:
+def differences_table(found: Mapping[str, Any]) -> Table:
     """Each system's difference from the reference."""
     rows = []
     for name, t in found["tests"].items():

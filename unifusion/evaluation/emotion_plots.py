@@ -56,6 +56,7 @@ def _confusion(told: Mapping[str, Any], folder: Path) -> Picture:
     height, width = shares.shape
 
     def paint(figure: Any) -> None:
+        """Put it onto the figure."""
         axes = figure.add_subplot()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal" if width - height < 3 else "auto")
         axes.set_xticks(range(width), [label(a) for a in told["answers"]], rotation=40, ha="right", rotation_mode="anchor")
@@ -81,6 +82,7 @@ def _classes(classes: Sequence[Mapping[str, Any]], folder: Path) -> Picture:
     """Precision, recall and F1 of each label with intervals."""
 
     def paint(figure: Any) -> None:
+        """Put it onto the figure."""
         axes = figure.add_subplot()
         for offset, (name, colour) in enumerate(zip(("precision", "recall", "f1"), ("#9cc3e0", BLUE, COLOURS[1]), strict=True)):
             places = np.arange(len(classes)) + 0.27 * (offset - 1)
@@ -107,6 +109,7 @@ def _reliability(whole: Mapping[str, Any], folder: Path) -> Picture:
     centres = [(b["low"] + b["high"]) / 2 for b in bins]
 
     def paint(figure: Any) -> None:
+        """Put it onto the figure."""
         upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
         upper.bar(centres, [b["accuracy"] for b in bins], width * 0.94, color="#9cc3e0", label="accuracy")
         gaps = [(min(b["accuracy"], b["confidence"]), abs(b["confidence"] - b["accuracy"])) for b in bins]
@@ -129,6 +132,7 @@ def _conditions(conditions: Mapping[str, Any], whole: Mapping[str, Any], folder:
     names = list(conditions)
 
     def paint(figure: Any) -> None:
+        """Put it onto the figure."""
         panels = figure.subplots(1, len(wanted), squeeze=False, sharey=True)[0]
         for axes, metric in zip(panels, wanted, strict=True):
             for i, name in enumerate(names):
@@ -174,6 +178,7 @@ def _scatter(whole: Mapping[str, Any], points: tuple[list[str], np.ndarray, np.n
     titles = [f"{AFFECT[d]}: CCC {between(whole['metrics'][f'ccc_{AFFECT[d]}'])}" for d in shown]
 
     def paint(figure: Any) -> None:
+        """Put it onto the figure."""
         for axes, d, title in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, titles, strict=True):
             axes.plot([-1, 1], [-1, 1], "--", color=GREY, linewidth=1)
             axes.scatter(true[:, d], told[:, d], s=9, color=BLUE, alpha=_alpha(len(told)), linewidths=0, rasterized=True)
@@ -194,6 +199,7 @@ def _circumplex(points: tuple[list[str], np.ndarray, np.ndarray], folder: Path) 
     own = {a: known & np.array([b == a for b in labels]) for a in names}
 
     def paint(figure: Any) -> None:
+        """Put it onto the figure."""
         axes = figure.add_subplot()
         for value in (axes.axhline, axes.axvline):
             value(0, color=GREY, linewidth=0.8)
@@ -231,6 +237,7 @@ def _seeds(whole: Mapping[str, Any], folder: Path) -> Picture:
     wanted = [m for m in _SEEDED if m in whole["metrics"]]
 
     def paint(figure: Any) -> None:
+        """Put it onto the figure."""
         axes = figure.add_subplot()
         for i, metric in enumerate(wanted):
             figures = whole["metrics"][metric]

@@ -115,8 +115,8 @@ def method(split: Mapping[str, Any], draws: Mapping[str, Any]) -> list[str]:
         "With several seeds each figure is computed for each seed; shown are the mean and the standard deviation (n - 1) over seeds. "
         "Probabilities are not averaged over seeds. Confusions and the reliability diagram hold the rows of all seeds together.",
         "UAR is the mean recall over the classes that have a true example, WAR is accuracy; F1 of a class that is never answered is 0; an "
-        "answer that is no label of the truths is wrong. ECE: top label, 15 equally wide bins; its interval is moved down by what its draws "
-        "lie above it, since rows drawn twice make bins look worse. CCC in the population form.",
+        "answer that is no label of the truths is wrong. ECE: top label, 15 equally wide bins; its interval is moved down by what its "
+        "draws lie above it, since rows drawn twice make bins look worse. CCC in the population form.",
     ]  # fmt: skip
     if swapped:
         texts.append(
