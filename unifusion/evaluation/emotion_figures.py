@@ -26,7 +26,7 @@ from unifusion.evaluation.emotion_sums import (
     labels_of,
     rounded,
     sums_of,
-)  # fmt: skip
+)
 from unifusion.evaluation.emotion_units import TAILS, Draws, Units, units_of
 from unifusion.evaluation.predictions import Prediction
 from unifusion.metrics._resampling import holm

@@ -146,7 +146,7 @@ def _conditions(conditions: Mapping[str, Any], whole: Mapping[str, Any], folder:
                 axes.text(edge + 0.02, i, number(figures["value"]), va="center", fontsize=8)
             if metric == "uar" and whole["chance"] is not None:
                 axes.axvline(whole["chance"], color=COLOURS[1], linestyle="--", linewidth=1)
-                axes.text(whole["chance"], -0.62, "chance", color=COLOURS[1], fontsize=7.5, ha="center", va="bottom")
+                axes.text(whole["chance"] + 0.015, -0.45, "chance", color=COLOURS[1], fontsize=7.5, va="bottom")
             lows = [c["metrics"][metric]["low"] for c in conditions.values() if metric in c["metrics"]]
             axes.set(xlabel=METRICS[metric], xlim=(min([0.0, *lows]) - (0.03 if min(lows) < 0 else 0), 1.14))
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
