@@ -23,7 +23,8 @@ def color_jitter(frames_THWC: np.ndarray, brightness: float, contrast: float, sa
     three steps take over the whole clip.
     """
     height, width = frames_THWC.shape[1:3]
-    total_C = sum((f.reshape(height, -1).sum(0, dtype=np.uint32).reshape(width, 3).sum(0, dtype=np.float64) for f in frames_THWC), np.zeros(3))
+    sums_TWC = (frame.reshape(height, -1).sum(0, dtype=np.uint32).reshape(width, 3) for frame in frames_THWC)
+    total_C = sum((sums_WC.sum(0, dtype=np.float64) for sums_WC in sums_TWC), np.zeros(3))
     mean = brightness * float(total_C @ _LUMA) / max(1, len(frames_THWC) * height * width)
     mixed_CC = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * np.outer(_LUMA, np.ones(3)))
     mixed_CC, offset = mixed_CC.astype(np.float32), np.float32(mean * (1 - contrast) + 0.5)
@@ -69,7 +70,10 @@ def crop_frames(frames_THWC: np.ndarray, part: float, y: float, x: float, *, asp
 
 
 def crop_time(clip: Clip, part: float, where: float) -> Clip:
-    """Keep `part` of the clip's length, beginning at `where` of the free room; times count from the new start, sound and picture stay in step."""
+    """Keep `part` of the clip's length, beginning at `where` of the free room; times count from the new start.
+
+    Sound and picture stay in step.
+    """
     length = clip.duration_s * part
     start = where * (clip.duration_s - length)
     changes: dict[str, object] = {"duration_s": length, "start_s": clip.start_s + start}
