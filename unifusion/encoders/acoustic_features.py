@@ -72,7 +72,7 @@ class _Backbone(PreTrainedModel):
 
 
 class AcousticFeatures(Encoder):
-    """50 tokens a second (each the mean of two frames, one a 10 ms) of 145 columns, all scaled to mean 0 and deviation 1 over speech.
+    """50 tokens a second (each the mean of two frames, one a 10 ms) of 146 columns, all scaled to mean 0 and deviation 1 over speech.
 
     | group | columns | unit |
     |---|---|---|

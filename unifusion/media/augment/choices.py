@@ -169,10 +169,10 @@ def augmented(clip: Clip, choices: Augmentation, *, key: str, others: Sequence[n
         ConfigError: noise of kind `other` alone is wanted and none is given.
     """
     if choices.keep_time < 1:
-        part, where = _drawn(key, "time").random(2)
+        part, where = _drawn(key, "time").random(2).tolist()
         clip = crop_time(clip, choices.keep_time + (1 - choices.keep_time) * part, where)
     for name, change in (("tempo", stretch_time), ("speed", change_speed)):
-        limits, (happens, where) = getattr(choices, name), _drawn(key, name).random(2)
+        limits, (happens, where) = getattr(choices, name), _drawn(key, name).random(2).tolist()
         if limits is not None and happens < getattr(choices, f"{name}_p"):
             factor = limits[0] + (limits[1] - limits[0]) * where
             heard = None if clip.waveform_N is None else change(clip.waveform_N, clip.sampling_rate_hz, factor)
@@ -193,7 +193,7 @@ def _quicker(clip: Clip, factor: float) -> Clip:
 def _picture(frames_THWC: np.ndarray, choices: Augmentation, key: str) -> np.ndarray:
     """Crop, mirror, light and order."""
     if choices.crop < 1 or choices.aspect > 1:
-        part, y, x, aspect = _drawn(key, "crop").random(4)
+        part, y, x, aspect = _drawn(key, "crop").random(4).tolist()
         wider = choices.aspect ** (2 * aspect - 1)
         frames_THWC = crop_frames(frames_THWC, choices.crop + (1 - choices.crop) * part, y, x, aspect=wider)
     if _drawn(key, "flip").random() < choices.flip:
@@ -209,14 +209,14 @@ def _sound(
     waveform_N: np.ndarray, rate_hz: int, choices: Augmentation, key: str, others: Sequence[np.ndarray]
 ) -> np.ndarray:  # fmt: skip
     """Pitch, gain, shift, noise."""
-    happens, much = _drawn(key, "pitch").random(2)
+    happens, much = _drawn(key, "pitch").random(2).tolist()
     if choices.pitch and happens < choices.pitch_p:
         waveform_N = change_pitch(waveform_N, rate_hz, choices.pitch * (2 * much - 1))
     if choices.gain_db:
         waveform_N = change_gain(waveform_N, choices.gain_db * (2 * _drawn(key, "gain").random() - 1))
     if choices.shift_s:
         waveform_N = shift_sound(waveform_N, round(choices.shift_s * (2 * _drawn(key, "shift").random() - 1) * rate_hz))
-    happens, snr, kind = _drawn(key, "noise").random(3)
+    happens, snr, kind = _drawn(key, "noise").random(3).tolist()
     if choices.noise_snr_db is not None and happens < choices.noise_p:
         low, high = choices.noise_snr_db
         chosen = choices.noise_kinds[int(kind * len(choices.noise_kinds))]
