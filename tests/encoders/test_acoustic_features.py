@@ -63,7 +63,7 @@ def check_equal_to_librosa(waveform):
     mfcc = librosa.feature.mfcc(y=waveform, sr=RATE, n_mfcc=20, n_mels=64, **SHAPE)
     deltas = [librosa.feature.delta(mfcc, order=k, mode="nearest") for k in (1, 2)]
     rms = librosa.feature.rms(y=waveform, frame_length=512, hop_length=160)
-    shown = [librosa.feature.spectral_centroid(y=waveform, sr=RATE, **SHAPE), librosa.feature.spectral_rolloff(y=waveform, sr=RATE, **SHAPE)]
+    shown = [f(y=waveform, sr=RATE, **SHAPE) for f in (librosa.feature.spectral_centroid, librosa.feature.spectral_rolloff)]
     zcr = librosa.feature.zero_crossing_rate(waveform, frame_length=512, hop_length=160)
     onset = librosa.onset.onset_strength(y=waveform, sr=RATE, n_mels=64, **SHAPE)
     np.testing.assert_allclose(found["mel"], mel[:, :frames], atol=1e-3)
@@ -77,9 +77,9 @@ def check_equal_to_librosa(waveform):
     assert periodic.min() >= 0 and periodic.max() <= 1
 
 
-@pytest.mark.parametrize("waveform", [noise(), tone(440.0), voice(120.0, 0.737), clicks(120, 2.0)], ids=["noise", "tone", "voice", "clicks"])
-def test_columns_are_librosas_own(waveform):
-    check_equal_to_librosa(waveform)
+def test_columns_are_librosas_own():
+    for waveform in (noise(), tone(440.0), voice(120.0, 0.737), clicks(120, 2.0)):
+        check_equal_to_librosa(waveform)
 
 
 def test_columns_are_librosas_own_on_speech(spoken):
