@@ -52,7 +52,8 @@ def example(number=0, *, said="I do not believe it", before=True, **shown):
 
 
 ROWS = [
-    example(1), example(2, sound=False), example(3, picture=False, before=False), example(4, said=""), example(5, picture=False, sound=False),
+    example(1), example(2, sound=False), example(3, picture=False, before=False), example(4, said=""),
+    example(5, picture=False, sound=False),
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from unifusion.errors import ConfigError
 from unifusion.models.build import set_trainable
 from unifusion.models.lora import LoraChoices, add_lora, linear_targets, probe_batch
 
-WITHOUT = ("resnet", "sound_resnet")
+WITHOUT = ("acoustic_features", "resnet", "sound_resnet")
 """Encoders without linear layers in blocks."""
 CALLED_BY_NAME = ("wavlm",)
 """Encoders whose attention hands weights to a function of torch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,13 +89,19 @@ class MediaOpener:
         self.strict = strict
         self.wanted = {name: spec for name, spec in self.specs.items() if not only or name in only}
 
-    def open(self, media: Media) -> OpenedMedia:
+    def open(self, media: Media, *, between: Callable[[Clip, Media], Clip] | None = None) -> OpenedMedia:
         """Decode the span of `media` and preprocess it for every stream.
+
+        Args:
+            media: the span.
+            between: changes what was decoded before any stream takes it (augmentation); None leaves it as it is.
 
         Raises:
             MediaError: the file cannot be decoded, or holds nothing that any stream takes.
         """
         clip, notes, cropped_s = self._decode(media)
+        if between is not None:
+            clip = between(clip, media)
         streams: dict[str, StreamItem] = {}
         reports: dict[str, StreamReport] = {}
         for name, spec in self.wanted.items():

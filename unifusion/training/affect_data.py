@@ -111,7 +111,7 @@ class Rounds(Order):
     """Rows of another order as indices that count on over the rounds, so that a row may be another one in each."""
 
     def __init__(self, inner: Order) -> None:
-        super().__init__(inner.count, inner.batch_size, seed=inner.seed, shuffle=inner.shuffle)
+        super().__init__(inner.count, inner.batch_size, seed=inner.seed)
         self.inner = inner
 
     @property
