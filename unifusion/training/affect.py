@@ -178,13 +178,13 @@ def _changing(c: Any, model: AffectModel) -> Callable[[Example, int], AffectRow]
         return None
     if c.features != "none" and len(model.live) < len(model.config.streams):
         raise ConfigError("stored features of a clip cannot be changed with it;", remedy="give --features none, or leave --augment out.")
-    return Changing(AffectOpener, model, Augmentation.from_dict(c.augment), c.seed)
+    return Changing(model, Augmentation.from_dict(c.augment), c.seed)
 
 
 class Changing:
     """Opens rows with their clips changed, by draws of (seed, row, round)."""
 
-    def __init__(self, opener: Callable[..., AffectOpener], model: AffectModel, choices: Augmentation, seed: int) -> None:
+    def __init__(self, model: AffectModel, choices: Augmentation, seed: int) -> None:
         self._openers: list[AugmentingOpener] = []
         self._seed = seed
 
@@ -192,7 +192,7 @@ class Changing:
             self._openers.append(AugmentingOpener(inner, choices, ""))
             return self._openers[-1]
 
-        self._rows = opener(model, opening=wrap)
+        self._rows = AffectOpener(model, opening=wrap)
 
     def __call__(self, example: Example, turn: int) -> AffectRow:
         """Open a row."""
@@ -203,9 +203,8 @@ class Changing:
 
 def _pretrain(c: Any, model: AffectModel, rows: AffectRows, work: Path) -> None:
     """Train the fusion by its own loss first."""
-    choices = replace(
-        FitChoices.of(c), steps=c.pretrain_steps, patience=0, save_every=max(200, c.pretrain_steps // 4), log_every=max(1, c.pretrain_steps // 20)
-    )
+    often = max(1, c.pretrain_steps // 20)
+    choices = replace(FitChoices.of(c), steps=c.pretrain_steps, patience=0, save_every=max(200, 5 * often), log_every=often)
     fit(Pretraining(model), rows, choices, work, collate=partial(collate_targets, model=model), order=_order(c, rows))
 
 
