@@ -37,8 +37,8 @@ _BESIDE: dict[str, tuple[str, ...]] = {
     "neutral": ("neutral", "calm", "curious", "thoughtful", "reflective", "pensive"),
     "sad": (
         "sadness", "disappointment", "exhausted", "exhaustion", "tired", "tiredness", "fatigue", "weary", "lost", "loneliness", "upset",
-        "fragile", "melancholy", "melancholic", "heavy-hearted", "regret", "regretful", "helpless", "helplessness", "hopeless", "grief", "grieving",
-        "heartbroken", "hurt", "inadequacy", "guilt", "shame", "nostalgia", "burdened", "discouraged", "depressed",
+        "fragile", "melancholy", "melancholic", "heavy-hearted", "regret", "regretful", "helpless", "helplessness", "hopeless", "grief",
+        "grieving", "heartbroken", "hurt", "inadequacy", "guilt", "shame", "nostalgia", "burdened", "discouraged", "depressed",
     ),
     "surprise": ("surprise", "shocked", "shock", "amazed", "astonished"),
 }  # fmt: skip

@@ -35,8 +35,8 @@ _WHERE = "emodb.bilderbar.info"
 class EmoDB(Listed):
     """The Berlin database of emotional speech by its file names.
 
-    Source: Burkhardt et al., 2005 (emodb.bilderbar.info). Licence: free for research, no text of a licence. Layout on disk: any folders; files named
-    speaker, sentence, emotion (W anger, L boredom, E disgust, A fear, F happiness, T sadness, N neutral), take. One raw row:
+    Source: Burkhardt et al., 2005 (emodb.bilderbar.info). Licence: free for research, no text of a licence. Layout on disk: any folders;
+    files named speaker, sentence, emotion (W anger, L boredom, E disgust, A fear, F happiness, T sadness, N neutral), take. One raw row:
 
         wav/03a01Fa.wav
 

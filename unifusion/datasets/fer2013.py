@@ -31,8 +31,9 @@ _Raw: TypeAlias = tuple[str, str, str, int]
 class FER2013(Dataset):
     """FER2013 as the challenge's table, as folders of classes, or as webdataset tars with such names inside.
 
-    Source: Goodfellow et al., 2013 (challenges-in-representation-learning of Kaggle). Licence: unclear (web images; research use). Layouts on disk: `fer2013.csv` or
-    `icml_face_data.csv` (`emotion,pixels,Usage`); `<split>/<class>/<name>.jpg`; `<split>.tar` whose members end so. One raw row:
+    Source: Goodfellow et al., 2013 (challenges-in-representation-learning of Kaggle). Licence: unclear (web images; research use).
+    Layouts on disk: `fer2013.csv` or `icml_face_data.csv` (`emotion,pixels,Usage`); `<split>/<class>/<name>.jpg`; `<split>.tar` whose
+    members end so. One raw row:
 
         0,70 80 82 72 .. (2304 numbers),Training
 

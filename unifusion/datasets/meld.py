@@ -26,9 +26,9 @@ _COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utte
 class MELD(Published):
     """MELD as it is published; `labels["history"]` holds the lines of the dialogue before a row's own.
 
-    Source: Poria et al., 2019 (affective-meld.github.io). Licence: GPL-3.0 (annotations); the dialogues are those of the series Friends, research use. Layout on
-    disk: `train_sent_emo.csv`, `dev_sent_emo.csv`, `test_sent_emo.csv` (or .gz); clips in `train_splits`, `dev_splits_complete` and
-    `output_repeated_splits_test` as `dia{D}_utt{U}.mp4`. One raw row:
+    Source: Poria et al., 2019 (affective-meld.github.io). Licence: GPL-3.0 (annotations); the dialogues are those of the series Friends,
+    research use. Layout on disk: `train_sent_emo.csv`, `dev_sent_emo.csv`, `test_sent_emo.csv` (or .gz); clips in `train_splits`,
+    `dev_splits_complete` and `output_repeated_splits_test` as `dia{D}_utt{U}.mp4`. One raw row:
 
         1,"Oh my God, he's lost it.",Phoebe,sadness,negative,0,0,4,7,"00:20:57,256","00:21:00,049"
 
