@@ -45,7 +45,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             shared = _shared(book) if "xl/sharedStrings.xml" in book.namelist() else []
             sheets = sorted(n for n in book.namelist() if re.match(r"xl/worksheets/sheet\d+\.xml$", n))
             root = _parsed(book, sheets[0])
-        for number, row in enumerate(root.iter("{*}row"), 1):
+        for number, row in enumerate(root.iterfind(".//{*}row"), 1):
             cells = {}
             for cell in row.iterfind("{*}c"):
                 at = _CELL.match(cell.get("r", ""))
@@ -65,13 +65,13 @@ def _parsed(book: zipfile.ZipFile, name: str) -> ElementTree.Element:
 
 def _shared(book: zipfile.ZipFile) -> list[str]:
     """The texts that cells refer to by number."""
-    return ["".join(t.text or "" for t in item.iter("{*}t")) for item in _parsed(book, "xl/sharedStrings.xml").iterfind("{*}si")]
+    return ["".join(t.text or "" for t in item.iterfind(".//{*}t")) for item in _parsed(book, "xl/sharedStrings.xml").iterfind("{*}si")]
 
 
 def _text(cell: ElementTree.Element, shared: Sequence[str]) -> str:
     """What a cell shows; whole numbers without a point."""
     if cell.get("t") == "inlineStr":
-        return "".join(t.text or "" for t in cell.iter("{*}t"))
+        return "".join(t.text or "" for t in cell.iterfind(".//{*}t"))
     raw = cell.findtext("{*}v", "")
     if cell.get("t") == "s":
         return shared[int(raw)]

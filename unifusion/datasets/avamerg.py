@@ -84,7 +84,8 @@ class AvaMERG(Listed):
     def _refuse_unknown(self, parts: Sequence[tuple[str, Path, list[Talk]]]) -> None:
         """Name all words without a class at once."""
         for _, file, talks in parts:
-            told = ((str(line.empathy["emotion"]), talk) for talk in talks for line in talk.lines.values() if "emotion" in line.empathy)
+            spoken = ((line.empathy, talk) for talk in talks for line in talk.lines.values() if line.role == "speaker")
+            told = ((str(empathy["emotion"]), talk) for empathy, talk in spoken if "emotion" in empathy)
             unknown = [(word, talk.where) for word, talk in told if not class_of(word, self._words)]
             if unknown:
                 counts = ", ".join(f"{word} ({n})" for word, n in Counter(word for word, _ in unknown).most_common(20))

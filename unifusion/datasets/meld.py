@@ -54,7 +54,7 @@ class MELD(Published):
             before = said.setdefault(dialogue, [])
             yield Example(
                 id=f"meld/{part}/{name}",
-                media=(Media(kind="video", source=str(clip)),) if clip.is_file() else (),
+                media=(Media(kind="video", source=str(clip), transcript=row["Utterance"]),) if clip.is_file() else (),
                 texts={"transcript": row["Utterance"]},
                 labels={
                     "emotion": one_of(row["Emotion"], EMOTIONS, path, line),
