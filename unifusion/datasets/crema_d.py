@@ -43,7 +43,7 @@ class CremaD(Listed):
     which they were divided (votes such as `A:D`) there are then no rows. `labels["votes"]` and `["vote_levels"]` hold what was told of the
     voice alone, the face alone and both: one emotion or, in a tie, several, and its mean level from 0 to 100.
 
-    There is no official split: actors 1001 to 1063 are train, 1064 to 1077 val, 1078 to 1091 test.
+    There is no official split: the group is the actor, and actors 1001 to 1063 are train, 1064 to 1077 val, 1078 to 1091 test.
 
     Args:
         path: the folder.

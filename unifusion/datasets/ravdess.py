@@ -25,7 +25,7 @@ class Ravdess(Listed):
 
         Actor_01/03-01-06-01-02-01-12.wav
 
-    The set has no official split. Here actors 1 to 16 are train, 17 and 18 val, 19 to 24 test.
+    The set has no official split. The group is the actor; here actors 1 to 16 are train, 17 and 18 val, 19 to 24 test.
 
     Args:
         path: the folder.
