@@ -135,6 +135,10 @@ class MediaOpener:
         picture, heard = bool(wanted & {"video", "image"}) and media.kind != "audio", "audio" in wanted and media.kind != "image"
         if not picture and not heard and len(self.wanted) < len(self.specs):  # nothing of it is wanted
             return Clip(transcript=media.transcript), [], 0.0
+        if not picture and not heard:  # words are all that is wanted of it
+            duration_s = min(_length(media, self.limits, self.isolate), self.max_seconds)
+            said = media.transcript or (media.source.transcript if isinstance(media.source, Clip) else None)
+            return Clip(transcript=said, duration_s=duration_s), [], 0.0
         clip, cropped_s = decode(
             media, rate_hz=video if picture else None, audio=heard, sampling_rate_hz=round(sound),
             max_seconds=self.max_seconds, limits=self.limits, isolate=self.isolate, strict=self.strict,
@@ -166,6 +170,24 @@ class MediaOpener:
             tokens=len(times),
         )
         return item, report, list(prepared.notes)
+
+
+def _length(media: Media, limits: Limits, isolate: bool) -> float:
+    """Seconds of a span, without decoding it; 0 where that is not known.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    from unifusion.media import probe
+
+    if isinstance(media.source, Clip):
+        whole_s = media.source.duration_s
+    elif isinstance(media.source, Mix) or str(media.source).startswith("clip-world://"):
+        whole_s = 0.0
+    else:
+        whole_s = probe(media.source, limits=limits, isolate=isolate).duration_s or 0.0
+    end_s = whole_s if media.end_s is None else min(media.end_s, whole_s or media.end_s)
+    return max(end_s - (media.start_s or 0.0), 0.0)
 
 
 def absence(modality: str, media: Media, clip: Clip) -> str:
