@@ -186,7 +186,7 @@ def test_rare_labels_weigh_more_when_asked(here):
 @pytest.mark.slow
 def test_a_killed_run_ends_as_an_unbroken_one(here, tmp_path):
     """Killed in the middle, with rows mixed and streams dropped, it goes on to the same weights, bit for bit."""
-    options = {"epochs": 25, "mixup": 0.3, "stream_dropout": 0.3, "patience": 0, "dropout": 0.2}
+    options = {"epochs": 40, "mixup": 0.3, "stream_dropout": 0.3, "patience": 0, "dropout": 0.2}
     ended(here, tmp_path / "whole", **options)
     path = tmp_path / "cut.yaml"
     path.write_text(yaml.safe_dump(choices(here, tmp_path / "cut", **options)))
