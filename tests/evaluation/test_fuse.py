@@ -182,6 +182,10 @@ def test_what_cannot_be_fused_is_told_by_file(runs, tmp_path):
     (tmp_path / "broken.jsonl").write_text("{")
     with pytest.raises(DatasetError, match="is not JSON lines"):
         read_systems([voice, tmp_path / "broken.jsonl"])
+    for line in ("[1]", '{"id": "a", "truth": "sad", "probabilities": [0.5, 0.5]}'):
+        (tmp_path / "broken.jsonl").write_text(line)
+        with pytest.raises(DatasetError, match=r"broken\.jsonl holds lines that are no answers"):
+            read_systems([voice, tmp_path / "broken.jsonl"])
     with pytest.raises(ConfigError, match="did you mean 'ridge'"):
         fuse(found, "weighted", choices={"rigde": 1})
     with pytest.raises(CheckpointError, match="cannot take the fusion"):

@@ -115,13 +115,15 @@ def _read(file: Path, name: str, manifest: Mapping[str, Row] | None) -> System:
         raw = [json.loads(line) for line in content.decode().splitlines() if line.strip()]
     except ValueError as error:
         raise DatasetError(f"{file} is not JSON lines: {error};", remedy="name a file of predictions or answers.") from error
-    if any(isinstance(r, dict) and "truth" in r for r in raw):
+    if not all(isinstance(r, dict) and isinstance(r.get("probabilities") or {}, dict) for r in raw):
+        raise DatasetError(f"{file} holds lines that are no answers;", remedy='each line is an object, its "probabilities" label -> share.')
+    if any("truth" in r for r in raw):
         rows = read_predictions(file)
     elif manifest is None:
         raise DatasetError(f"{file} holds answers without the truth;", remedy="give it: --truth MANIFEST.jsonl.")
     else:
         rows = [_judged(r, manifest, file) for r in raw if str(r.get("id")) in manifest]
-    kept = [r for r in rows if r.condition == "all" and r.split in SPLITS]
+    kept = [replace(r, probabilities=r.probabilities or {}) for r in rows if r.condition == "all" and r.split in SPLITS]
     if not any(r.probabilities for r in kept):
         found = f"{file} has no row of split val or test, condition all, with probabilities;"
         raise DatasetError(found, remedy="take predictions of labels (unifusion emotion, or predict with a task of labels) and splits.")
