@@ -90,7 +90,7 @@ def test_nothing_known_is_zero_with_a_gradient_of_zero(loss):
     for targets in (torch.full((2,), -100), torch.full((2, 3), math.nan)):
         value = loss(logits, targets)
         value.backward()
-        assert float(value) == 0.0 and not logits.grad.any()
+        assert value.item() == 0.0 and not logits.grad.any()
 
 
 @pytest.mark.parametrize("loss", BOTH)

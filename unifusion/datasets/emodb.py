@@ -40,7 +40,7 @@ class EmoDB(Listed):
 
         wav/03a01Fa.wav
 
-    The set has no official split. The group is the speaker; here speakers 03, 08, 09, 10, 12 and 13 are train, 11 is val, the rest are test.
+    The set has no official split. The group is the speaker; here speakers 03, 08, 09, 10, 12 and 13 are train, 11 is val, others test.
 
     Args:
         path: the folder.

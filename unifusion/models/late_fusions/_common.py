@@ -41,7 +41,7 @@ def checked(said: Said) -> np.ndarray:
     raw_NMK = np.asarray(said.probabilities_NMK, dtype=np.float64)
     if raw_NMK.ndim != 3 or raw_NMK.shape[1] < 1 or raw_NMK.shape[2] < 2:
         raise DatasetError(f"late fusion of probabilities of shape {raw_NMK.shape};", remedy="give (examples, models, two or more labels).")
-    there_NM = ~np.isnan(raw_NMK).any(axis=2)
+    there_NM = Said(probabilities_NMK=raw_NMK).there_NM
     sums_NM = np.where(there_NM, raw_NMK.sum(axis=2), 1.0)
     good = raw_NMK[there_NM]
     if not np.isfinite(good).all() or (good < 0).any() or (sums_NM <= 0).any():

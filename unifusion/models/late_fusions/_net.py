@@ -52,7 +52,7 @@ class NetMixture(Mixture):
 
     @abstractmethod
     def build(self, models: int, width: int) -> Pool:
-        """A network from columns (N, M, width) and which models are there (N, M) to log-weights (N, M), all 0 at first."""
+        """A network from columns (N, M, width), 0 for a model that is not there, to log-weights (N, M), all equal at first."""
 
     def fit(self, said: Said, truth_N: np.ndarray, groups_N: np.ndarray) -> Self:
         """Fit temperatures and the network on N examples by full batches.
