@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for seed, folder in seeds_of(c.model).items():
             system = system_of(folder, rows, stores=c.features, batch_size=c.batch_size)
             told += system.tell(rows, list(conditions_of(system.streams)) if c.conditions == "every" else ["all"], seed=seed)
-    print(write_report(told, Path(c.out), title=f"{c.model} on {c.dataset or c.data}, {c.split}", meta=as_dict(c)))
+    meta = {k: v for k, v in as_dict(c).items() if k in ("model", "data", "dataset", "options", "split")}
+    print(write_report(told, Path(c.out), title=f"{c.model} on {c.dataset or c.data}, {c.split}", meta=meta))
 
 
 if __name__ == "__main__":

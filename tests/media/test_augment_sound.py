@@ -189,7 +189,8 @@ def test_choices_are_read_from_a_file_with_the_nearest_name():
         Augmentation.from_dict({"noise_snr": [1, 2]})
     wrong = [
         {"tempo": 1.1}, {"tempo": [1.2, 0.9]}, {"tempo": [0.1, 1.0]}, {"flip": "yes"}, {"flip": True}, {"noise_kinds": ["brown"]},
-        {"noise_kinds": []}, {"time_masks": 1.5}, {"pitch": 40}, {"aspect": 0.5}, {"tempo_p": 2.0}, {"noise_snr_db": ["a", "b"]}, {"crop": float("nan")},
+        {"noise_kinds": []}, {"time_masks": 1.5}, {"pitch": 40}, {"aspect": 0.5}, {"tempo_p": 2.0},
+        {"noise_snr_db": ["a", "b"]}, {"crop": float("nan")},
     ]  # fmt: skip
     for raw in wrong:
         with pytest.raises(ConfigError):
