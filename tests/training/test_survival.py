@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training import ranks
+from tests.training import forks, ranks
 from unifusion.errors import CheckpointError, ConfigError, DatasetError, UniFusionError
 from unifusion.training import snapshot, tensors
 from unifusion.training.journal import logged
@@ -25,15 +25,14 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 SHORT = {"steps": 12, "save_every": 4, "batch_size": 4}
 
 
-def command(folder, processes=1, **options):
-    many = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
+def torchrun(folder, processes, **options):
+    many = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     return [sys.executable, *many, str(HERE / "ranks.py"), str(folder), json.dumps(options)]
 
 
 def ended(folder, processes=1, **options):
-    """Run to the end; returns exit code and stderr."""
-    done = subprocess.run(command(folder, processes, **options), capture_output=True, text=True, timeout=200, env=ENVIRONMENT)
-    return done.returncode, done.stderr
+    """Run to the end; returns exit code and what was written."""
+    return forks.run("tests.training.ranks", str(folder), options, processes=processes, timeout_s=200)
 
 
 def steps_of(folder):
@@ -49,10 +48,9 @@ def weights_of(folder):
 @pytest.mark.parametrize(("workers", "kills", "in_save"), [(0, 5, 3), (2, 3, 1)])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, workers, kills, in_save):
     asked = ["--kills", str(kills), "--in-save", str(in_save), "--workers", str(workers)]
-    words = [sys.executable, str(HERE / "kills.py"), str(tmp_path / "out"), *asked]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=400, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stderr[-2000:]
-    figures = json.loads(done.stdout.splitlines()[-1])
+    code, said = forks.run("tests.training.kills", str(tmp_path / "out"), *asked, timeout_s=400)
+    assert code == 0, said[-2000:]
+    figures = json.loads(said.splitlines()[-1])
     assert figures["kills"] == kills and figures["in_save"] == in_save and figures["exact"] >= 1
     assert figures["different"] == figures["unloadable"] == figures["litter"] == 0
 
@@ -66,7 +64,7 @@ def test_a_signal_to_one_of_two_processes_saves_both_and_they_go_on(tmp_path, st
     options = {"strategy": strategy, "steps": 14, "workers": 1}
     assert ended(whole, 2, **options)[0] == 0
     cut.mkdir()
-    with subprocess.Popen(command(cut, 2, slow_s=0.5, **options), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as running:
+    with subprocess.Popen(torchrun(cut, 2, slow_s=0.5, **options), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as running:
         while not (cut / "began1").exists():
             assert running.poll() is None, running.stderr.read()[-2000:]
             time.sleep(0.05)
