@@ -94,8 +94,8 @@ def server():
     return made
 
 
-def run(module, *words, processes=1, timeout_s=280):
-    """Call `main(*words)` of a module in one process or several; returns the exit code and what they wrote."""
+def begin(module, *words, processes=1, timeout_s=280):
+    """Call `main(*words)` of a module in one process or several; returns what waits for their end, and gives exit code and output."""
     from torch.distributed import TCPStore
 
     variables, store = {}, None
@@ -103,13 +103,24 @@ def run(module, *words, processes=1, timeout_s=280):
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=timeout_s))
         told = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
         variables = {k: str(v) for k, v in told.items()} | {"TORCHELASTIC_USE_AGENT_STORE": "True"}
-    with tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="replace") as said:
-        job = {"module": module, "words": words, "processes": processes, "timeout_s": timeout_s, "said": said.name, "variables": variables}
-        print(json.dumps(job), file=server().stdin, flush=True)
+    said = tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="replace")
+    job = {"module": module, "words": words, "processes": processes, "timeout_s": timeout_s, "said": said.name, "variables": variables}
+    print(json.dumps(job), file=server().stdin, flush=True)
+
+    def ended():
+        nonlocal store
         answer = next((line for line in server().stdout if line.startswith("code ")), None)
         assert answer, f"the server of forks ended with {server().wait()}"
-        del store
-        return json.loads(answer.removeprefix("code ")), said.read()
+        store = None
+        with said:
+            return json.loads(answer.removeprefix("code ")), said.read()
+
+    return ended
+
+
+def run(module, *words, **options):
+    """`begin`, to the end."""
+    return begin(module, *words, **options)()
 
 
 if __name__ == "__main__":

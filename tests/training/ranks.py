@@ -75,13 +75,13 @@ class Gradients(TrainerCallback):
 
 
 class Slow(TrainerCallback):
-    """Takes its time, so that somebody can interrupt, and says when it has begun."""
+    """Takes its time, so that somebody can interrupt, and says when it has begun, and in which process."""
 
     def __init__(self, out, seconds):
         self.out, self.seconds = Path(out), seconds
 
     def on_step_end(self, args, state, control, **kwargs):
-        (self.out / f"began{rank()}").touch()
+        (self.out / f"began{rank()}").write_text(str(os.getpid()))
         time.sleep(self.seconds)
 
 
