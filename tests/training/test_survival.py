@@ -25,14 +25,31 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 SHORT = {"steps": 12, "save_every": 4, "batch_size": 4}
 
 
-def torchrun(folder, processes, **options):
-    many = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    return [sys.executable, *many, str(HERE / "ranks.py"), str(folder), json.dumps(options)]
-
-
 def ended(folder, processes=1, **options):
     """Run to the end; returns exit code and what was written."""
     return forks.run("tests.training.ranks", str(folder), options, processes=processes, timeout_s=200)
+
+
+def told_to_stop(folder, strategy, **options):
+    """Begin with two processes, by torchrun itself for DDP, and tell the second to stop; returns exit code and what was written."""
+    options = {"strategy": strategy, "slow_s": 0.5, **options}
+    if strategy == "ddp":
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        command += [str(HERE / "ranks.py"), str(folder), json.dumps(options)]
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+        def end():
+            said = running.communicate(timeout=100)[1]
+            return running.returncode, said
+    else:
+        end = forks.begin("tests.training.ranks", str(folder), options, processes=2, timeout_s=100)
+    began, until = folder / "began1", time.monotonic() + 100
+    while not (began.exists() and began.read_text()):
+        if time.monotonic() > until:
+            pytest.fail(f"it does not begin: {end()[1][-2000:]}")
+        time.sleep(0.05)
+    os.kill(int(began.read_text()), signal.SIGTERM)
+    return end()
 
 
 def steps_of(folder):
@@ -64,14 +81,8 @@ def test_a_signal_to_one_of_two_processes_saves_both_and_they_go_on(tmp_path, st
     options = {"strategy": strategy, "steps": 14, "workers": 1}
     assert ended(whole, 2, **options)[0] == 0
     cut.mkdir()
-    with subprocess.Popen(torchrun(cut, 2, slow_s=0.5, **options), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as running:
-        while not (cut / "began1").exists():
-            assert running.poll() is None, running.stderr.read()[-2000:]
-            time.sleep(0.05)
-        found = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True).stdout.split()
-        os.kill(int(found[-1]), signal.SIGTERM)
-        said = running.communicate(timeout=100)[1]
-    assert running.returncode != 0 and "the run was told to stop and is saved at step" in said
+    code, said = told_to_stop(cut, **options)
+    assert code != 0 and "the run was told to stop and is saved at step" in said
     (saved,) = (cut / "run").glob("checkpoint-*")
     assert 0 < snapshot.step_of(saved) < 14 and not snapshot._damage(saved)
     code, said = ended(cut, 2, **options)
@@ -219,7 +230,9 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
 def test_the_launcher_hands_the_exit_code_of_an_interrupted_run_on(tmp_path):
     recipe = tmp_path / "stopped.py"
     recipe.write_text("from unifusion.errors import Interrupted\n\n\ndef main(argv):\n    raise Interrupted('saved;', number=15)\n")
+    before = signal.getsignal(signal.SIGTERM)
     assert launch([str(recipe)], 2) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
     with pytest.raises(UniFusionError, match="saved;"):
         from unifusion.cli.train import run_script
 
