@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -33,6 +33,18 @@ class Batch(BatchFeature):
     """
 
     reports: list[ModalityReport]
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move all tensors, those of `media` too, which transformers' own passes over; floats alone take another type."""
+        self.data = {k: _moved(v, args, kwargs) for k, v in self.data.items()}
+        return self
+
+
+def _moved(value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A tensor moved by transformers' rule, or a mapping of them; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {k: _moved(v, args, kwargs) for k, v in value.items()}
+    return BatchFeature({"value": value}).to(*args, **kwargs)["value"]
 
 
 @dataclass(kw_only=True)
