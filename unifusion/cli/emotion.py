@@ -33,6 +33,7 @@ def emotion(
     retry_errors: Retry = False,
     start: common.Start = None,
     end: common.End = None,
+    transcript: common.Transcript = None,
     model: common.Model = common.DEFAULT_MODEL,
     no_picture: common.NoPicture = False,
     no_sound: common.NoSound = False,
@@ -52,7 +53,7 @@ def emotion(
     if out is not None:
         from unifusion.evaluation import predict as work
 
-        if len(clips) != 1 or start is not None or end is not None or no_picture or no_sound or together:
+        if len(clips) != 1 or {start, end, transcript} != {None} or no_picture or no_sound or together:
             raise typer.BadParameter("-o takes one manifest, whose rows name clips and spans; leave the other options out.")
         run = work.Run(
             task="emotion with evidence", labels=chosen or (), model=model, seed=0, max_new_tokens=0, lenient=lenient,
@@ -66,7 +67,9 @@ def emotion(
         return
     if len(clips) == 1 and clips[0].endswith(".jsonl"):
         raise typer.BadParameter(f"{clips[0]} is a manifest: say with -o where its answers go.")
-    span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound}
+    if transcript and len(clips) > 1 and not together:
+        raise typer.BadParameter("--transcript is of one clip, or of several that are judged --together.")
+    span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound, "transcript": transcript}
     engine = None
     failed: UniFusionError | None = None
     for group in [clips] if together or len(clips) == 1 else [[clip] for clip in clips]:

@@ -36,7 +36,7 @@ class Batch(BatchFeature):
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move all tensors, those of `media` too, which transformers' own passes over; floats alone take another type."""
-        self.data = {k: _moved(v, args, kwargs) for k, v in self.data.items()}
+        self.data = {k: _moved(v, args, kwargs) for k, v in self.items()}
         return self
 
 
