@@ -206,7 +206,8 @@ class UniFusionForConditionalGeneration(Reads, PreTrainedModel, GenerationMixin)
             blank: Tensor = adapter({}, {s: torch.full((1,), -1, device=self.device) for s in parts})
             return blank.sum()
         encoder: Any = self.encoders[name]
-        features = blank_features(encoder, trained=any(p.requires_grad for p in encoder.parameters()))
+        trained = any(p.requires_grad for p in encoder.parameters())
+        features = blank_features(encoder, self.specs[name].opening_choices, trained=trained)
         kind = next(adapter.parameters())
         cast = Features(
             tokens_BSD=features.tokens_BSD.to(kind), mask_BS=features.mask_BS.to(kind.device), times_BS=features.times_BS.to(kind.device)
