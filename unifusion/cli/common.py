@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "Clips",
+    "Device",
     "End",
     "Features",
     "Isolate",
@@ -30,6 +31,7 @@ __all__ = [
     "NoSound",
     "Start",
     "Transcript",
+    "device_of",
     "load_engine",
     "note",
     "open_media",
@@ -57,6 +59,7 @@ Features = Annotated[
     str | None,
     typer.Option("--features", metavar="STORE", help="Clips that unifusion encode stored are not encoded again.", show_default=False),
 ]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Such as cpu or cuda; a GPU where there is one.", show_default=False)]
 Isolate = Annotated[bool, typer.Option("--isolate", help="Decode in a child process with limits of time and memory.")]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Take what can be read of a damaged file; the report says so.")]
 
@@ -90,7 +93,18 @@ def open_media(
     ]
 
 
-def load_engine(model: str, *, isolate: bool = False, lenient: bool = False, features: str | None = None) -> Engine:
+def device_of(named: str) -> str:
+    """The device that was named, or a GPU where there is one."""
+    if named:
+        return named
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_engine(
+    model: str, *, isolate: bool = False, lenient: bool = False, features: str | None = None, device: str = ""
+) -> Engine:  # fmt: skip
     """Load the engine with the limits that every door shares.
 
     Raises:
@@ -100,7 +114,9 @@ def load_engine(model: str, *, isolate: bool = False, lenient: bool = False, fea
     quiet_libraries()
     from unifusion.engine import Engine
 
-    return Engine.from_pretrained(model, limits=Limits(), isolate=isolate, strict=not lenient, features=features)
+    return Engine.from_pretrained(
+        model, device=device_of(device), limits=Limits(), isolate=isolate, strict=not lenient, features=features
+    )
 
 
 def quiet_libraries() -> None:

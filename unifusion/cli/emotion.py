@@ -40,6 +40,7 @@ def emotion(
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
     features: common.Features = None,
+    device: common.Device = "",
 ) -> None:
     """Tell the emotion in clips, with evidence.
 
@@ -62,7 +63,8 @@ def emotion(
         over_manifest(
             work.read_manifest(Path(clips[0])), out, run,
             lambda engine, waiting, sink: work.feel_rows(engine, waiting, chosen, sink, batch_size=batch_size),
-            isolate=isolate, lenient=lenient, features=features, overwrite=overwrite, retry_errors=retry_errors,
+            isolate=isolate, lenient=lenient, features=features, device=device, overwrite=overwrite,
+            retry_errors=retry_errors,
         )  # fmt: skip
         return
     if len(clips) == 1 and clips[0].endswith(".jsonl"):
@@ -76,7 +78,7 @@ def emotion(
         try:
             media = common.open_media(group, **span)
             with common.quiet_stdout():
-                engine = engine or common.load_engine(model, isolate=isolate, lenient=lenient, features=features)
+                engine = engine or common.load_engine(model, isolate=isolate, lenient=lenient, features=features, device=device)
                 answer = engine.emotion(media, labels=chosen)
         except UniFusionError as error:
             # One clip: the error is the result. Of several: tell it, go on, and end with its exit code.
