@@ -389,7 +389,8 @@ class UniFusionForConditionalGeneration(Reads, PreTrainedModel, GenerationMixin)
         where = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs}
         config = kwargs.get("config") or cls.config_class.from_pretrained(pretrained_model_name_or_path, **where)
         if "language_model" in config.absent:
-            asked = COMPUTE_DTYPES.get(str(kwargs.get("dtype")).removeprefix("torch."), config.dtype)
+            named = kwargs.get("dtype", kwargs.get("torch_dtype"))  # transformers takes its old name too
+            asked = COMPUTE_DTYPES.get(str(named).removeprefix("torch."), config.dtype)
             dtype = asked if isinstance(asked, torch.dtype) else torch.float32
             kwargs["language_model"] = sourced_language_model(config, dtype=dtype, quantize=quantize and config.quantized)
         kwargs.setdefault("use_safetensors", True)
