@@ -225,6 +225,7 @@ def _separates(language_model: Any, *, own: bool) -> bool:
     cast = full and _is_flash(language_model)  # its kernels take no others, and whole weights are trained with them under autocast
 
     def run(embeds_TD: Tensor, **inputs: Any) -> Tensor:
+        """Logits (T, V)."""
         with torch.autocast(weight.device.type, torch.bfloat16, enabled=cast):  # else in the weights' own precision
             out: Tensor = language_model(inputs_embeds=embeds_TD[None], use_cache=False, **inputs).logits[0].float()
         return out
