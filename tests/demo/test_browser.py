@@ -114,6 +114,7 @@ def test_it_streams(tab, served):
     assert "clip reused" in answered(tab, before)
 
 
+@pytest.mark.alone
 def test_the_second_question_is_sooner(tab):
     answered(tab, ask(tab, "And now?"))
     times = [re.search(r"first token ([\d.]+) (ms|s)", r) for r in tab.locator("#chat .ux-report").all_inner_texts()]
@@ -121,6 +122,7 @@ def test_the_second_question_is_sooner(tab):
     assert last < first
 
 
+@pytest.mark.alone
 def test_stop_ends_it(tab, served, shots):
     served.engine.pace.seconds = 0.2
     before = ask(tab, "A long story, please")
@@ -254,6 +256,7 @@ def test_a_new_talk_is_empty(tab):
     assert "clip read in" in answered(tab, ask(tab, "Again?"))
 
 
+@pytest.mark.alone
 def test_leaving_in_the_middle_frees_the_model(browser, served, clip):
     page = browser.new_page()
     page.set_default_timeout(LIMIT_MS)

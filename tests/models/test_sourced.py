@@ -70,6 +70,19 @@ def test_frozen_encoders_are_referenced_and_come_back(hub, tmp_path):
         assert weights_hash(again.encoders[name]) == weights_hash(model.encoders[name])
 
 
+@pytest.mark.parametrize("asked", [{"dtype": torch.bfloat16}, {"torch_dtype": torch.bfloat16}, {"dtype": "bfloat16"}])
+def test_all_parts_come_in_the_type_that_is_asked_for_wherever_they_lie(hub, tmp_path, asked):
+    model, processor = sourced_model(hub, hub / "plain")
+    freeze(model)
+    found = []
+    for whole in (False, True):
+        folder = checkpoint.save(model, processor, tmp_path / str(whole), provenance={}, self_contained=whole)
+        again = type(model).from_pretrained(folder, **asked)
+        assert {p.dtype for p in again.parameters()} == {torch.bfloat16}
+        found.append(logits(again, processor))
+    torch.testing.assert_close(*found, atol=0.02, rtol=0.02)  # rows of added tokens are a mean of rounded ones, or a mean rounded
+
+
 def test_trained_encoders_are_stored(hub, tmp_path):
     model, processor = sourced_model(hub)
     freeze(model)

@@ -33,12 +33,14 @@ def emotion(
     retry_errors: Retry = False,
     start: common.Start = None,
     end: common.End = None,
+    transcript: common.Transcript = None,
     model: common.Model = common.DEFAULT_MODEL,
     no_picture: common.NoPicture = False,
     no_sound: common.NoSound = False,
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
     features: common.Features = None,
+    device: common.Device = "",
 ) -> None:
     """Tell the emotion in clips, with evidence.
 
@@ -52,7 +54,7 @@ def emotion(
     if out is not None:
         from unifusion.evaluation import predict as work
 
-        if len(clips) != 1 or start is not None or end is not None or no_picture or no_sound or together:
+        if len(clips) != 1 or {start, end, transcript} != {None} or no_picture or no_sound or together:
             raise typer.BadParameter("-o takes one manifest, whose rows name clips and spans; leave the other options out.")
         run = work.Run(
             task="emotion with evidence", labels=chosen or (), model=model, seed=0, max_new_tokens=0, lenient=lenient,
@@ -61,19 +63,22 @@ def emotion(
         over_manifest(
             work.read_manifest(Path(clips[0])), out, run,
             lambda engine, waiting, sink: work.feel_rows(engine, waiting, chosen, sink, batch_size=batch_size),
-            load=common.load_teller, isolate=isolate, lenient=lenient, features=features, overwrite=overwrite, retry_errors=retry_errors,
+            load=common.load_teller, isolate=isolate, lenient=lenient, features=features, device=device, overwrite=overwrite,
+            retry_errors=retry_errors,
         )  # fmt: skip
         return
     if len(clips) == 1 and clips[0].endswith(".jsonl"):
         raise typer.BadParameter(f"{clips[0]} is a manifest: say with -o where its answers go.")
-    span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound}
+    if transcript and len(clips) > 1 and not together:
+        raise typer.BadParameter("--transcript is of one clip, or of several that are judged --together.")
+    span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound, "transcript": transcript}
     engine = None
     failed: UniFusionError | None = None
     for group in [clips] if together or len(clips) == 1 else [[clip] for clip in clips]:
         try:
             media = common.open_media(group, **span)
             with common.quiet_stdout():
-                engine = engine or common.load_teller(model, isolate=isolate, lenient=lenient, features=features)
+                engine = engine or common.load_teller(model, isolate=isolate, lenient=lenient, features=features, device=device)
                 answer = engine.emotion(media, labels=chosen)
         except UniFusionError as error:
             # One clip: the error is the result. Of several: tell it, go on, and end with its exit code.
