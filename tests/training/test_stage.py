@@ -107,7 +107,7 @@ def test_a_second_run_is_kept_away_while_the_first_goes_on(tmp_path):
 
 
 def test_a_run_that_was_killed_keeps_nobody_away(tmp_path):
-    begun = "import os, sys; from tests.training.test_stage import *; s = stage(sys.argv[1], Choices()); s.__enter__(); os.kill(os.getpid(), 9)"
+    begun = "import os, sys; from tests.training.test_stage import *\nwith stage(sys.argv[1], Choices()): os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", begun, str(tmp_path / "a")], **APART).returncode == -9
     assert (tmp_path / "a.lock").is_file()
     with stage(tmp_path / "a", Choices()) as todo:
@@ -119,11 +119,13 @@ def test_choices_that_are_free_may_change(tmp_path):
         with pytest.raises(KeyboardInterrupt), stage(tmp_path / "a", Choices(steps=steps), free=free):
             raise KeyboardInterrupt
     assert json.loads((tmp_path / "a.choices.json").read_text())["choices"]["steps"] == 2
-    with pytest.raises(ConfigError, match=r"\(steps differ: steps: 2 then, 3 now\)"), stage(tmp_path / "a", Choices(steps=3), free=("out",)):
+    other = stage(tmp_path / "a", Choices(steps=3), free=("out",))
+    with pytest.raises(ConfigError, match=r"\(steps differ: steps: 2 then, 3 now\)"), other:
         pass
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="file/under cannot be written: .*; name another folder"), stage(tmp_path / "file/under/a", Choices()):
+    begun = stage(tmp_path / "file/under/a", Choices())
+    with pytest.raises(ConfigError, match=r"file/under cannot be written: .*; name another folder"), begun:
         pass

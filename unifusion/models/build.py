@@ -96,7 +96,7 @@ def build_chat_model(
 
 
 def _from_anywhere(source: Any) -> Any:
-    """A folder or file by its whole path, so that a checkpoint that names it can be loaded from another folder; a hub name or a config as it is."""
+    """A folder or file by its whole path, so that a checkpoint that names it loads from any folder; a hub name or a config as it is."""
     return str(Path(source).resolve()) if isinstance(source, str | Path) and Path(source).exists() else source
 
 
@@ -106,7 +106,7 @@ def _sourced(spec: StreamSpec) -> StreamSpec:
     return replace(spec, encoder_config={**spec.encoder_config, **places})
 
 
-def _tokenizer(llm: str | Path, revision: str | None) -> Any:
+def _tokenizer(llm: Any, revision: str | None) -> Any:
     """The tokenizer of a language model.
 
     Raises:

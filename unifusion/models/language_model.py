@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from unifusion.errors import CheckpointError, ConfigError, nearest
 
-__all__ = ["COMPUTE_DTYPES", "Quantize", "grow_embeddings", "is_quantized", "load_language_model", "shape_of"]
+__all__ = ["COMPUTE_DTYPES", "QUANTIZE", "Quantize", "grow_embeddings", "is_quantized", "load_language_model", "shape_of"]
 
 Quantize = Literal["4bit", "8bit"]
 QUANTIZE = ("4bit", "8bit")
@@ -52,8 +52,9 @@ def load_language_model(
         ) from error
     missing = sorted(told["missing_keys"])
     if missing:  # transformers makes them at random, with a warning
+        shown = ", ".join(missing[:5]) + (" .." if len(missing) > 5 else "")
         raise CheckpointError(
-            f"{str(source)!r} lacks {len(missing)} weights of {type(network).__name__}: {', '.join(missing[:5])}{' ..' * (len(missing) > 5)};",
+            f"{str(source)!r} lacks {len(missing)} weights of {type(network).__name__}: {shown};",
             remedy="copy it again with all its model*.safetensors, or name another language model.",
         )
     _settle(network)
