@@ -16,7 +16,7 @@ do not ask for positions when they make their masks, Mamba, RWKV, RecurrentGemma
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -226,7 +226,8 @@ def _separates(language_model: Any, *, own: bool) -> bool:
 
     def run(embeds_TD: Tensor, **inputs: Any) -> Tensor:
         """Logits (T, V)."""
-        with torch.autocast(weight.device.type, torch.bfloat16, enabled=cast):  # else in the weights' own precision
+        autocast = torch.autocast(weight.device.type, torch.bfloat16) if cast else nullcontext()  # not every back end knows autocast
+        with autocast:
             out: Tensor = language_model(inputs_embeds=embeds_TD[None], use_cache=False, **inputs).logits[0].float()
         return out
 
