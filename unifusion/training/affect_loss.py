@@ -108,7 +108,7 @@ class Pretraining(nn.Module):
         self.model = model
 
     def forward(self, batch: Mapping[str, Any], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The loss () of B rows, whatever their targets."""
+        """The loss () of a batch as `AffectModel.forward` takes it, of B rows with tokens (B, S, D); targets are only counted."""
         loss = self.model.fusion.pretrain_loss(self.model.inputs(batch)) + nothing_of(self)
         return {"loss": loss, "n_targets": torch.tensor(len(targets["label"]))}
 
