@@ -172,10 +172,11 @@ def test_a_batch_of_bad_rows_alone_is_a_step_of_all_processes(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("what", "message"), [("dead", "a data worker died"), ("stuck", "no batch came from the 2 data workers for 4 s")])
 def test_a_lost_worker_is_an_error_soon(tmp_path, what, message):
-    began = time.monotonic()
-    code, said = ended(tmp_path, happens={what: [7, 8, 9]}, workers=2, worker_timeout_s=4, **SHORT)
-    assert code == 1 and message in said and "Traceback" not in said
-    assert time.monotonic() - began < 60
+    for number in range(8 if what == "dead" else 1):  # a death may be met at any line
+        began = time.monotonic()
+        code, said = ended(tmp_path / str(number), happens={what: [7, 8, 9]}, workers=2, worker_timeout_s=4, **SHORT)
+        assert code == 1 and message in said and "Traceback" not in said, said
+        assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("number", range(2, 10, 2))

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +88,31 @@ class _Collate:
         return {**batch, TOLD: told}
 
 
+def _hush(worker: int) -> None:
+    """Let a worker say nothing of a connection that broke: the process that trains has closed it, and says why."""
+    hook = sys.excepthook
+
+    def told(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        """As before, but for those."""
+        if not issubclass(kind, EOFError | ConnectionError):
+            hook(kind, error, trace)
+
+    sys.excepthook = told
+
+
+@contextlib.contextmanager
+def _no_child_signals() -> Iterator[None]:
+    """Let the end of a child process pass without PyTorch's handler, which raises."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
+
+
 class Loader:
     """Micro-batches of one process, from where a run goes on.
 
@@ -110,7 +136,7 @@ class Loader:
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(dataset), batch_sampler=sampler, collate_fn=_Collate(collate), num_workers=workers,
             generator=torch.Generator().manual_seed(0),  # nothing is drawn from it, but without it a loader draws from the run's own state
-            prefetch_factor=4 if workers else None, pin_memory=torch.cuda.is_available(),
+            prefetch_factor=4 if workers else None, worker_init_fn=_hush, pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -148,26 +174,46 @@ class Loader:
 
     def _end(self) -> None:
         """Kill all workers: one that is stopped would keep this process from ending."""
-        for worker in getattr(self._batches, "_workers", ()):
+        for worker in self._workers:
             with contextlib.suppress(OSError):
                 os.kill(worker.pid, signal.SIGKILL)
+
+    @property
+    def _workers(self) -> Sequence[Any]:
+        """The processes that read."""
+        found: Sequence[Any] = getattr(self._batches, "_workers", ())
+        return found
+
+    def _lost(self, error: Exception) -> bool:
+        """Whether an error is about the workers: PyTorch says so, or a connection broke, as it does to a worker that has died."""
+        if self._stuck or "DataLoader" in str(error):
+            return True
+        until = time.monotonic() + 1.0  # its connections are closed a little before it has ended
+        while isinstance(error, EOFError | ConnectionError) and time.monotonic() < until:
+            if any(not worker.is_alive() for worker in self._workers):
+                return True
+            time.sleep(0.01)
+        return False
 
     def explain(self, error: Exception) -> UniFusionError | None:
         """Say what became of the workers when an error is about them, and end them all; None for another error.
 
-        PyTorch raises at any line of the main thread when a worker dies.
+        PyTorch raises at any line of the main thread when a worker dies; not here, and once they have ended no more.
         """
-        said = str(error)
-        if not self._stuck and "DataLoader" not in said:
-            return None
-        self._end()
+        with _no_child_signals():
+            if not self._lost(error):
+                return None
+            self._end()
+            for worker in self._workers:
+                worker.join(5.0)
         if self._stuck:
             found = f"no batch came from the {self._loader.num_workers} data workers for {self.timeout_s:.0f} s: one is stuck;"
             return UniFusionError(
                 found, remedy="look at the file it was reading, or raise --worker-timeout-s where one row may take longer."
             )
+        said = str(error).splitlines() or [type(error).__name__]
         return UniFusionError(
-            f"a data worker died: {said.splitlines()[0].strip()} (out of memory, most often, when it was killed);",
+            f"a data worker died: {said[0].strip()} (out of memory, most often, when it was killed);",
             remedy="run again to go on from the last checkpoint; take fewer workers, or --workers 0 to see its own error.",
         )
 

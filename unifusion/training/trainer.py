@@ -154,7 +154,10 @@ class FitTrainer(Trainer):
         try:
             return super().train(*args, **kwargs)
         except (RuntimeError, EOFError, OSError) as error:
-            told = self.loader.explain(error) if self.loader is not None else None
+            try:
+                told = self.loader.explain(error) if self.loader is not None else None
+            except RuntimeError as second:  # its death is told at any line of this thread, also at this one
+                told = self.loader.explain(second) if self.loader is not None else None
             if told is None:
                 raise
             raise told from error
