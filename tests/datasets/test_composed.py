@@ -10,6 +10,7 @@ from unifusion import catalog
 from unifusion.conversation import Clip, Example, Media
 from unifusion.datasets._files import Listed
 from unifusion.datasets.composed import Composed
+from unifusion.datasets.mixture import Mixture
 from unifusion.errors import DatasetError
 from unifusion.features import media_key
 from unifusion.limits import Limits
@@ -103,3 +104,17 @@ def test_real_faces_with_real_voices(data):
     clip, _ = decode(rows[5].media[0], rate_hz=4.0, audio=True, max_seconds=12.0, limits=Limits())
     assert clip.frames_THWC.std() > 5 and np.abs(clip.waveform_N).max() > 0.01
     assert len(clip.frames_THWC) == round(clip.duration_s * 4 + 0.49)
+
+
+def test_voices_meet_several_faces_in_a_split_that_says_so(data):
+    parts = {
+        "voices": {"dataset": "emodb", "path": "emodb", "weight": 0}, "faces": {"dataset": "fer2013", "path": "fer2013", "weight": 0},
+        "both": {"dataset": "composed", "faces": ["faces"], "voices": ["voices"], "rounds": {"train": 2}, "options": {"agree": 1.0}},
+    }  # fmt: skip
+    train, val = (Mixture("parts", written=parts, data=data, split=s) for s in ("train", "val"))
+    rows = list(train)
+    voices, pictures = [row.labels["voice"] for row in rows], [row.media[0].source.still for row in rows]
+    half = len(voices) // 2
+    assert sorted(voices[:half]) == sorted(voices[half:]) == sorted(set(voices))
+    assert pictures[:half] != pictures[half:]
+    assert len(val) == len({row.labels["voice"] for row in val})

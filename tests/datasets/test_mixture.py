@@ -63,6 +63,8 @@ def test_a_part_may_be_of_one_split_alone(data, tmp_path):
         ("a: {dataset: emodb, path: emodb, options: {sang: true}}\n", "part 'a'.*sang"),
         ("a: {dataset: composed, faces: [b], voices: [b]}\n", "no part 'b'"),
         ("a: {dataset: composed}\n", "lacks faces or voices"),
+        ("a: {dataset: emodb, path: emodb}\nb: {dataset: composed, faces: [a], voices: [a], rounds: 4}\n", "rounds is 4"),
+        ("a: {dataset: emodb, path: emodb}\nb: {dataset: composed, faces: [a], voices: [a], rounds: {train: 0}}\n", "rounds is"),
     ],
 )
 def test_what_is_wrong_is_named(data, tmp_path, text, message):

@@ -31,9 +31,10 @@ class Mixture(Dataset):
 
     `path` is below `data`. `thirds: {level_db: [-41.1, -33.3], ..}` says where the lowest and the highest third of a part's voices begin
     (`media.measure_prosody`); rows get it as a label. A part whose dataset is `composed` names other parts instead:
-    `{dataset: composed, faces: [..], voices: [..], sounds: [..]}`. A part of weight 0 gives no rows of its own. `split` may be overruled
-    by a part (`splits: {val: dev}`), and a part that says `only: train` is not there in other splits. Encoders are not trained on a part
-    that says `aligned: false`: what they tell of it is as unsure as what they tell of strangers.
+    `{dataset: composed, faces: [..], voices: [..], sounds: [..]}`, and with `rounds: {train: 4}` each voice of that split meets so many
+    faces, instead of one. A part of weight 0 gives no rows of its own. `split` may be overruled by a part (`splits: {val: dev}`), and a
+    part that says `only: train` is not there in other splits. Encoders are not trained on a part that says `aligned: false`: what they
+    tell of it is as unsure as what they tell of strangers.
 
     Args:
         path: the YAML file.
@@ -83,10 +84,11 @@ class Mixture(Dataset):
             raise DatasetError(f"{self.path}, part {name!r} names no dataset;", remedy="write {dataset: ravdess, path: ..}.")
         if kind == "composed":
             sets = {key: self._joined(name, key, part.pop(key, ())) for key in _OF_COMPOSED}
-            self._nothing_else(name, part, _OF_COMPOSED)
+            rounds = self._rounds(name, part.pop("rounds", {}))
+            self._nothing_else(name, part, (*_OF_COMPOSED, "rounds"))
             if sets["faces"] is None or sets["voices"] is None:
                 raise DatasetError(f"{self.path}, part {name!r} lacks faces or voices;", remedy="name other parts for both.")
-            options = {"count": len(sets["voices"]), **options}
+            options = {"count": rounds * len(sets["voices"]), **options}
             return self._made(name, kind, sets["faces"], sets["voices"], sounds=sets["sounds"], **options)
         path, thirds = str(part.pop("path", ".")), part.pop("thirds", None)
         place = root / path if kind != "huggingface" or (root / path).exists() else path  # else a name on the hub
@@ -108,6 +110,12 @@ class Mixture(Dataset):
             if other not in self.parts:
                 raise DatasetError(f"{self.path}, part {name!r}, {key}: no part {other!r};", remedy=nearest(other, list(self.parts)))
         return Listed((row for other in others for row in self.parts[other]), None, name) if others else None
+
+    def _rounds(self, name: str, told: Any) -> int:
+        """How many faces each voice meets in this split."""
+        if not isinstance(told, dict) or not all(isinstance(n, int) and n > 0 for n in told.values()):
+            raise DatasetError(f"{self.path}, part {name!r}: rounds is {told!r};", remedy="write a number by split: {train: 4}.")
+        return int(told.get(self.split, 1))
 
     def _nothing_else(self, name: str, part: Mapping[str, Any], known: Sequence[str]) -> None:
         """Refuse what is left over."""
