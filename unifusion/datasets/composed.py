@@ -58,6 +58,11 @@ class Composed(Dataset):
         if not self._voices or len(self._faces) < 2:
             raise DatasetError("no voice has an emotion that a face has;", remedy="give sets that share at least two labels.")
 
+    @property
+    def a_round(self) -> int:
+        """Rows in which each voice is met once."""
+        return len(self._voices)
+
     def __len__(self) -> int:
         """Rows."""
         return self.count

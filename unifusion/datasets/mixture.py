@@ -88,18 +88,19 @@ class Mixture(Dataset):
             self._nothing_else(name, part, (*_OF_COMPOSED, "rounds"))
             if sets["faces"] is None or sets["voices"] is None:
                 raise DatasetError(f"{self.path}, part {name!r} lacks faces or voices;", remedy="name other parts for both.")
-            options = {"count": rounds * len(sets["voices"]), **options}
-            return self._made(name, kind, sets["faces"], sets["voices"], sounds=sets["sounds"], **options)
+            made = self._made(name, kind, sets["faces"], sets["voices"], sounds=sets["sounds"], **options)
+            made.count = options.get("count", rounds * made.a_round)
+            return made
         path, thirds = str(part.pop("path", ".")), part.pop("thirds", None)
         place = root / path if kind != "huggingface" or (root / path).exists() else path  # else a name on the hub
         self._nothing_else(name, part, ("dataset", "path", "weight", "splits", "options", "thirds"))
         rows = self._made(name, kind, place, split=split, **options)
         return rows if thirds is None else Listed((replace(r, labels={**r.labels, "thirds": thirds}) for r in rows), None, name)
 
-    def _made(self, name: str, kind: str, *args: Any, **options: Any) -> Dataset:
+    def _made(self, name: str, kind: str, *args: Any, **options: Any) -> Any:
         """A dataset by name."""
         try:
-            found: Dataset = catalog.load("datasets", kind)(*args, **options)
+            found = catalog.load("datasets", kind)(*args, **options)
         except TypeError as error:
             raise DatasetError(f"{self.path}, part {name!r}: {error};", remedy="see the reader's docstring for its options.") from error
         return found
