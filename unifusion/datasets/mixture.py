@@ -90,7 +90,8 @@ class Mixture(Dataset):
                 raise DatasetError(f"{self.path}, part {name!r} lacks faces or voices;", remedy="name other parts for both.")
             made = self._made(name, kind, sets["faces"], sets["voices"], sounds=sets["sounds"], **options)
             made.count = options.get("count", rounds * made.a_round)
-            return made
+            composed: Dataset = made
+            return composed
         path, thirds = str(part.pop("path", ".")), part.pop("thirds", None)
         place = root / path if kind != "huggingface" or (root / path).exists() else path  # else a name on the hub
         self._nothing_else(name, part, ("dataset", "path", "weight", "splits", "options", "thirds"))
