@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
-from unifusion import catalog
+from unifusion import atomic, catalog
 from unifusion.conversation import Example
 from unifusion.engine import Engine, LabelScores
 from unifusion.errors import ConfigError, DatasetError, MediaError
+from unifusion.evaluation.affect_card import affect_card
 from unifusion.evaluation.calibrate import fit_scaling
 from unifusion.evaluation.predictions import Prediction
 from unifusion.models.affect import AffectModel
@@ -189,7 +190,7 @@ def system_of(model: str, rows: Sequence[Example], *, stores: str | Path | None 
 def finish(
     model: AffectModel, c: Any, folder: Path, splits: dict[str, Sequence[Example]], result: dict[str, Any], *, seed: int
 ) -> list[Prediction]:  # fmt: skip
-    """Fit the temperature on held-out rows, write the model, and tell the rows of splits under all conditions.
+    """Fit the temperature on held-out rows, write the model, tell the rows of splits under all conditions, and write its card.
 
     Args:
         model: as trained.
@@ -212,4 +213,6 @@ def finish(
     save_affect(model, folder, provenance=provenance)
     stores = None if c.features == "none" else c.features
     system = FusionSystem(model, stores=stores, batch_size=c.batch_size)
-    return [p for rows in splits.values() if rows for p in system.tell(rows, list(conditions_of(system.streams)), seed=seed)]
+    told = [p for rows in splits.values() if rows for p in system.tell(rows, list(conditions_of(system.streams)), seed=seed)]
+    atomic.write_text(folder / "README.md", affect_card(folder.name, model, as_dict(c), result, told))
+    return told
