@@ -13,7 +13,7 @@ from unifusion.conversation import Example, Media
 from unifusion.encoders.encoder import weights_hash
 from unifusion.errors import CheckpointError, ConfigError, NoStreamError
 from unifusion.models.affect import AffectConfig, AffectModel, AffectStream
-from unifusion.models.affect_files import is_affect, load_affect, save_affect
+from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
 from unifusion.models.affect_rows import AffectOpener, collate_affect, history_text, media_of
 from unifusion.models.fusions._metadata import MetadataFields
 from unifusion.training.affect import tell_opened
@@ -141,6 +141,23 @@ def test_a_model_comes_back_as_it_was(tmp_path):
     rows = [AffectOpener(own).open(replace(row, labels={**row.labels, "metadata": {"speaker_age": "young"}})) for row in ROWS]
     for key in ("logits", "probabilities", "affect"):
         np.testing.assert_array_equal(tell_opened(again, rows)[key], tell_opened(own, rows)[key])
+
+
+def test_weights_may_be_stored_in_half_the_bytes(tmp_path):
+    own = model()
+    sizes = {}
+    for name, dtype in STORED.items():
+        save_affect(own, tmp_path / name, provenance={}, dtype=dtype)
+        sizes[name] = (tmp_path / name / "model.safetensors").stat().st_size
+        again = load_affect(tmp_path / name)
+        assert {p.dtype for p in again.parameters()} == {torch.float32}
+        close = {"float32": 0.0, "float16": 1e-3, "bfloat16": 1e-2}[name]
+        assert all(torch.allclose(a, b, atol=close, rtol=close) for a, b in zip(again.parameters(), own.parameters(), strict=True))
+    assert max(sizes["float16"], sizes["bfloat16"]) < 0.6 * sizes["float32"]
+    with torch.no_grad():
+        own.heads["valence"].bias.fill_(1e5)
+    with pytest.raises(CheckpointError, match=r"heads.valence.bias' is not finite in torch.float16"):
+        save_affect(own, tmp_path / "float16", provenance={}, dtype=torch.float16)
 
 
 def test_a_damaged_folder_is_refused(tmp_path):

@@ -19,7 +19,7 @@ from unifusion.evaluation.affect_card import affect_card
 from unifusion.evaluation.calibrate import fit_scaling
 from unifusion.evaluation.predictions import Prediction
 from unifusion.models.affect import AffectModel
-from unifusion.models.affect_files import is_affect, load_affect, save_affect
+from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
 from unifusion.models.affect_rows import AffectOpener, AffectRow, media_of
 from unifusion.training.affect import opener_of, tell_opened
 from unifusion.training.affect_data import Target, store_features, target_of
@@ -27,7 +27,6 @@ from unifusion.training.choices import as_dict
 from unifusion.training.stage import commit
 
 __all__ = ["ChatSystem", "FusionSystem", "System", "conditions_of", "finish", "seeds_of", "system_of"]
-
 
 def conditions_of(streams: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Condition -> streams left out: all, each stream alone, each left out (which of two streams is the same as the other alone)."""
@@ -210,7 +209,8 @@ def finish(
         ]  # fmt: skip
         model.config.temperature = fit_scaling(records, deviation=0.0)[0]
     provenance = {"recipe": "emotion", "choices": as_dict(c), "result": result, "commit": commit()}
-    save_affect(model, folder, provenance=provenance)
+    save_affect(model, folder, provenance=provenance, dtype=STORED[c.stored])
+    model = model if c.stored == "float32" else load_affect(folder, device=model.device)
     stores = None if c.features == "none" else c.features
     system = FusionSystem(model, stores=stores, batch_size=c.batch_size)
     told = [p for rows in splits.values() if rows for p in system.tell(rows, list(conditions_of(system.streams)), seed=seed)]

@@ -18,6 +18,7 @@ from unifusion.losses.label_smoothing_cross_entropy import label_smoothing_cross
 from unifusion.losses.mse import mse_loss
 from unifusion.losses.multi_task import MultiTask
 from unifusion.models.affect import AffectModel
+from unifusion.models.affect_files import STORED
 from unifusion.training.feature_augment import drop_streams, mixup, soft_targets
 
 __all__ = ["AffectObjective", "Pretraining"]
@@ -25,6 +26,7 @@ __all__ = ["AffectObjective", "Pretraining"]
 KNOWN = {
     "loss": ("cross_entropy", "focal"), "affect_loss": ("ccc", "mse", "both"), "class_weights": ("none", "balanced", "effective"),
     "sampling": ("shuffled", "balanced"), "unfreeze": ("at once", "gradual"), "affect": ("auto", "yes", "no"),
+    "stored": tuple(STORED),
 }  # fmt: skip
 _EFFECTIVE = 0.999
 
