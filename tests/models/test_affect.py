@@ -11,6 +11,7 @@ from tests.toys import clip
 from unifusion import catalog
 from unifusion.conversation import Example, Media
 from unifusion.encoders.encoder import weights_hash
+from unifusion.engine import Engine
 from unifusion.errors import CheckpointError, ConfigError, NoStreamError
 from unifusion.models.affect import AffectConfig, AffectModel, AffectStream
 from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
@@ -200,3 +201,11 @@ def test_words_of_a_row():
     assert media.source.transcript == "Hello there" and media.source.duration_s > 0
     assert history_text(row) == "A: Hi\nYes?"
     assert media_of(Example(id="r")) == ()
+
+
+def test_a_chat_asks_for_a_chat_model(tmp_path):
+    save_affect(model(), tmp_path / "run" / "seed-0", provenance={})
+    with pytest.raises(CheckpointError, match="is an emotion model; it tells emotions alone: unifusion emotion"):
+        Engine.from_pretrained(str(tmp_path / "run" / "seed-0"))
+    with pytest.raises(CheckpointError, match=r"name one of its runs: seed-0\."):
+        Engine.from_pretrained(str(tmp_path / "run"))
