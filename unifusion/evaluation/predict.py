@@ -15,6 +15,7 @@ from unifusion.errors import DatasetError, UniFusionError
 from unifusion.evaluation.manifest import Row, read_manifest
 from unifusion.evaluation.outfile import OutFile, Run, weights_of
 from unifusion.prompts import FreeAnswer, Unparsed
+from unifusion.tasks.task import said_alone
 
 if TYPE_CHECKING:
     from unifusion.engine import Answer, Engine, LabelScores
@@ -112,7 +113,9 @@ def ask(task: Task, example: Example) -> Conversation:
     if question and question not in "".join(m.text for m in conversation.messages):
         conversation = replace(conversation, messages=(*system, Message(role="user", parts=(*example.media, question))))
     if not example.media and (said := example.texts.get("transcript", "")):
-        words = f'Somebody says: "{said}" {conversation.messages[-1].text}'
+        bare = task.conversation(replace(example, labels={k: v for k, v in example.labels.items() if k != "history"})).messages[-1].text
+        shown = conversation.messages[-1].text
+        words = said_alone(said, shown, bare=bare if shown.endswith(bare) else shown)
         conversation = replace(conversation, messages=(*system, Message(role="user", parts=(words,))))
     return conversation
 
