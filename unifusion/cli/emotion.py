@@ -197,7 +197,7 @@ def _show(answer: EmotionAnswer, found: Explanation | None, group: list[str], *,
         print(f"  {label:10} {share:6.1%} {'#' * round(30 * share)}")
     if answer.rationale:
         print(common.visible(answer.rationale))
-    for item in answer.evidence:
+    for item in answer.evidence if found is None else ():
         print(common.visible(f"  {item['stream']} {item['start_s']:.1f}-{item['end_s']:.1f} s: {item['text']}"))
     if found is not None:
         explaining.print_explanation(found)

@@ -29,8 +29,9 @@ Maps = Annotated[bool, typer.Option("--maps", help="With -d: also where in frame
 
 
 def answer_explained(
-    engine: Any, media: Sequence[Media], labels: Sequence[str] | None, *, window_s: float, folder: Path | None = None, want_maps: bool = False
-) -> tuple[EmotionAnswer, Explanation]:
+    engine: Any, media: Sequence[Media], labels: Sequence[str] | None, *, window_s: float, folder: Path | None = None,
+    want_maps: bool = False,
+) -> tuple[EmotionAnswer, Explanation]:  # fmt: skip
     """Answer and explain; encoders run once.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +27,36 @@ def draw_maps(folder: Path, found: Sequence[StreamMap], strips: Sequence[Strip])
     written = []
     for one in found:
         strip, name = strips[min(one.clip, len(strips) - 1)], f"map-{one.stream}" + (f"-{one.clip + 1}" if one.clip else "")
-        if one.modality in ("video", "image") and strip.frames_THWC is not None:
-            written += paint(folder / name, (1.4 * min(_FRAMES, len(one.times_s)) + 0.4, 2.4), lambda f, m=one, s=strip: _over_frames(f, m, s))
+        if one.modality in ("video", "image") and strip.frames_THWC is not None and strip.times_s is not None:
+            width = 1.4 * min(_FRAMES, len(one.times_s)) + 0.4
+            written += paint(folder / name, (width, 2.4), partial(_over_frames, one, strip.frames_THWC, strip.times_s, strip.duration_s))
         elif one.modality == "audio" and strip.waveform_N is not None and len(strip.waveform_N) >= _FFT_SAMPLES:
-            written += paint(folder / name, (8.0, 3.0), lambda f, m=one, s=strip: _over_sound(f, m, s))
+            written += paint(folder / name, (8.0, 3.0), partial(_over_sound, one, strip, strip.waveform_N))
     return written
 
 
-def _over_frames(figure: Any, one: StreamMap, strip: Strip) -> None:
+def _over_frames(one: StreamMap, frames_THWC: np.ndarray, times_T: np.ndarray, end_s: float, figure: Any) -> None:
     """Some moments with what each place got, brighter for more; below, the weight of all moments."""
     chosen = np.unique(np.linspace(0, len(one.times_s) - 1, min(_FRAMES, len(one.times_s))).round().astype(int))
     grid = figure.add_gridspec(2, len(chosen), height_ratios=[2, 1])
     most = float(one.grids_TRC.max()) if one.grids_TRC is not None else 0.0
     for column, i in enumerate(chosen):
         axis = figure.add_subplot(grid[0, column])
-        at = np.clip(np.searchsorted(strip.times_s, one.times_s[i] + 1e-6, side="right") - 1, 0, None)
-        axis.imshow(strip.frames_THWC[at], extent=(0, 1, 0, 1), aspect="auto")  # type: ignore[index]
+        at = max(0, int(np.searchsorted(times_T, one.times_s[i] + 1e-6, side="right")) - 1)
+        axis.imshow(frames_THWC[at], extent=(0, 1, 0, 1), aspect="auto")
         if one.grids_TRC is not None:
             axis.imshow(
                 one.grids_TRC[i].numpy(), extent=(0, 1, 0, 1), aspect="auto", cmap="inferno", alpha=0.55, vmin=0.0, vmax=most or 1.0,
                 interpolation="bilinear",
             )  # fmt: skip
         axis.set(xticks=[], yticks=[], title=f"{one.times_s[i]:.1f} s")
-    _curve(figure.add_subplot(grid[1, :]), one, strip.duration_s)
+    _curve(figure.add_subplot(grid[1, :]), one, end_s)
 
 
-def _over_sound(figure: Any, one: StreamMap, strip: Strip) -> None:
+def _over_sound(one: StreamMap, strip: Strip, waveform_N: np.ndarray, figure: Any) -> None:
     """The spectrogram, and below it the weight of each moment."""
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-    power_FT = _spectrogram(strip.waveform_N)  # type: ignore[arg-type]
+    power_FT = _spectrogram(waveform_N)
     end_s = strip.sound_start_s + power_FT.shape[1] * _HOP_SAMPLES / strip.sampling_rate_hz
     extent = (strip.sound_start_s, end_s, 0.0, strip.sampling_rate_hz / 2000)
     above.imshow(power_FT, origin="lower", aspect="auto", cmap="Greys", extent=extent, vmin=power_FT.max() - 70)

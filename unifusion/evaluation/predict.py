@@ -46,7 +46,8 @@ def feel_rows(
         media = [_media(row) for row in batch]
         good = [m for m in media if not isinstance(m, UniFusionError)]
         if window_s is None:
-            answers = iter([a if isinstance(a, UniFusionError) else a.to_dict() for a in engine.emotions(good, labels=labels, batch_size=batch_size)])
+            told = engine.emotions(good, labels=labels, batch_size=batch_size)
+            answers = iter([a if isinstance(a, UniFusionError) else a.to_dict() for a in told])
         else:
             answers = iter([_explained(engine, m, labels, window_s) for m in good])
         found = [(row, m if isinstance(m, UniFusionError) else next(answers)) for row, m in zip(batch, media, strict=True)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def _lane(axis: Any, found: Explanation, clip: int, stream: str) -> Any:
     edges = [w.start_s for w in own] + [own[-1].end_s]
     several = len({w.clip for w in found.windows}) > 1
     axis.set_ylabel(_plain(f"{stream} {clip + 1}" if several else stream), rotation=0, ha="right", va="center")
-    if len(edges) == len(own) + 1 and all(a.end_s == b.start_s for a, b in zip(own, own[1:], strict=False)):
+    if len(edges) == len(own) + 1 and all(a.end_s == b.start_s for a, b in pairwise(own)):
         return axis.pcolormesh(edges, [0, 1], drops, cmap="RdBu_r", vmin=-most, vmax=most, edgecolors="white", linewidth=0.5)
     for w in own:  # a stream with holes
         mesh = axis.pcolormesh([w.start_s, w.end_s], [0, 1], [[w.drop]], cmap="RdBu_r", vmin=-most, vmax=most)
