@@ -19,6 +19,8 @@ __all__ = ["EPSILON_S", "Kept", "read_pcm", "read_pieces"]
 EPSILON_S = 1e-6
 _SHORT_S = 0.05
 """A piece that is shorter than was asked for by more is the last one."""
+_BEFORE_S = 0.5
+"""So long before a window its first frame may have been presented."""
 _PIECE_BYTES = 128 * 1024**2
 _LONGEST_PIECE_S = 30.0
 
@@ -116,11 +118,11 @@ class Kept:
 
     def let_go(self, before_s: float) -> None:
         """Forget pieces that end before a second."""
-        self._pieces = [p for p in self._pieces if p.start_s + p.duration_s > before_s]
+        self._pieces = [p for p in self._pieces if p.start_s + p.duration_s > before_s - _BEFORE_S]
 
     def window(self, start_s: float, end_s: float) -> Clip:
         """The arrays of [start_s, end_s), times from its start; a stream that it lacks is None."""
-        own = [p for p in self._pieces if p.start_s < end_s and p.start_s + p.duration_s > start_s]
+        own = [p for p in self._pieces if p.start_s < end_s and p.start_s + p.duration_s > start_s - _BEFORE_S]
         frames, times = _frames(own, start_s, end_s)
         sound, sound_start_s, rate_hz = _sound(own, start_s, end_s)
         return Clip(
@@ -130,14 +132,19 @@ class Kept:
 
 
 def _frames(pieces: list[Clip], start_s: float, end_s: float) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Frames (T, H, W, 3) and their times (T,) in a window."""
+    """Frames (T, H, W, 3) and their times (T,) in a window.
+
+    The frame that is on screen at some tick was presented a little before it, so borders lie half a step of the ticks earlier: a window
+    then has the frames that its span has when it is read by itself.
+    """
+    shown = [p for p in pieces if p.frames_THWC is not None and p.frame_times_s is not None]
+    steps = np.concatenate([np.diff(np.asarray(p.frame_times_s)) for p in shown]) if shown else np.zeros(0)
+    half_s = float(np.median(steps)) / 2 if len(steps) else EPSILON_S
     frames, times = [], []
-    for piece in pieces:
-        if piece.frames_THWC is None or piece.frame_times_s is None:
-            continue
+    for piece in shown:
         at_T = np.asarray(piece.frame_times_s) + piece.start_s
-        keep_T = (at_T >= start_s - EPSILON_S) & (at_T < end_s - EPSILON_S)
-        frames.append(piece.frames_THWC[keep_T])
+        keep_T = (at_T >= start_s - half_s) & (at_T < end_s - half_s)
+        frames.append(piece.frames_THWC[keep_T])  # type: ignore[index]
         times.append(at_T[keep_T] - start_s)
     if not sum(len(f) for f in frames):
         return None, None
