@@ -43,7 +43,7 @@ demo: install
 	$(UNIFUSION) demo $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/installed-dev.stamp
-	$(PY) -m pytest $(TESTS)
+	$(PY) -m pytest -n auto $(TESTS)
 
 check: lint types floors
 

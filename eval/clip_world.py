@@ -29,7 +29,7 @@ class Choices:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Ask, print the table, write `results.json`, `predictions.jsonl` and `results.md`."""
-    c = parse(Choices, argv, prog="python eval/clip_world.py")
+    c = parse(Choices, argv, prog="unifusion eval clip_world")
     folder = Path(c.out)
     asked = held_out_questions(count=c.questions, seed=c.world_seed, split=c.split, files=folder / "clips" if c.files else None)  # type: ignore[arg-type]
     results = evaluate_world(Engine.from_pretrained(c.model), asked, batch_size=c.batch_size)

@@ -215,7 +215,7 @@ def _peak_bytes(run: Callable[[], Any]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and write JSON."""
-    c = parse(Choices, argv, prog="python eval/packing.py")
+    c = parse(Choices, argv, prog="unifusion eval packing")
     torch.set_num_threads(c.threads)
     found: dict[str, Any] = {"threads": c.threads, "load": [os.getloadavg()[0]], "loss_head": loss_head(c)}
     model, processor = model_and_processor()

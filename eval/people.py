@@ -43,7 +43,7 @@ class Choices:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Ask, print the table, write `results.json`, `predictions.jsonl` and `results.md`."""
-    c = parse(Choices, argv, prog="python eval/people.py")
+    c = parse(Choices, argv, prog="unifusion eval people")
     met, rows = (Mixture(shared_yaml("mixtures", c.mixture), data=c.data, split=split) for split in ("train", c.split))
     if c.split != "train":
         met.hold_apart(rows)

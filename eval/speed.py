@@ -138,7 +138,7 @@ def batches(engine: Engine) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and write JSON."""
-    c = parse(Choices, argv, prog="python eval/speed.py")
+    c = parse(Choices, argv, prog="unifusion eval speed")
     torch.set_num_threads(c.threads)
     engine = Engine.from_pretrained(c.model)
     media = Media(kind="video", source=c.clip)

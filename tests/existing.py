@@ -114,15 +114,19 @@ def _write(folder, name, value):
     (folder / name).write_text(json.dumps(value))
 
 
+def _omni(folder, kind, template, config_class, model_class):
+    """A thinker, saved in the layout of the whole model."""
+    control = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|vision_bos|>", "<|vision_eos|>", "<|IMAGE|>", "<|VIDEO|>")
+    made = tokenizer(control, template)
+    _save(model_class(config_class(**_omni_config(made, kind == "qwen3_omni_moe"))), made, folder)
+    _published_omni(folder, kind)
+
+
 def qwen2_5_omni(folder):
     """Old files: one preprocessor_config.json for pictures and sound, chat_template.json; the whole model's layout."""
     from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
-    control = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|vision_bos|>", "<|vision_eos|>", "<|IMAGE|>", "<|VIDEO|>")
-    made = tokenizer(control, None)
-    model = Qwen2_5OmniThinkerForConditionalGeneration(Qwen2_5OmniThinkerConfig(**_omni_config(made, False)))
-    _save(model, made, folder)
-    _published_omni(folder, "qwen2_5_omni")
+    _omni(folder, "qwen2_5_omni", None, Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration)
     _write(folder, "preprocessor_config.json", {**_QWEN_PICTURES, **_MELS, "chunk_length": 300, "processor_class": "Qwen2_5OmniProcessor"})
     _write(folder, "chat_template.json", {"chat_template": OMNI_TEMPLATE})
 
@@ -131,11 +135,7 @@ def qwen3_omni(folder):
     """New files: everything nested in processor_config.json, chat_template.jinja; the whole model's layout."""
     from transformers import Qwen3OmniMoeThinkerConfig, Qwen3OmniMoeThinkerForConditionalGeneration
 
-    control = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|vision_bos|>", "<|vision_eos|>", "<|IMAGE|>", "<|VIDEO|>")
-    made = tokenizer(control, OMNI_TEMPLATE)
-    model = Qwen3OmniMoeThinkerForConditionalGeneration(Qwen3OmniMoeThinkerConfig(**_omni_config(made, True)))
-    _save(model, made, folder)
-    _published_omni(folder, "qwen3_omni_moe")
+    _omni(folder, "qwen3_omni_moe", OMNI_TEMPLATE, Qwen3OmniMoeThinkerConfig, Qwen3OmniMoeThinkerForConditionalGeneration)
     pictures = {**_QWEN_PICTURES, "patch_size": 16, "min_pixels": None, "max_pixels": None, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     pictures["size"] = {"shortest_edge": 1024, "longest_edge": 65536}
     parts = {"image_processor": pictures, "video_processor": pictures, "feature_extractor": {**_MELS, "chunk_length": 30}}

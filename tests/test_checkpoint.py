@@ -90,6 +90,12 @@ def test_missing_unknown_and_misshapen_weights_are_named(copy, loader):
     refused({**state, key: state[key][:, :-1].contiguous()}, "shape differs")
 
 
+def test_a_folder_without_its_processor_is_refused(copy):
+    (copy / "processor_config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"holds no processor_config\.json; copy the checkpoint again"):
+        checkpoint.load(copy)
+
+
 @pytest.mark.parametrize("adapter", ["linear", "mlp", "qformer", "windowed_qformer", "perceiver"])
 def test_no_weight_missing_from_a_file_comes_up_as_garbage(adapter, tmp_path):
     """Pitfall 2: on the meta device, what a file lacks is uninitialised memory, queries and buffers above all."""

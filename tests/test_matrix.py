@@ -1,9 +1,11 @@
 """Every encoder with every adapter and three families of language models; writes docs/matrix.md when all of them ran."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import shared_folder
 from tests.matrix import LLMS, check_cell
 from unifusion import catalog
 
@@ -21,12 +23,14 @@ In a cell: tokens that two clips of 0.9 s and 0.5 s become. `attention_pool` joi
 
 
 @pytest.fixture(scope="module")
-def seen():
-    """What the cells gave, and the page, once all of them did."""
-    found = {}
-    yield found
-    if len(found) == len(ENCODERS) * len(ADAPTERS) * len(LLMS):
-        PAGE.write_text(page(found), encoding="utf-8")
+def seen(pytestconfig):
+    """Where to write what the cells gave, those of other workers too; the last to end writes the page, when all were seen."""
+    folder = shared_folder(pytestconfig) / "matrix"
+    folder.mkdir(exist_ok=True)
+    yield folder
+    cells = {tuple(path.stem.split(".")): json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+    if len(cells) == len(ENCODERS) * len(ADAPTERS) * len(LLMS):
+        PAGE.write_text(page(cells), encoding="utf-8")
 
 
 def page(found):
@@ -43,4 +47,4 @@ def page(found):
 @pytest.mark.parametrize("adapter", ADAPTERS)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_cell(encoder, adapter, llm, tmp_path, seen):
-    seen[encoder, adapter, llm] = check_cell(encoder, adapter, llm, tmp_path)
+    (seen / f"{encoder}.{adapter}.{llm}.json").write_text(json.dumps(check_cell(encoder, adapter, llm, tmp_path)), encoding="utf-8")

@@ -134,7 +134,7 @@ def test_no_package_that_breaks_or_swells_the_core():
         "torchmetrics",
     }
     assert not core & unwanted
-    assert not extras & {"torchvision", "torchaudio", "librosa", "lmms-eval"}, "torchvision beside a CPU torch breaks all of transformers"
+    assert not extras & {"torchvision", "torchaudio", "lmms-eval"}, "torchvision beside a CPU torch breaks all of transformers"
 
 
 def test_torch_is_pinned_where_things_are_installed():

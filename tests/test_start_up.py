@@ -20,6 +20,7 @@ def cpu_seconds(command):
 IMPORT = [sys.executable, "-c", "import unifusion"]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("command", [HELP, IMPORT])
 def test_it_takes_less_than_three_tenths_of_a_second(command):
     cpu_seconds(command)  # writes the byte code

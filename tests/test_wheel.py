@@ -126,7 +126,13 @@ def test_the_core_pulls_nothing_heavy():
 def test_no_extra_names_torchvision():
     extras = PROJECT["project"]["optional-dependencies"]
     named = {Requirement(r).name.lower() for group in extras.values() for r in group}
-    assert named & {"torchvision", "torchaudio", "openai-whisper", "librosa"} == set()
+    assert named & {"torchvision", "torchaudio", "openai-whisper"} == set()
+
+
+def test_librosa_comes_with_measures_of_sound_alone():
+    """It brings numba, which compiles for 20 s when it is first used."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert [e for e, group in extras.items() if any(Requirement(r).name.lower() == "librosa" for r in group)] == ["acoustic"]
 
 
 @pytest.mark.parametrize(("name", "hole"), [("torch", "2.9.1"), ("pillow", "12.2.0"), ("transformers", "5.2.0"), ("gradio", "6.19.0")])

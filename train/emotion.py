@@ -82,7 +82,7 @@ class Choices:
     """Epochs between two looks at the split val."""
     patience: int = 8
     """Looks without a better score after which a run ends; 0 goes on."""
-    keep_best: int = 2
+    n_best: int = 2
     seed: int = 0
     workers: int = 0
     on_bad_media: str = "stop"

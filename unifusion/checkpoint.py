@@ -179,6 +179,8 @@ def check_folder(folder: Path) -> None:
         raise CheckpointError(
             f"{folder / 'config.json'} describes a {raw.get('model_type')!r} model;", remedy="name a folder that unifusion saved."
         )
+    if not (folder / "processor_config.json").is_file():  # transformers would make one without streams
+        raise CheckpointError(f"{folder} holds no processor_config.json;", remedy="copy the checkpoint again, with all its files.")
     for name in _CONFIGS:
         if (folder / name).is_file():
             stems_only(read_json(folder / name).get("streams"), str(folder / name))

@@ -46,11 +46,12 @@ class Quarantine:
         self.count += 1
         self.bad += 1
         line = json.dumps({**more, "name": name, "reason": str(error)}, ensure_ascii=False) + "\n"
+        told = json.dumps({"name": name, "reason": str(error)}, ensure_ascii=False)[1:] + "\n"  # a later round has it under another row
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
-            if line in file:
+            if any(known.endswith(told) for known in file):
                 return
             file.write(line)
         log.warning("%s is left out: %s (all of them: %s)", name, error, self.path)

@@ -131,6 +131,13 @@ def test_half_precision_features_are_taken(name):
     torch.testing.assert_close(half.tokens_BSD, adapter(given).tokens_BSD, atol=2e-2, rtol=2e-2)
 
 
+def test_works_under_autocast(name):
+    adapter, given = build(name).eval(), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = adapter(given)
+    torch.testing.assert_close(out.tokens_BSD.float(), adapter(given).tokens_BSD, atol=0.05, rtol=0.05)
+
+
 def test_works_in_bfloat16(name):
     adapter, given = build(name).eval(), batch()
     exact = adapter(given).tokens_BSD

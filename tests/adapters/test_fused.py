@@ -146,3 +146,10 @@ def test_a_joining_adapter_is_no_streams():
     spec = streams()["video"]
     with pytest.raises(ConfigError, match="adapter 'attention_pool' joins several streams"):
         StreamSpec(encoder=spec.encoder, encoder_config=spec.encoder_config, adapter="attention_pool").to_dict()
+
+
+def test_works_under_autocast(adapter):
+    parts, places = given()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = adapter(parts, places)
+    torch.testing.assert_close(out.float(), adapter(parts, places), atol=0.05, rtol=0.05)

@@ -177,3 +177,20 @@ def test_what_libraries_print_does_not_reach_stdout(ask, clip, monkeypatch):
     _, out, err = ask(clip, "-q", "x", "--json")
     assert "loading" not in out
     assert "loading" in err
+
+
+@pytest.mark.parametrize(("words", "gpu", "wanted"), [((), False, "cpu"), ((), True, "cuda"), (("--device", "cpu"), True, "cpu")])
+def test_a_gpu_is_used_where_there_is_one(run, clip, toy_folder, tmp_path, monkeypatch, words, gpu, wanted):
+    devices, load = [], Engine.from_pretrained
+
+    def on_the_cpu(folder, *, device, **options):
+        devices.append(device)
+        return load(folder, **options)
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr(Engine, "from_pretrained", on_the_cpu)
+    (tmp_path / "m.jsonl").write_text(json.dumps({"path": clip}) + "\n")
+    manifest = ("predict", tmp_path / "m.jsonl", "--task", "emotion", "--labels", "x,y", "-o", tmp_path / "o.jsonl")
+    for command in (("chat", clip, "-q", "?", "--max-new-tokens", "1"), ("emotion", clip), manifest):
+        assert run(*command, "--model", toy_folder, *words)[0] == 0
+    assert devices == [wanted] * 3

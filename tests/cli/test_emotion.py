@@ -46,6 +46,11 @@ def test_each_clip_has_its_line_and_a_bad_one_spoils_only_its_own(feel, clip, so
     assert "Traceback" not in err
 
 
+def test_words_are_of_one_moment(feel, clip, sound):
+    code, _, err = feel(clip, sound, "--transcript", "hi")
+    assert code == 2 and "--together" in err
+
+
 def test_together_is_one_answer(feel, clip, sound):
     _, out, _ = feel(clip, sound, "--json", "--together", "--labels", "calm,angry")
     answer = json.loads(out)
@@ -76,7 +81,7 @@ def test_a_manifest_without_a_place_for_its_answers(feel, tmp_path):
     assert code == 2 and "-o" in err
 
 
-@pytest.mark.parametrize("words", [("--start", "1"), ("--together",), ("--no-sound",), ("other.mp4",)])
+@pytest.mark.parametrize("words", [("--start", "1"), ("--transcript", "hi"), ("--together",), ("--no-sound",), ("other.mp4",)])
 def test_a_manifest_says_by_itself_what_is_shown(feel, clip, tmp_path, words):
     manifest = tmp_path / "m.jsonl"
     manifest.write_text(json.dumps({"id": "a", "path": clip}) + "\n")

@@ -45,6 +45,12 @@ def test_exit_codes(encode, clip, tmp_path):
     assert encode(clip, "--stream", "smell")[0] == 2
 
 
+def test_a_place_that_cannot_be_written_is_one_line(run, toy_folder, clip, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run("encode", clip, "-o", tmp_path / "file" / "store", "--model", toy_folder)
+    assert code == 1 and "Traceback" not in err and f"{tmp_path / 'file'}" in err and "name another place" in err
+
+
 def test_chat_emotion_and_predict_read_it(encode, run, toy_folder, clip, tmp_path, rows_of, monkeypatch):
     encode(clip)
     manifest = tmp_path / "m.jsonl"

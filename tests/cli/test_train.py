@@ -119,7 +119,17 @@ def test_data_world_writes_clips_and_truth(run, tmp_path, rows_of):
 def test_data_world_knows_its_layouts(run, tmp_path):
     code, _, err = run("data", "world", "-o", tmp_path, "--layout", "nonsense")
     assert code == 2
-    assert "jsonl" in err
+    assert "jsonl" in err and "avamerg" in err
+    code, _, err = run("data", "world", "-o", tmp_path, "--layout", "meld", "--per-clip", "2")
+    assert code == 2
+    assert "has no choice 'per_clip'" in err
+
+
+def test_data_world_writes_a_published_layout(run, tmp_path, rows_of):
+    code, out, err = run("data", "world", "-o", tmp_path, "--layout", "avamerg", "--count", "1", "--size", "32")
+    assert code == 0, err
+    assert out.strip() == str(tmp_path / "train.json")
+    assert len(list(tmp_path.rglob("*.mp4"))) == len(list(tmp_path.rglob("*.wav"))) >= 2
 
 
 def test_merging_without_lora_is_refused(run, toy_folder, tmp_path):

@@ -114,5 +114,5 @@ def test_writing_makes_files_and_a_manifest(tmp_path):
 
 
 def test_an_unknown_layout_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="known: jsonl"):
+    with pytest.raises(ConfigError, match=r"did you mean 'meld'. known: avamerg, crema_d, jsonl, meld, ravdess"):
         write_world(tmp_path, layout="melt")

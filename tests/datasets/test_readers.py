@@ -47,6 +47,7 @@ def test_ravdess(tmp_path):
     fear, calm = read("ravdess", tmp_path)
     assert fear.labels == {
         "emotion": "fear", "emotion8": "fear", "language": "english", "intensity": "normal", "gender": "female",
+        "metadata": {"speaker_gender": "female"},
     }  # fmt: skip
     assert fear.texts["transcript"].startswith("Dogs")
     assert (fear.group, fear.split, fear.media[0].kind) == ("ravdess_12", "train", "audio")

@@ -35,11 +35,11 @@ def test_a_blank_reaches_every_weight_of_encoder_and_adapters(name):
     cls = catalog.load("encoders", name)
     encoder = cls.build(cls.tiny()).train()
     before = weights_hash(encoder)
-    features = blank_features(encoder, trained=True)
+    features = blank_features(encoder, encoder.config, trained=True)
     features.tokens_BSD.sum().backward()
     assert features.mask_BS.any() and all(p.grad is not None for p in encoder.parameters() if p.requires_grad)
     assert weights_hash(encoder) == before and encoder.training
-    plain = blank_features(encoder, trained=False)
+    plain = blank_features(encoder, encoder.config, trained=False)
     assert plain.tokens_BSD.shape == (1, 1, encoder.width)
     for adapter in catalog.names("adapters"):
         kind = catalog.load("adapters", adapter)

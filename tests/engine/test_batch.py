@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.models.families import FAMILIES
+from tests.models.families import FAMILIES, HYBRID
 from tests.toys import chat_model, mixed, talk, video
 from unifusion.conversation import Media
 from unifusion.engine import Answer, Engine
@@ -10,9 +10,9 @@ from unifusion.errors import LimitError, MediaError
 from unifusion.limits import Limits
 
 
-@pytest.mark.parametrize("llm", FAMILIES)
+@pytest.mark.parametrize("llm", [*FAMILIES, *HYBRID])
 def test_eight_together_are_eight_alone(llm):
-    engine = Engine(*chat_model(llm=FAMILIES[llm], seed=1))
+    engine = Engine(*chat_model(llm={**FAMILIES, **HYBRID}[llm], seed=1))
     alone = [engine.answer([c], max_new_tokens=10)[0] for c in mixed()]
     assert len({tuple(a.ids) for a in alone}) > 3
     for side in ("left", "right"):

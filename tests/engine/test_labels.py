@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.models.families import FAMILIES
+from tests.models.families import FAMILIES, HYBRID
 from tests.toys import chat_model, mixed, talk
 from unifusion.engine import Engine
 from unifusion.engine.labels import label_ids, score_batch, score_labels, score_labels_slowly
@@ -12,9 +12,9 @@ from unifusion.errors import ConfigError, MediaError
 LABELS = ("happy", "sad", "a", "very very angry indeed", "", "é", "neutral")
 
 
-@pytest.mark.parametrize("llm", [*FAMILIES])
+@pytest.mark.parametrize("llm", [*FAMILIES, *HYBRID])
 def test_equals_full_prompts(llm):
-    engine = Engine(*chat_model(llm=FAMILIES[llm], seed=1))
+    engine = Engine(*chat_model(llm={**FAMILIES, **HYBRID}[llm], seed=1))
     for conversation in mixed()[:6]:
         row = engine.processor.row(conversation, generate=True)
         fast = score_labels(engine.model, engine.processor, row, LABELS)
@@ -25,10 +25,10 @@ def test_equals_full_prompts(llm):
 
 
 @pytest.mark.parametrize("most", [1, 300_000, 2**30])
-@pytest.mark.parametrize("llm", [*FAMILIES])
+@pytest.mark.parametrize("llm", [*FAMILIES, *HYBRID])
 def test_a_batch_equals_full_prompts(llm, most):
     """Rows of all lengths with sets of labels of their own, in one pass, in several, and one row a pass."""
-    engine = Engine(*chat_model(llm=FAMILIES[llm], seed=1))
+    engine = Engine(*chat_model(llm={**FAMILIES, **HYBRID}[llm], seed=1))
     rows = [engine.processor.row(conversation, generate=True) for conversation in mixed()[:6]]
     labels = [LABELS[: 2 + i % 6] for i in range(len(rows))]
     assert len({len(r.ids) for r in rows}) > 3

@@ -90,15 +90,16 @@ def test_talks_of_one_file_are_apart_and_rows_may_bring_their_own_history(tmp_pa
 def test_other_names_of_the_same(tmp_path):
     row = {"id": "a", "transcript": "Hi", "path": "a.wav", "start": 1, "end_s": 2.5}
     (turn,) = read_talks(written(tmp_path, [row]))
-    assert turn.id == "a" and turn.text == "Hi" and turn.media.files == (("path", str(tmp_path / "a.wav")),)
-    assert (turn.media.start_s, turn.media.end_s) == (1, 2.5)
+    assert turn.id == "a" and turn.text == "Hi" and turn.media.clips.files == (("path", str(tmp_path / "a.wav")),)
+    assert (turn.media.clips.start_s, turn.media.clips.end_s) == (1, 2.5)
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"speaker": "A"}], "names no file"), ([{"text": 3}], "are words"), ([{"text": "x", "metadata": "y"}], "are words"), ([], "no turns"),
-        ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], "stands twice"), ([{"text": "x", "history": ["y"]}], "history is"),
+        ([{"speaker": "A"}], "names no file"), ([{"text": 3}], "are words"), ([{"text": "x", "metadata": "y"}], "are words"),
+        ([], "no turns"), ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], "stands twice"),
+        ([{"text": "x", "history": ["y"]}], "history is"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_talk(tmp_path, rows, said):
@@ -117,7 +118,12 @@ def test_replies_know_clip_talk_and_emotion(tiny_engine, monkeypatch):
     monkeypatch.setattr(emotion, "_MAX_RATIONALE", 4)
     asked = []
     answer = type(tiny_engine).answer
-    monkeypatch.setattr(type(tiny_engine), "answer", lambda self, talks, **o: asked.extend(talks) or answer(self, talks, **{**o, "max_new_tokens": 4}))
+
+    def short(self, talks, **options):
+        asked.extend(talks)
+        return answer(self, talks, **{**options, "max_new_tokens": 4})
+
+    monkeypatch.setattr(type(tiny_engine), "answer", short)
     turns = [Turn(id="t", speaker="A", text="I see.", media=clip(), history=BEFORE), Turn(id="u", speaker="A", text="Well.")]
     told = tell(tiny_engine, turns, reply=True)
     assert all(isinstance(t["reply"], str) for t in told)

@@ -23,7 +23,7 @@ def test_paths_follow_the_manifest(manifest, tmp_path, monkeypatch):
     rows = read_manifest(
         manifest({"id": "a", "video": "v/a.mp4"}, {"id": "b", "audio": "/abs/b.wav"}, {"id": "c", "path": "clip-world://1/2"})
     )
-    assert [row.files for row in rows] == [
+    assert [row.clips.files for row in rows] == [
         (("video", str(tmp_path / "v/a.mp4")),), (("audio", "/abs/b.wav"),), (("path", "clip-world://1/2"),)
     ]  # fmt: skip
 
@@ -77,11 +77,12 @@ def test_a_row_is_marked_by_what_it_says(manifest):
     ("rows", "said"),
     [
         (["{broken"], ":1: not JSON"),
-        (['{"id": "a", "path": "a"}', "[1]"], ":2: list where an object"),
+        (['{"id": "a", "path": "a"}', "[1]"], ":2: list, wanted an object"),
         ([{"id": "a"}], ":1: names no file"),
-        ([{"id": "a", "path": 3}], ":1: 3 is no path"),
-        ([{"id": "a", "path": ""}], "is no path"),
+        ([{"id": "a", "path": 3}], ":1: path is 3"),
+        ([{"id": "a", "path": ""}], "path is ''"),
         ([{"id": "a", "path": "x", "question": 3}], "question is int"),
+        ([{"id": "a", "path": "x", "transcript": ["hi"]}], "transcript is ['hi']"),
         ([{"id": "a", "path": "x", "start_s": "1"}], "start_s is '1'"),
         ([{"id": "a", "path": "x", "end_s": True}], "end_s is True"),
         ([{"id": "a", "path": "x", "start_s": float("nan")}], "start_s is nan"),

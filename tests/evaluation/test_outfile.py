@@ -95,9 +95,9 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path, line):
 
 def test_an_answer_to_another_line_is_not_taken_for_this_one(tmp_path):
     path = tmp_path / "o.jsonl"
-    first = [Row(id="1", files=(), mark="aa"), Row(id="2", files=(), mark="bb")]
+    first = [Row(id="1", mark="aa"), Row(id="2", mark="bb")]
     fill(path, [{"id": row.id, "answer": "x", "mark": row.mark} for row in first])
-    added = [*first, Row(id="3", files=(), mark="cc")]
+    added = [*first, Row(id="3", mark="cc")]
     with OutFile.open(path, RUN) as sink:
         assert sink.waiting(added) == added[2:]
         with pytest.raises(ConfigError, match="another row '1'"):

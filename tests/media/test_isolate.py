@@ -55,6 +55,7 @@ def test_errors_cross_as_they_are(clip, tmp_path):
         read_clip(clip, video=Sampling(count=1), audio=False, isolate=True, backend="nonesuch")
 
 
+@pytest.mark.alone
 def test_time_is_up(clip):
     read(clip)
     child = isolate._POOL._idle[-1]

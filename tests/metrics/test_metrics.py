@@ -14,10 +14,14 @@ from unifusion.errors import ConfigError
 from unifusion.metrics.accuracy import accuracy
 from unifusion.metrics.bootstrap import bootstrap
 from unifusion.metrics.ccc import ccc
+from unifusion.metrics.confusion_matrix import confusion_matrix
 from unifusion.metrics.ece import ece
 from unifusion.metrics.exact_match import exact_match, normalise
+from unifusion.metrics.macro_f1 import macro_f1
 from unifusion.metrics.macro_recall import macro_recall
+from unifusion.metrics.mse import mse
 from unifusion.metrics.paired_permutation import paired_permutation
+from unifusion.metrics.per_class import per_class
 from unifusion.metrics.rouge_l import rouge_l
 from unifusion.metrics.temporal_iou import temporal_iou
 from unifusion.metrics.time_error import time_error
@@ -29,8 +33,12 @@ TEXT = st.lists(st.sampled_from("a the cat dog sat on mat 2 two".split()), max_s
 
 
 @pytest.mark.parametrize(
-    "name", ["accuracy", "bootstrap", "ccc", "ece", "exact_match", "macro_recall", "rouge_l", "temporal_iou", "token_f1"]
-)
+    "name",
+    [
+        "accuracy", "bootstrap", "ccc", "confusion_matrix", "ece", "exact_match", "macro_f1", "macro_recall", "mse", "per_class", "rouge_l",
+        "temporal_iou", "token_f1",
+    ],
+)  # fmt: skip
 def test_the_catalog_finds_it_by_its_stem(name):
     assert catalog.load("metrics", name).__name__ == name
 
@@ -54,7 +62,51 @@ def test_class_metrics_equal_sklearns(pairs):
     assert weighted_f1(said, true) == pytest.approx(f1_score(true, said, average="weighted", zero_division=0))
 
 
+@settings(deadline=None)
+@given(PAIRS, st.booleans())
+def test_figures_of_classes_equal_sklearns(pairs, pinned):
+    import warnings
+
+    from sklearn import metrics
+
+    said, true = [p for p, _ in pairs], [t for _, t in pairs]
+    labels = list("abcd") if pinned else list(dict.fromkeys(true))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = metrics.precision_recall_fscore_support(true, said, labels=labels, zero_division=0)
+        assert macro_f1(said, true, labels=labels) == pytest.approx(float(np.mean(wanted[2])))
+        counts = metrics.confusion_matrix(true, said, labels=labels)
+    found = per_class(said, true, labels=labels if pinned else None)
+    assert list(found) == labels
+    for row, key in zip(wanted, ("precision", "recall", "f1", "support"), strict=True):
+        assert [found[name][key] for name in labels] == pytest.approx(row.tolist())
+    got = confusion_matrix(said, true, labels=labels)
+    np.testing.assert_array_equal(got[:, :-1], counts)
+    assert got.sum(axis=1).tolist() == [true.count(name) for name in labels]
+
+
+def test_a_confusion_matrix_keeps_what_is_no_label():
+    assert confusion_matrix([None, "x", "a", "b"], ["a", "a", "b", "b"], labels=["a", "b"]).tolist() == [[0, 0, 2], [1, 1, 0]]
+    with pytest.raises(ConfigError, match="'c' is not among labels"):
+        confusion_matrix(["a"], ["c"], labels=["a", "b"])
+    with pytest.raises(ConfigError, match="over labels"):
+        confusion_matrix(["a"], ["a"], labels=["a", "a"])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=1, max_size=20))
+def test_squared_error_equals_sklearns(pairs):
+    from sklearn.metrics import mean_squared_error
+
+    x, y = [a for a, _ in pairs], [b for _, b in pairs]
+    assert mse(x, y) == pytest.approx(mean_squared_error(y, x))
+    with pytest.raises(ConfigError, match="mse of shapes"):
+        mse([*x, 0.0], y)
+
+
 def test_an_unparsed_answer_is_wrong_and_no_class():
+    assert macro_f1([None, "b"], ["a", "b"]) == 0.5
+    assert per_class([None, "b"], ["a", "b"])["a"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1}
     assert accuracy([None, "a"], ["a", "a"]) == 0.5
     assert macro_recall([None, "b"], ["a", "b"]) == 0.5
     assert weighted_f1([None, "b"], ["a", "b"]) == 0.5
@@ -65,9 +117,14 @@ def test_a_pinned_class_without_targets_is_told():
         assert macro_recall(["a"], ["a"], labels=["a", "b"]) == 0.5
     with pytest.raises(ConfigError, match="'c' is not among labels"):
         macro_recall(["a"], ["c"], labels=["a"])
+    with pytest.warns(RuntimeWarning, match="no target is 'b'"):
+        assert macro_f1(["a"], ["a"], labels=["a", "b"]) == 0.5
+    for metric in (macro_f1, per_class):
+        with pytest.raises(ConfigError, match="'c' is not among labels"):
+            metric(["a"], ["c"], labels=["a"])
 
 
-@pytest.mark.parametrize("metric", [accuracy, macro_recall, weighted_f1])
+@pytest.mark.parametrize("metric", [accuracy, macro_f1, macro_recall, per_class, weighted_f1])
 def test_lengths_must_fit(metric):
     with pytest.raises(ConfigError, match="1 predictions for 2 targets"):
         metric(["a"], ["a", "b"])

@@ -23,3 +23,13 @@ SCALED = {
     "cohere": {"model_type": "cohere", **_GROUPED},
 }
 """Their logits are not head(hidden)."""
+
+HYBRID = {
+    "lfm2": {"model_type": "lfm2", **_GROUPED, "layer_types": ["conv", "full_attention"], "conv_L_cache": 3},
+    "qwen3_next": {
+        "model_type": "qwen3_next", **_GROUPED, "head_dim": 8, "layer_types": ["linear_attention", "full_attention"],
+        "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16,
+        "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+    },
+}  # fmt: skip
+"""Layers that keep a state beside those that keep keys and values."""

@@ -52,7 +52,8 @@ def example(number=0, *, said="I do not believe it", before=True, **shown):
 
 
 ROWS = [
-    example(1), example(2, sound=False), example(3, picture=False, before=False), example(4, said=""), example(5, picture=False, sound=False),
+    example(1), example(2, sound=False), example(3, picture=False, before=False), example(4, said=""),
+    example(5, picture=False, sound=False),
 ]  # fmt: skip
 
 
@@ -62,7 +63,8 @@ def test_each_row_tells_the_same_alone_and_beside_rows_with_other_streams():
     rows = [opener.open(row) for row in ROWS]
     there = [set(row.streams) for row in rows]
     assert there == [
-        {"video", "audio", "text", "before"}, {"video", "text", "before"}, {"audio", "text"}, {"video", "audio", "before"}, {"text", "before"},
+        {"video", "audio", "text", "before"}, {"video", "text", "before"}, {"audio", "text"}, {"video", "audio", "before"},
+        {"text", "before"},
     ]  # fmt: skip
     together = tell_opened(own, rows)
     for i, row in enumerate(rows):
@@ -76,7 +78,8 @@ def test_each_row_tells_the_same_alone_and_beside_rows_with_other_streams():
 def test_every_stream_is_told_of_and_counts():
     own = model()
     row = AffectOpener(own).open(ROWS[0])
-    assert all(r.present for r in row.reports.values()) and row.reports["audio"].samples > 0 and row.reports["video"].frames > 0
+    assert all(r.present for r in row.reports.values())
+    assert row.reports["audio"].samples > 0 and row.reports["video"].frames > 0
     whole = tell_opened(own, [row])["logits"]
     for name in own.config.streams:
         muted = row.without([name])

@@ -9,6 +9,7 @@ from tests.models.families import FAMILIES, SCALED
 from tests.toys import chat_model, mixed
 from unifusion.models import head as head_module
 from unifusion.models.head import head_loss
+from unifusion.models.lora import add_lora
 
 
 def given(rows=37, width=16, words=300, bias=True, seed=0):
@@ -147,3 +148,23 @@ def test_memory_is_that_of_a_piece():
     with Largest() as seen:
         head_loss(head, hidden, targets, elements=40_000).backward()
     assert seen.numel <= 40_000 < hidden.shape[0] * 2_000 / 10
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_some_of_whose_rows_are_trained_goes_in_pieces_too(tied, monkeypatch):
+    model, processor = chat_model(llm=FAMILIES["llama"] | {"tie_word_embeddings": tied})
+    add_lora(model, {"language_model": {"rank": 2}})
+    assert model.config.new_tokens and type(model.get_output_embeddings()) is not nn.Linear
+    batch = processor(mixed("word ")[:3])
+    trained = [p for p in model.parameters() if p.requires_grad]
+    whole = model(**batch)
+    wanted = torch.autograd.grad(whole.loss, trained, allow_unused=True)
+    monkeypatch.setitem(head_module._ELEMENTS, "cpu", 4 * model.config.text_config.vocab_size)
+    seen = []
+    model.get_output_embeddings().register_forward_hook(lambda _m, args, _o: seen.append(len(args[0])))
+    found = torch.autograd.grad(model(**batch).loss, trained, allow_unused=True)
+    assert max(seen) == 4 < int(whole.n_targets)
+    for one, other in zip(found, wanted, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)

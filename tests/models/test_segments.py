@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.models.families import FAMILIES, SCALED
+from tests.models.flash import run_by_flash
 from tests.toys import chat_model, mixed, talk, video
 from unifusion.errors import ConfigError
 from unifusion.models.segments import NAME, packed_attention, separates
@@ -159,6 +160,32 @@ def test_flash_attention_is_told_where_conversations_begin(monkeypatch):
     first, second = batch["segments"].lengths
     assert told["cu_seq_lens_q"].tolist() == told["cu_seq_lens_k"].tolist() == [0, first, first + second]
     assert told["max_length_q"] == told["max_length_k"] == max(first, second)
+
+
+@pytest.mark.parametrize("llm", ["llama", "mistral", "gemma2", "gemma3_text", "qwen3"])
+def test_by_flash_attention_each_loss_is_that_of_the_conversation_alone(llm, monkeypatch):
+    model, processor = chat_model(llm={**FAMILIES, **SCALED}[llm])
+    model.to(torch.bfloat16)
+    rows = [processor.row(c) for c in TALKS]
+    with torch.no_grad():
+        wanted = [float(model(**processor.collate([row])).loss) for row in rows]
+        run_by_flash(monkeypatch, model.language_model)
+        with packed_attention(model.language_model) as way:
+            assert way == "varlen"
+            found = [float(model(**only(collate_packed(processor, rows), i)).loss) for i in range(len(rows))]
+    assert found == pytest.approx(wanted, rel=0.05)
+
+
+def test_whole_weights_run_by_flash_attention_under_autocast(monkeypatch):
+    model, processor = chat_model(llm=FAMILIES["mistral"])
+    batch = collate_packed(processor, [processor.row(c) for c in TALKS])
+    wanted = float(model(**batch).loss.detach())
+    run_by_flash(monkeypatch, model.language_model)
+    with packed_attention(model.language_model) as way, torch.autocast("cpu", torch.bfloat16):
+        assert way == "varlen"
+        loss = model(**batch).loss
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(wanted, rel=0.05)
 
 
 def test_half_precision_is_tried_with_its_own_rounding():

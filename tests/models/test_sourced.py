@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from tests.toys import LLAMA, talk, video
 from unifusion import checkpoint
 from unifusion.encoders.encoder import weights_hash
 from unifusion.errors import CheckpointError
-from unifusion.models.build import grow_embeddings, set_trainable
+from unifusion.models.build import build_chat_model, grow_embeddings, set_trainable
+from unifusion.models.language_model import load_language_model
 
 
 def logits(model, processor):
@@ -68,6 +70,19 @@ def test_frozen_encoders_are_referenced_and_come_back(hub, tmp_path):
     assert torch.equal(logits(again, its_processor), logits(model, processor))
     for name in ("video", "audio"):
         assert weights_hash(again.encoders[name]) == weights_hash(model.encoders[name])
+
+
+@pytest.mark.parametrize("asked", [{"dtype": torch.bfloat16}, {"torch_dtype": torch.bfloat16}, {"dtype": "bfloat16"}])
+def test_all_parts_come_in_the_type_that_is_asked_for_wherever_they_lie(hub, tmp_path, asked):
+    model, processor = sourced_model(hub, hub / "plain")
+    freeze(model)
+    found = []
+    for whole in (False, True):
+        folder = checkpoint.save(model, processor, tmp_path / str(whole), provenance={}, self_contained=whole)
+        again = type(model).from_pretrained(folder, **asked)
+        assert {p.dtype for p in again.parameters()} == {torch.bfloat16}
+        found.append(logits(again, processor))
+    torch.testing.assert_close(*found, atol=0.02, rtol=0.02)  # rows of added tokens are a mean of rounded ones, or a mean rounded
 
 
 def test_trained_encoders_are_stored(hub, tmp_path):
@@ -193,3 +208,33 @@ def test_what_was_trained_or_merged_once_is_never_taken_from_its_source_again(hu
     merged = checkpoint.merge(checkpoint.save(model, processor, tmp_path / "lora", provenance={}), tmp_path / "merged")
     again = checkpoint.save(freeze(checkpoint.load(merged)[0]), processor, tmp_path / "later", provenance={})
     torch.testing.assert_close(logits(*checkpoint.load(again)), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_sources_by_relative_paths_are_found_from_anywhere(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(hub)
+    model, processor = sourced_model(Path("."), "plain")
+    folder = checkpoint.save(freeze(model), processor, tmp_path / "a", provenance={})
+    expected = logits(model, processor)
+    monkeypatch.chdir(tmp_path)
+    again, its_processor = checkpoint.load("a")
+    assert torch.equal(logits(again, its_processor), expected)
+    assert json.loads((folder / "config.json").read_text())["text_source"] == str(hub / "plain")
+
+
+def test_a_language_model_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match=r"tokenizer of 'no/such', which is no folder here: .*; give a hub name or a folder"):
+        build_chat_model("no/such", {})
+
+
+def test_a_language_model_that_lacks_weights_is_refused(hub, tmp_path):
+    broken = shutil.copytree(hub / "plain", tmp_path / "broken")
+    kept = load_file(broken / "model.safetensors")
+    kept.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(kept, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks 1 weights of LlamaForCausalLM: model.layers.1.mlp.up_proj.weight"):
+        load_language_model(broken)
+    kept["model.layers.1.mlp.up_proj.weight"] = torch.zeros(3, 3)
+    save_file(kept, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"cannot load the language model '.*broken'"):
+        load_language_model(broken)

@@ -16,8 +16,9 @@ from unifusion import catalog
 from unifusion.errors import ConfigError
 from unifusion.models.build import set_trainable
 from unifusion.models.lora import LoraChoices, add_lora, linear_targets, probe_batch
+from unifusion.training.budget import planned_model
 
-WITHOUT = ("resnet", "sound_resnet")
+WITHOUT = ("acoustic_features", "resnet", "sound_resnet")
 """Encoders without linear layers in blocks."""
 CALLED_BY_NAME = ("wavlm",)
 """Encoders whose attention hands weights to a function of torch."""
@@ -90,6 +91,14 @@ def test_an_encoders_targets(name):
         assert len(linear_targets(encoder, "mlp")) == len(linear_targets(encoder)) == 4
         return
     check(encoder, lambda: model.features("stream", batch))
+
+
+@pytest.mark.parametrize("name", ["videomae", "hubert", "wavlm", "bert"])
+def test_a_model_without_weights_gets_the_same_lora(name):
+    model, _ = build(name, "linear", "llama")
+    planned = planned_model(model.config)
+    found = [add_lora(m, {"encoders.stream": {"rank": 2}}).target_modules for m in (model, planned)]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", WITHOUT)

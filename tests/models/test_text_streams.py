@@ -13,7 +13,7 @@ from unifusion import catalog, checkpoint
 from unifusion.conversation import Clip, Media
 from unifusion.encoders import _texts
 from unifusion.errors import CheckpointError
-from unifusion.models.build import build_chat_model
+from unifusion.models.build import build_chat_model, set_trainable
 from unifusion.models.lora import add_lora
 from unifusion.processor import StreamSpec
 
@@ -67,6 +67,9 @@ def test_a_checkpoint_that_is_whole_needs_its_source_no_more(built, tmp_path):
     _texts._tokenizer.cache_clear()
     assert torch.equal(logits(*checkpoint.load(saved)), wanted)
     add_lora(checkpoint.load(saved)[0], {"encoders.said": {"rank": 2}})  # which shows it a transcript
+    again, reader = checkpoint.load(saved)
+    set_trainable(again, {"encoders": True})
+    assert torch.isfinite(again.train()(**reader([talk((), "what?", "yes")])).loss), "so does a step without one"
     assert json.loads((saved / "processor_config.json").read_text())["streams"]["said"]["encoder_config"]["source"] == str(source)
 
 

@@ -81,7 +81,7 @@ def same(out, whole):
     return steps[0] == steps[1] and len(steps[0]) and all(torch.equal(one[n], two[n]) for n in two)
 
 
-def main(out, *, kills, in_save, workers, seed=0):
+def killed(out, *, kills, in_save, workers, seed=0):
     """Kill that often; returns the figures.
 
     A run that came to its end between kills is compared, and the next one begun.
@@ -114,12 +114,17 @@ def main(out, *, kills, in_save, workers, seed=0):
     return figures
 
 
-if __name__ == "__main__":
+def main(*words):
+    """Kill as a command line says, and print the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     for flag, default in (("--kills", 30), ("--in-save", 10), ("--workers", 0), ("--seed", 0)):
         parser.add_argument(flag, type=int, default=default)
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     given.out.mkdir(parents=True)
     torch.set_num_threads(1)
-    print(json.dumps(main(given.out, kills=given.kills, in_save=given.in_save, workers=given.workers, seed=given.seed)))
+    print(json.dumps(killed(**vars(given))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

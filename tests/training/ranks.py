@@ -75,13 +75,13 @@ class Gradients(TrainerCallback):
 
 
 class Slow(TrainerCallback):
-    """Takes its time, so that somebody can interrupt, and says when it has begun."""
+    """Takes its time, so that somebody can interrupt, and says when it has begun, and in which process."""
 
     def __init__(self, out, seconds):
         self.out, self.seconds = Path(out), seconds
 
     def on_step_end(self, args, state, control, **kwargs):
-        (self.out / f"began{rank()}").touch()
+        (self.out / f"began{rank()}").write_text(str(os.getpid()))
         time.sleep(self.seconds)
 
 
@@ -137,11 +137,16 @@ def run(out, part="adapters", happens=None, slow_s=0.0, spoiled=(), **changed):
     return model
 
 
-if __name__ == "__main__":
+def main(out, options):
+    """What the script does: `run`, its errors told as the command line tells them."""
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    options = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
-    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-    script(lambda: run(sys.argv[1], **options))
+    Path(out).mkdir(parents=True, exist_ok=True)
+    script(lambda: run(out, **options))
     if world_size() > 1:
         torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})
     os._exit(0)  # DeepSpeed's threads may wait for each other at exit

@@ -2,29 +2,21 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.training import forks
 from unifusion.errors import ConfigError
 from unifusion.training.strategy import STRATEGIES, deepspeed_config
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = Path(__file__).with_name("ranks.py")
 SHARDED = [s for s in STRATEGIES if s.startswith("zero")]
 
 
 def trained(folder, processes=1, **options):
     """Run the script; returns its log, its weights and gradients."""
-    command = [str(SCRIPT), str(folder), json.dumps(options)]
-    many = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *many, *command], capture_output=True, text=True, timeout=280, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    code, said = forks.run("tests.training.ranks", str(folder), options, processes=processes)
+    assert code == 0, said[-3000:]
     assert json.loads((folder / "told.json").read_text())["world_size"] == processes
     steps = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
     kept = torch.load(folder / "kept.pt", weights_only=True)

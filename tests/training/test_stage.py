@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
 
 from unifusion.errors import ConfigError
 from unifusion.training.stage import stage
+
+APART = {"capture_output": True, "text": True, "check": False}
+"""Of a run in a process of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,4 +92,40 @@ def test_other_choices_are_refused_and_named(tmp_path):
     with stage(tmp_path / "a", Choices()):
         pass
     with pytest.raises(ConfigError, match="steps differ"), stage(tmp_path / "a", Choices(steps=2)):
+        pass
+
+
+def test_a_second_run_is_kept_away_while_the_first_goes_on(tmp_path):
+    again = "from tests.training.test_stage import *; stage(sys.argv[1], Choices()).__enter__()"
+    for busy in (True, False):
+        with stage(tmp_path / "a", Choices()):
+            found = subprocess.run([sys.executable, "-c", f"import sys; {again}", str(tmp_path / ("a" if busy else "b"))], **APART)
+            assert (found.returncode != 0) == busy
+            assert not busy or f"another run is at {tmp_path / 'a'} (process {os.getpid()} on " in found.stderr
+        assert not (tmp_path / "a.lock").exists()
+        (tmp_path / "a.done.json").unlink()
+
+
+def test_a_run_that_was_killed_keeps_nobody_away(tmp_path):
+    begun = "import os, sys; from tests.training.test_stage import *\nwith stage(sys.argv[1], Choices()): os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", begun, str(tmp_path / "a")], **APART).returncode == -9
+    assert (tmp_path / "a.lock").is_file()
+    with stage(tmp_path / "a", Choices()) as todo:
+        assert todo
+
+
+def test_choices_that_are_free_may_change(tmp_path):
+    for steps, free in ((1, ()), (2, ("steps",))):
+        with pytest.raises(KeyboardInterrupt), stage(tmp_path / "a", Choices(steps=steps), free=free):
+            raise KeyboardInterrupt
+    assert json.loads((tmp_path / "a.choices.json").read_text())["choices"]["steps"] == 2
+    other = stage(tmp_path / "a", Choices(steps=3), free=("out",))
+    with pytest.raises(ConfigError, match=r"\(steps differ: steps: 2 then, 3 now\)"), other:
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    begun = stage(tmp_path / "file/under/a", Choices())
+    with pytest.raises(ConfigError, match=r"file/under cannot be written: .*; name another folder"), begun:
         pass

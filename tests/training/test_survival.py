@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training import ranks
+from tests.training import forks, ranks
 from unifusion import atomic
 from unifusion.errors import CheckpointError, ConfigError, DatasetError, UniFusionError
 from unifusion.training import snapshot, tensors
@@ -26,15 +26,31 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 SHORT = {"steps": 12, "save_every": 4, "batch_size": 4}
 
 
-def command(folder, processes=1, **options):
-    many = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    return [sys.executable, *many, str(HERE / "ranks.py"), str(folder), json.dumps(options)]
-
-
 def ended(folder, processes=1, **options):
-    """Run to the end; returns exit code and stderr."""
-    done = subprocess.run(command(folder, processes, **options), capture_output=True, text=True, timeout=200, env=ENVIRONMENT)
-    return done.returncode, done.stderr
+    """Run to the end; returns exit code and what was written."""
+    return forks.run("tests.training.ranks", str(folder), options, processes=processes, timeout_s=200)
+
+
+def told_to_stop(folder, strategy, **options):
+    """Begin with two processes, by torchrun itself for DDP, and tell the second to stop; returns exit code and what was written."""
+    options = {"strategy": strategy, "slow_s": 0.5, **options}
+    if strategy == "ddp":
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        command += [str(HERE / "ranks.py"), str(folder), json.dumps(options)]
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+        def end():
+            said = running.communicate(timeout=100)[1]
+            return running.returncode, said
+    else:
+        end = forks.begin("tests.training.ranks", str(folder), options, processes=2, timeout_s=100)
+    began, until = folder / "began1", time.monotonic() + 100
+    while not (began.exists() and began.read_text()):
+        if time.monotonic() > until:
+            pytest.fail(f"it does not begin: {end()[1][-2000:]}")
+        time.sleep(0.05)
+    os.kill(int(began.read_text()), signal.SIGTERM)
+    return end()
 
 
 def steps_of(folder):
@@ -50,10 +66,9 @@ def weights_of(folder):
 @pytest.mark.parametrize(("workers", "kills", "in_save"), [(0, 5, 3), (2, 3, 1)])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, workers, kills, in_save):
     asked = ["--kills", str(kills), "--in-save", str(in_save), "--workers", str(workers)]
-    words = [sys.executable, str(HERE / "kills.py"), str(tmp_path / "out"), *asked]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=400, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stderr[-2000:]
-    figures = json.loads(done.stdout.splitlines()[-1])
+    code, said = forks.run("tests.training.kills", str(tmp_path / "out"), *asked, timeout_s=400)
+    assert code == 0, said[-2000:]
+    figures = json.loads(said.splitlines()[-1])
     assert figures["kills"] == kills and figures["in_save"] == in_save and figures["exact"] >= 1
     assert figures["different"] == figures["unloadable"] == figures["litter"] == 0
 
@@ -67,14 +82,8 @@ def test_a_signal_to_one_of_two_processes_saves_both_and_they_go_on(tmp_path, st
     options = {"strategy": strategy, "steps": 14, "workers": 1}
     assert ended(whole, 2, **options)[0] == 0
     cut.mkdir()
-    with subprocess.Popen(command(cut, 2, slow_s=0.5, **options), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as running:
-        while not (cut / "began1").exists():
-            assert running.poll() is None, running.stderr.read()[-2000:]
-            time.sleep(0.05)
-        found = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True).stdout.split()
-        os.kill(int(found[-1]), signal.SIGTERM)
-        said = running.communicate(timeout=100)[1]
-    assert running.returncode != 0 and "the run was told to stop and is saved at step" in said
+    code, said = told_to_stop(cut, **options)
+    assert code != 0 and "the run was told to stop and is saved at step" in said
     (saved,) = (cut / "run").glob("checkpoint-*")
     assert 0 < snapshot.step_of(saved) < 14 and not snapshot._damage(saved)
     code, said = ended(cut, 2, **options)
@@ -212,7 +221,7 @@ def test_damaged_checkpoints_are_passed_over(tmp_path, caplog):
 def test_a_row_that_is_bad_in_this_process(tmp_path):
     with pytest.raises(DatasetError, match=r"row clip3.mp4 cannot be trained on: clip3.mp4 is no clip; mend it. Mend it, or"):
         ranks.run(tmp_path, happens={"bad": [3]}, **{**SHORT, "steps": 10})
-    with pytest.raises(ConfigError, match="-1 workers"):
+    with pytest.raises(ConfigError, match="workers is -1"):
         ranks.run(tmp_path / "other", workers=-1, **SHORT)
 
 
@@ -232,7 +241,9 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
 def test_the_launcher_hands_the_exit_code_of_an_interrupted_run_on(tmp_path):
     recipe = tmp_path / "stopped.py"
     recipe.write_text("from unifusion.errors import Interrupted\n\n\ndef main(argv):\n    raise Interrupted('saved;', number=15)\n")
+    before = signal.getsignal(signal.SIGTERM)
     assert launch([str(recipe)], 2) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
     with pytest.raises(UniFusionError, match="saved;"):
         from unifusion.cli.train import run_script
 

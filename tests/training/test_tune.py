@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from tests.sources import save_encoders, save_language_model
@@ -208,13 +209,108 @@ def test_sources_are_mixed_by_weight_and_asked_about_by_tasks(here, tmp_path):
     (("--strategy", "zero9"), ConfigError, "no strategy 'zero9'"),
     (("--validation", "rows.jsonl"), DatasetError, "6 groups are in train and in val"),
     (("--quantize", "3bit"), ConfigError, "3bit"),
-    (("--report-to", "tensorbord"), ConfigError, "'tensorbord', which is not installed"),
+    (("--report-to", "tensorbord"), ConfigError, "'tensorbord'; did you mean 'tensorboard'"),
+    (("--schedule", "cosin"), ConfigError, "schedule is 'cosin'; did you mean 'cosine'"),
+    (("--precision", "fp16"), ConfigError, "precision is 'fp16'; .*known: auto, bfloat16, float32"),
+    (("--on-bad-media", "ignore"), ConfigError, "on_bad_media is 'ignore'; known: skip, stop"),
+    (("--batch-size", "0"), ConfigError, "batch_size is 0; take 1 or more"),
+    (("--steps", "0"), ConfigError, "steps is 0; take 1 or more"),
+    (("--window-s", "-1"), ConfigError, "window_s is -1.0; take more than 0"),
+    (("--learning-rate", "0"), ConfigError, "learning_rate is 0.0"),
+    (("--patience", "2"), ConfigError, "patience is set and nothing is looked at"),
+    (("--keep-best", "true"), ConfigError, "keep_best is set and nothing is looked at"),
+    (("--evaluate-every", "2"), ConfigError, "there are no held-out rows"),
+    (("--strategy", "fsdp2"), ConfigError, "there is one; start with --processes N"),
+    (("--streams", "{audio: {encoder: whispr}}"), ConfigError, "no encoder named 'whispr'; did you mean 'whisper'"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_before_a_step(here, tmp_path, monkeypatch, words, error, message):
     monkeypatch.chdir(here)
     with pytest.raises(error, match=message):
         train("--config", here / "mine.yaml", "--out", tmp_path / "out", *words)
     assert not list(tmp_path.glob("out.fit/checkpoint-*"))
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("--schedule", "cosin"), "schedule is"), (("--weights", "fp16"), "weights is 'fp16'; .*known: bfloat16, float32"),
+    (("--strategy", "zero2"), "needs DeepSpeed"),
+])  # fmt: skip
+def test_what_the_choices_alone_show_is_refused_before_anything_is_loaded(here, tmp_path, monkeypatch, words, message):
+    monkeypatch.setattr("unifusion.training.tune.make", lambda c: pytest.fail("loaded"))
+    monkeypatch.setattr("unifusion.training.fit.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=message):
+        train("--config", here / "mine.yaml", "--out", tmp_path / "out", *words)
+
+
+def test_choices_that_change_nothing_that_is_learned_may_change_on_the_way(here, tmp_path):
+    flags = ("--config", here / "mine.yaml", "--out", tmp_path / "out")
+    lines = [*(here / "rows.jsonl").read_text().splitlines(), '{"messages": 3}']
+    (here / "late.jsonl").write_text("\n".join(lines) + "\n")
+    more = ("--data", here / "late.jsonl", "--features", "none", "--save-every", 1, "--max-bad", 0.5)
+    with pytest.raises(DatasetError, match="--on-bad-media skip"):
+        train(*flags, *more)
+    with pytest.raises(ConfigError, match=r"\(seed differ: seed: 0 then, 5 now\)"):
+        train(*flags, *more, "--seed", 5)
+    train(*flags, *more, "--on-bad-media", "skip", "--workers", 1, "--log-every", 2)
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_the_best_weights_are_saved_when_asked_and_the_card_tells(here, tmp_path, caplog):
+    caplog.set_level("INFO")
+    held = ("--validation", here / "held.jsonl", "--evaluate-every", 1, "--schedule", "constant", "--steps", 4)
+    parts = ("--parts", "{language_model: {train: full, learning_rate: 0.3}}")
+    train("--config", here / "mine.yaml", "--out", tmp_path / "out", *held, *parts, "--keep-best", "true")
+    looked = [r["eval_loss"] for r in logged(tmp_path / "out.fit") if "eval_loss" in r]
+    assert min(looked) < looked[-1], "else nothing is tested"
+    best = load_file(tmp_path / "out.fit" / "best" / "trained.safetensors")
+    saved = load_file(tmp_path / "out" / "model.safetensors")
+    assert best and all(torch.equal(saved[name], weight) for name, weight in best.items())
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"on held-out rows {min(looked):.4f}" in card and "| audio | whisper |" in card and "adapters.audio" in card
+    assert f"step 1/4 held-out loss {looked[0]:.4f}" in caplog.text and f"--model {tmp_path / 'out'}" in caplog.text
+    with pytest.raises(ConfigError, match="every 50 steps, the run has 6"):
+        train("--config", here / "mine.yaml", "--out", tmp_path / "two", *held[:2], "--evaluate-every", 50)
+
+
+def test_epochs_and_the_time_that_is_left_are_told(here, tmp_path, caplog):
+    caplog.set_level("INFO")
+    train("--config", here / "mine.yaml", "--out", tmp_path / "out", "--accumulate", 2)
+    lines = [r for r in logged(tmp_path / "out.fit") if "loss" in r]
+    assert [r["epoch"] for r in lines] == pytest.approx([2 / 3 * n for n in range(1, 7)]), "9 rows are 3 micro-batches of 4"
+    assert lines[0]["seconds_left"] > 0 == lines[-1]["seconds_left"]
+    assert "step 6/6 epoch 4.00 loss" in caplog.text and "0:00:00 left" in caplog.text
+
+
+def test_clips_beside_messages_are_not_dropped_without_a_word(tmp_path):
+    row = {"messages": [{"role": "user", "content": "<audio>What is it?"}, {"role": "assistant", "content": "glass"}], "audios": ["1.mp3"]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({"conversations": [{"from": "human", "value": "?"}]}) + "\n")
+    corpus = Corpus(tmp_path / "rows.jsonl")
+    told = []
+    for index in range(2):
+        with pytest.raises(DatasetError) as error:
+            corpus.conversation(index)
+        told.append(error.value.found)
+    audios, conversations = sorted(told, key=lambda text: "conversations" in text)
+    assert "names clips under audios, and its messages show none" in audios and "no messages, but conversations" in conversations
+    (tmp_path / "rows.json").write_text("[]")
+    with pytest.raises(ConfigError, match="a row a line"):
+        Corpus(tmp_path / "rows.json")
+
+
+def test_a_run_that_goes_on_keeps_its_checkpoints_streams(here, tmp_path):
+    train("--config", here / "mine.yaml", "--out", tmp_path / "one", "--steps", 1, "--parts", "{language_model: full}")
+    flags = ("--config", here / "mine.yaml", "--start", tmp_path / "one", "--out", tmp_path / "two")
+    for words, message in (
+        (("--streams", "{audio: {encoder: hubert}}"), "stream 'audio' is to be hubert and windowed_qformer, .* has whisper and windowed"),
+        (("--quantize", "4bit"), "quantize is 4bit, and .* is not quantised"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train(*flags, *words)
+
+
+def test_a_dry_run_with_lora_around_an_encoder(here, tmp_path):
+    parts = "{encoders.audio: {train: lora, rank: 2}, language_model: frozen}"
+    result = train("--config", here / "mine.yaml", "--out", tmp_path / "out", "--dry-run", "true", "--parts", parts, "--strategy", "zero2")
+    assert "lora of rank 2" in result.output
 
 
 def test_a_dry_run_needs_no_weights(here, tmp_path, capsys):

@@ -311,6 +311,7 @@ def test_words_fit_and_unknown_things_are_refused():
         render_frames(replace(face(1, "happy"), expressions=(odd,)), [0.0])
 
 
+@pytest.mark.alone
 def test_twenty_four_frames_take_under_a_third_of_a_second():
     script, times = full_script(), np.arange(24) / 4
     render_frames(script, times)

@@ -149,6 +149,7 @@ def test_files_lack_what_the_clip_lacks(tmp_path):
         write_wav(tmp_path / "b.wav", replace(clip, waveform_N=None))
 
 
+@pytest.mark.alone
 def test_rendering_is_fast():
     scripts = [sample_script(9, i) for i in range(6)]
     started = time.process_time()

@@ -64,7 +64,8 @@ class AttentionPool(FusedAdapter):
             averages.append(self.dropout(self.common[name](self.norms[name](mean_MD))) * found_M[:, None])
             there.append(found_M)
         common_MKD, there_MK = torch.stack(averages, dim=1), torch.stack(there, dim=1)
-        scores_MK = self.weigh(common_MKD.flatten(1)).masked_fill(~there_MK, torch.finfo(dtype).min)
+        scores_MK = self.weigh(common_MKD.flatten(1))  # in autocast's type, where it is on
+        scores_MK = scores_MK.masked_fill(~there_MK, torch.finfo(scores_MK.dtype).min)
         weights_MK = scores_MK.softmax(dim=-1) * there_MK
         tokens_M1D: Tensor = self.projection((weights_MK[..., None] * common_MKD).sum(dim=1, keepdim=True))
         return tokens_M1D

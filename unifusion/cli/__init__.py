@@ -1,4 +1,5 @@
-"""The command line: `unifusion chat | emotion | predict | encode | train | list | copy | doctor | data | demo | merge`.
+"""The command line: `unifusion chat | emotion | predict | encode | train | fuse | eval | compare | list | copy | doctor | data |
+demo | merge`.
 
 Each command is one file of this package and imports what it needs when it runs, so `unifusion --help` costs no torch.
 
@@ -8,6 +9,7 @@ of a file is one line on stderr with the remedy; a crash (our mistake) keeps its
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -15,6 +17,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 __all__ = ["main", "script"]
+
+_OF_FOLDERS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+"""What an operating system says of places that cannot be written: their owner's business, not a fault of the program."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) went away; silence the flush at exit as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in _OF_FOLDERS:
+            raise
+        return _fail(f"{error.filename or 'a file'}: {error.strerror}; make room or give rights there, or name another place.", 1)
 
 
 def script(run: Callable[[], Any]) -> None:

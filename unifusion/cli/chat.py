@@ -30,6 +30,7 @@ def chat(
     json: common.Json = False,
     start: common.Start = None,
     end: common.End = None,
+    transcript: common.Transcript = None,
     model: common.Model = common.DEFAULT_MODEL,
     max_new_tokens: NewTokens = 128,
     no_picture: common.NoPicture = False,
@@ -37,11 +38,12 @@ def chat(
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
     features: common.Features = None,
+    device: common.Device = "",
 ) -> None:
     """Answer questions about clips. One with -q; else a conversation at the prompt, or one question per line of stdin."""
-    media = common.open_media(clips, start_s=start, end_s=end, no_picture=no_picture, no_sound=no_sound)
+    media = common.open_media(clips, start_s=start, end_s=end, no_picture=no_picture, no_sound=no_sound, transcript=transcript)
     with common.quiet_stdout():
-        session = common.load_engine(model, isolate=isolate, lenient=lenient, features=features).session()
+        session = common.load_engine(model, isolate=isolate, lenient=lenient, features=features, device=device).session()
         for item in media:
             session.add(item)
     if question is None and sys.stdin.isatty():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "Clips",
+    "Device",
     "End",
     "Features",
     "Isolate",
@@ -30,6 +31,8 @@ __all__ = [
     "NoPicture",
     "NoSound",
     "Start",
+    "Transcript",
+    "device_of",
     "load_engine",
     "load_teller",
     "note",
@@ -49,20 +52,27 @@ Model = Annotated[str, typer.Option("--model", metavar="DIR", help=_OF_MODEL)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines, nothing else, on stdout.")]
 Start = Annotated[float | None, typer.Option("--start", metavar="S", min=0.0, help="Second of the clip to begin at.", show_default=False)]
 End = Annotated[float | None, typer.Option("--end", metavar="S", min=0.0, help="Second of the clip to end at.", show_default=False)]
+Transcript = Annotated[
+    str | None, typer.Option("--transcript", metavar="TEXT", help="What is said, for streams that read text.", show_default=False)
+]
 NoPicture = Annotated[bool, typer.Option("--no-picture", help="Leave the picture out.")]
 NoSound = Annotated[bool, typer.Option("--no-sound", help="Leave the sound out.")]
 Features = Annotated[
     str | None,
     typer.Option("--features", metavar="STORE", help="Clips that unifusion encode stored are not encoded again.", show_default=False),
 ]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Such as cpu or cuda; a GPU where there is one.", show_default=False)]
 Isolate = Annotated[bool, typer.Option("--isolate", help="Decode in a child process with limits of time and memory.")]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Take what can be read of a damaged file; the report says so.")]
 
 
 def open_media(
-    clips: Sequence[str], *, start_s: float | None = None, end_s: float | None = None, no_picture: bool = False, no_sound: bool = False
-) -> list[Media]:
+    clips: Sequence[str], *, start_s: float | None = None, end_s: float | None = None, no_picture: bool = False, no_sound: bool = False,
+    transcript: str | None = None,
+) -> list[Media]:  # fmt: skip
     """Return one Media for each file that a person named; what it is follows from its content, not from its name.
+
+    A transcript is that of the first sound, or of the first file where none is a sound alone.
 
     Raises:
         typer.BadParameter: the span is empty, or both streams are left out.
@@ -70,16 +80,33 @@ def open_media(
     """
     from unifusion.conversation import Media
     from unifusion.evaluation.manifest import kind_of
+    from unifusion.rows import speaking
 
     if end_s is not None and end_s <= (start_s or 0.0):
         raise typer.BadParameter(f"--end {end_s:g} must come after --start {start_s or 0.0:g}.")
     if no_picture and no_sound:
         raise typer.BadParameter("--no-picture and --no-sound together leave nothing of the clip.")
     mute = (("video",) if no_picture else ()) + (("audio",) if no_sound else ())
-    return [Media(kind=kind_of(clip), source=clip, start_s=start_s, end_s=end_s, mute=mute) for clip in clips]
+    kinds = [kind_of(clip) for clip in clips]
+    said = {speaking(kinds): transcript or None}
+    return [
+        Media(kind=kind, source=clip, start_s=start_s, end_s=end_s, mute=mute, transcript=said.get(n))
+        for n, (kind, clip) in enumerate(zip(kinds, clips, strict=True))
+    ]
 
 
-def load_engine(model: str, *, isolate: bool = False, lenient: bool = False, features: str | None = None) -> Engine:
+def device_of(named: str) -> str:
+    """The device that was named, or a GPU where there is one."""
+    if named:
+        return named
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_engine(
+    model: str, *, isolate: bool = False, lenient: bool = False, features: str | None = None, device: str = ""
+) -> Engine:  # fmt: skip
     """Load the engine with the limits that every door shares.
 
     Raises:
@@ -89,10 +116,14 @@ def load_engine(model: str, *, isolate: bool = False, lenient: bool = False, fea
     quiet_libraries()
     from unifusion.engine import Engine
 
-    return Engine.from_pretrained(model, limits=Limits(), isolate=isolate, strict=not lenient, features=features)
+    return Engine.from_pretrained(
+        model, device=device_of(device), limits=Limits(), isolate=isolate, strict=not lenient, features=features
+    )
 
 
-def load_teller(model: str, *, isolate: bool = False, lenient: bool = False, features: str | None = None) -> Engine | AffectEngine:
+def load_teller(
+    model: str, *, isolate: bool = False, lenient: bool = False, features: str | None = None, device: str = ""
+) -> Engine | AffectEngine:  # fmt: skip
     """Load what tells emotions: a chat model, or a fusion that `unifusion train emotion` made.
 
     Raises:
@@ -103,8 +134,8 @@ def load_teller(model: str, *, isolate: bool = False, lenient: bool = False, fea
     from unifusion.models.affect_files import is_affect
 
     if is_affect(model):
-        return AffectEngine.from_pretrained(model, isolate=isolate, strict=not lenient, features=features)
-    return load_engine(model, isolate=isolate, lenient=lenient, features=features)
+        return AffectEngine.from_pretrained(model, device=device_of(device), isolate=isolate, strict=not lenient, features=features)
+    return load_engine(model, isolate=isolate, lenient=lenient, features=features, device=device)
 
 
 def quiet_libraries() -> None:

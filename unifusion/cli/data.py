@@ -12,13 +12,16 @@ __all__ = ["app"]
 app = typer.Typer(help="Make data: clips with known truth.", rich_markup_mode=None)
 
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder to write.")]
-Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Clips.")]
-Layout = Annotated[str, typer.Option("--layout", metavar="NAME", help="How the folder lies: jsonl, or the layout of a published dataset.")]
+Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Clips; of avamerg and meld, conversations.")]
+Layout = Annotated[str, typer.Option("--layout", metavar="NAME", help="jsonl, avamerg, meld, crema_d, ravdess.")]
 Seed = Annotated[int, typer.Option("--seed", help="Another seed, other clips.")]
-Split = Annotated[str, typer.Option("--split", help="train, val, test_iid, test_new_people, test_new_combinations.")]
-
-First = Annotated[int, typer.Option("--start", metavar="N", min=0, help="Index of the first clip.")]
-PerClip = Annotated[int, typer.Option("--per-clip", metavar="N", min=1, help="Questions per clip.")]
+Split = Annotated[
+    str | None, typer.Option("--split", help="Of jsonl: train (default), val, test_iid, test_new_people, test_new_combinations.")
+]
+First = Annotated[int | None, typer.Option("--start", metavar="N", min=0, help="Of jsonl: index of the first clip.")]
+PerClip = Annotated[int | None, typer.Option("--per-clip", metavar="N", min=1, help="Of jsonl: questions per clip (4).")]
+Size = Annotated[int | None, typer.Option("--size", metavar="PX", min=1, help="Width and height (112).")]
+Duration = Annotated[float | None, typer.Option("--duration", metavar="S", help="Length of a clip (6; 4 of the other layouts).")]
 
 
 @app.callback()
@@ -28,15 +31,16 @@ def _group() -> None:
 
 @app.command()
 def world(
-    out: Out, count: Count = 8, layout: Layout = "jsonl", seed: Seed = 0, split: Split = "train", start: First = 0, per_clip: PerClip = 4
-) -> None:
-    """Render clips of clip world: mp4 files and a manifest with questions, answers and truth."""
+    out: Out, count: Count = 8, layout: Layout = "jsonl", seed: Seed = 0, split: Split = None, start: First = None,
+    per_clip: PerClip = None, size: Size = None, duration: Duration = None,
+) -> None:  # fmt: skip
+    """Render clips of clip world: files, and their truth as questions or as a published set has it."""
     from tqdm import tqdm
 
     from unifusion.datasets.clip_world import write_world
 
-    with tqdm(total=count, unit="clip", disable=None) as bar:
-        manifest = write_world(
-            out, layout=layout, on_clip=lambda _: bar.update(), count=count, seed=seed, split=split, start=start, per_clip=per_clip
-        )
+    given = {"split": split, "start": start, "per_clip": per_clip, "size_px": size, "duration_s": duration}
+    chosen = {name: found for name, found in given.items() if found is not None}
+    with tqdm(total=count if layout == "jsonl" else None, unit="clip" if layout == "jsonl" else "file", disable=None) as bar:
+        manifest = write_world(out, layout=layout, on_clip=lambda _: bar.update(), count=count, seed=seed, **chosen)
     typer.echo(str(manifest))

@@ -25,6 +25,7 @@ _OUT = "OUT.jsonl for a manifest or a talk, one line a row; OUT.csv for --stream
 Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT", help=_OUT, show_default=False)]
 _WINDOW = "Seconds of a window: 1 with --explain, 4 with --stream."
 Window = Annotated[float | None, typer.Option("--window", metavar="S", min=0.05, help=_WINDOW, show_default=False)]
+_ONE_MANIFEST = "-o takes one manifest, whose rows"
 
 
 def emotion(
@@ -38,6 +39,7 @@ def emotion(
     retry_errors: Retry = False,
     start: common.Start = None,
     end: common.End = None,
+    transcript: common.Transcript = None,
     model: common.Model = common.DEFAULT_MODEL,
     no_picture: common.NoPicture = False,
     no_sound: common.NoSound = False,
@@ -54,6 +56,7 @@ def emotion(
     rate: streaming.Rate = 16_000,
     dialogue: dialogues.Dialogue = None,
     reply: dialogues.Reply = False,
+    device: common.Device = "",
 ) -> None:
     """Tell the emotion in clips, with evidence.
 
@@ -66,13 +69,13 @@ def emotion(
     --explain says what a label hangs on; --stream tells a long recording window by window; --dialogue tells a talk turn by turn.
     """
     chosen = split_labels(labels)
-    loading: dict[str, Any] = {"isolate": isolate, "lenient": lenient, "features": features}
-    span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound}
+    loading: dict[str, Any] = {"isolate": isolate, "lenient": lenient, "features": features, "device": device}
+    span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound, "transcript": transcript}
     explained = explain or explain_to is not None
     _check_modes(clips, explained=explained, maps=maps and explain_to is None, stream=stream, dialogue=dialogue, reply=reply)
     again = {"overwrite": overwrite, "retry_errors": retry_errors}
     if dialogue is not None:
-        _no_spans(span, together)
+        _no_spans(span, together, "--dialogue takes one talk, whose lines")
         dialogues.over_talk(dialogue, out, model, chosen, reply=reply, json=json, batch_size=batch_size, loading=loading, **again)
     elif stream:
         choices = streaming.Choices(window_s=window or 4.0, hop_s=hop, smooth_s=smooth, batch_size=batch_size, rate_hz=rate)
@@ -80,7 +83,7 @@ def emotion(
     elif out is not None:
         if explain_to is not None:
             raise typer.BadParameter("-d draws single clips; a manifest takes --explain alone.")
-        _no_spans(span, together)
+        _no_spans(span, together, _ONE_MANIFEST)
         _over_manifest(clips or [], out, model, chosen, batch_size, (window or 1.0) if explained else None, {**loading, **again})
     else:
         explaining_as = {"window_s": window or 1.0, "folder": explain_to, "want_maps": maps} if explained else None
@@ -101,10 +104,10 @@ def _check_modes(
         raise typer.BadParameter("name a clip." if dialogue is None else "a talk names its own clips.")
 
 
-def _no_spans(span: dict[str, Any], together: bool) -> None:
+def _no_spans(span: dict[str, Any], together: bool, what: str) -> None:
     """Refuse options that the rows of a file say themselves."""
     if together or any(v is not None and v is not False for v in span.values()):
-        raise typer.BadParameter("-o takes one manifest, whose rows name clips and spans; leave the other options out.")
+        raise typer.BadParameter(f"{what} name clips and spans; leave the other options out.")
 
 
 def _over_manifest(
@@ -115,7 +118,7 @@ def _over_manifest(
     from unifusion.evaluation import predict as work
 
     if len(clips) != 1:
-        raise typer.BadParameter("-o takes one manifest, whose rows name clips and spans; leave the other options out.")
+        raise typer.BadParameter(f"{_ONE_MANIFEST} name clips and spans; leave the other options out.")
     task = "emotion with evidence" + ("" if window_s is None else f", explained by windows of {window_s:g} s")
     run = work.Run(
         task=task, labels=labels or (), model=model, seed=0, max_new_tokens=0, lenient=given["lenient"], weights=work.weights_of(model),
@@ -138,6 +141,8 @@ def _over_clips(
     """Answer clips one after the other, or together."""
     if len(clips) == 1 and clips[0].endswith(".jsonl"):
         raise typer.BadParameter(f"{clips[0]} is a manifest: say with -o where its answers go.")
+    if span["transcript"] and len(clips) > 1 and not together:
+        raise typer.BadParameter("--transcript is of one clip, or of several that are judged --together.")
     engine = None
     failed: UniFusionError | None = None
     groups = [list(clips)] if together or len(clips) == 1 else [[clip] for clip in clips]

@@ -45,7 +45,6 @@ Workers = Annotated[int, typer.Option("--workers", metavar="N", min=0, help="Thr
 On = Annotated[_Engine, typer.Option("--engine", help="Here, or on Ray (RAY_ADDRESS names a cluster).")]
 Bad = Annotated[_OnBad, typer.Option("--on-bad-media", help="End at a bad clip, or note it in STORE/quarantine.jsonl.")]
 MaxBad = Annotated[float, typer.Option("--max-bad", metavar="R", min=0.0, max=1.0, help="Share of bad clips that ends such a run too.")]
-Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Such as cpu or cuda; a GPU where there is one.", show_default=False)]
 
 
 def encode(
@@ -63,7 +62,7 @@ def encode(
     engine: On = _Engine.local,
     on_bad_media: Bad = _OnBad.stop,
     max_bad: MaxBad = 0.05,
-    device: Device = "",
+    device: common.Device = "",
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
     json: common.Json = False,
@@ -84,7 +83,7 @@ def encode(
             raise typer.BadParameter("--encoder and --source go together: an encoder of the catalog, and its weights.")
         where = EncoderSource(
             model="" if encoder else model, encoder=encoder, weights=source, revision=revision, streams=tuple(stream),
-            max_seconds=max_seconds, isolate=isolate, strict=not lenient, device=device or _device(),
+            max_seconds=max_seconds, isolate=isolate, strict=not lenient, device=common.device_of(device),
         )  # fmt: skip
         threads = workers if engine is _Engine.local else 1
         job = EncodeJob(
@@ -119,10 +118,3 @@ def _term_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _device() -> str:
-    """A GPU where there is one."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

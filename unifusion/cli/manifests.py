@@ -24,7 +24,8 @@ Retry = Annotated[bool, typer.Option("--retry-errors", help="Try the rows again 
 def over_manifest(
     rows: Sequence[M], out: Path, run: Run, answer: Callable[[Any, Sequence[M], OutFile], None], *,
     load: Callable[..., Any] = common.load_engine,
-    isolate: bool = False, lenient: bool = False, features: str | None = None, overwrite: bool = False, retry_errors: bool = False,
+    isolate: bool = False, lenient: bool = False, features: str | None = None, device: str = "", overwrite: bool = False,
+    retry_errors: bool = False,
 ) -> None:  # fmt: skip
     """Answer the rows that have no answer in `out` yet, and say how it went.
 
@@ -37,6 +38,7 @@ def over_manifest(
         isolate: decode in a child process.
         lenient: take what can be read of damaged files.
         features: folder of a store of encoded clips.
+        device: where to compute; a GPU where there is one.
         overwrite: begin again.
         retry_errors: answer rows again that hold an error.
 
@@ -48,7 +50,7 @@ def over_manifest(
     def engine() -> Any:
         """The model."""
         with common.quiet_stdout():
-            return load(run.model, isolate=isolate, lenient=lenient, features=features)
+            return load(run.model, isolate=isolate, lenient=lenient, features=features, device=device)
 
     # Old answers are given up for a model that loads.
     loaded = engine() if overwrite else None

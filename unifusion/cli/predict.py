@@ -36,6 +36,7 @@ def predict(
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
     features: common.Features = None,
+    device: common.Device = "",
 ) -> None:
     """Answer a task for every row of a manifest.
 
@@ -54,5 +55,5 @@ def predict(
     )  # fmt: skip
     over_manifest(
         rows, out, run, lambda engine, waiting, sink: work.answer_rows(engine, waiting, asked, sink, batch_size=batch_size, run=run),
-        isolate=isolate, lenient=lenient, features=features, overwrite=overwrite, retry_errors=retry_errors,
+        isolate=isolate, lenient=lenient, features=features, device=device, overwrite=overwrite, retry_errors=retry_errors,
     )  # fmt: skip

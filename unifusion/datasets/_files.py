@@ -7,10 +7,10 @@ import gzip
 import hashlib
 import io
 import json
-import tarfile
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,11 +19,13 @@ from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError, nearest
 
 __all__ = [
-    "Listed", "Published", "Shelf", "file_of", "half", "json_lines", "json_list", "media_files", "one_of", "rows_of", "text_of", "value",
+    "Listed", "Published", "file_of", "half", "is_pointer", "json_lines", "json_list", "media_files", "number_of", "one_of",
+    "part_of", "prove_apart", "rows_of", "text_of", "value",
 ]  # fmt: skip
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SOUND = (".wav", ".flac", ".ogg", ".mp3")
+_POINTER, _POINTER_BYTES = b"version https://git-lfs", 400
 
 
 class Listed(Dataset):
@@ -33,7 +35,13 @@ class Listed(Dataset):
         rows: every row, of any split.
         split: keep the rows of this split; None keeps all.
         name: how an error calls it.
+
+    Raises:
+        DatasetError: two rows have one id, a group is in two splits, or no row is left.
     """
+
+    one_held_out: ClassVar[bool] = False
+    """Val and test are parts of one held-out part and may share groups; none of them is in train."""
 
     def __init__(self, rows: Iterable[Example], split: str | None, name: str) -> None:
         every = list(rows)
@@ -41,6 +49,7 @@ class Listed(Dataset):
             raise DatasetError(
                 f"{name}: {len(twice)} rows are there twice, such as {twice[0]};", remedy="remove the second copy of the files."
             )
+        prove_apart((replace(r, split="held out") if self.one_held_out and r.split != "train" else r for r in every), name)
         self.rows = [r for r in every if split in (None, r.split)]
         if not self.rows:
             splits = sorted({r.split for r in every})
@@ -63,6 +72,8 @@ class Listed(Dataset):
 class Published(Listed):
     """A set with one table a part. A subclass says how it is called, which tables there are, and reads one.
 
+    Tables of other parts that are there are read as well, so that no group is in two of them.
+
     Args:
         path: the folder.
         split: one of the parts, or None for all that are there.
@@ -74,7 +85,9 @@ class Published(Listed):
     def __init__(self, path: str | Path, *, split: str | None = None) -> None:
         root = Path(path)
         there = [part for part, name in self.tables.items() if any((root / f"{name}{end}").is_file() for end in ("", ".gz"))]
-        parts = [split] if split is not None and split in self.tables else there or list(self.tables)[:1]
+        parts = there or list(self.tables)[:1]
+        if split is not None and split in self.tables:
+            parts = [split, *(part for part in there if part != split)]
         super().__init__((row for part in parts for row in self.read(root, part)), split, f"{self.title} in {path}")
 
     @classmethod
@@ -83,34 +96,13 @@ class Published(Listed):
         """Rows of one part in the order of its table."""
 
 
-class Shelf:
-    """Files in a folder and inside its tars (webdataset shards), read by name; a tar's members are found once."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._members: dict[str, tuple[Path, int, int]] = {}
-        for path in sorted(folder.glob("*.tar")):
-            with tarfile.open(path) as tar:
-                self._members.update({m.name: (path, m.offset_data, m.size) for m in tar if m.isfile()})
-
-    def names(self) -> list[str]:
-        """Members of the tars, in order."""
-        return list(self._members)
-
-    def source(self, name: str) -> str | bytes | None:
-        """A path, the bytes of a member of a tar, or None where there is neither."""
-        if (self.folder / name).is_file():
-            return str(self.folder / name)
-        if name not in self._members:
-            return None
-        path, offset, size = self._members[name]
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
-
-
-def file_of(root: str | Path, *names: str) -> Path:
+def file_of(root: str | Path, *names: str, where: str = "") -> Path:
     """The first of `names`, plain or with .gz, that lies in `root`; `root` itself when it is a file.
+
+    Args:
+        root: folder, or the file.
+        names: in the order they are looked for.
+        where: the page or DOI where the set is got, for the error.
 
     Raises:
         DatasetError: none of them is there.
@@ -122,7 +114,12 @@ def file_of(root: str | Path, *names: str) -> Path:
         for candidate in (path / name, path / f"{name}.gz"):
             if candidate.is_file():
                 return candidate
-    raise DatasetError(f"{path} holds none of {', '.join(names)} (nor .gz of them);", remedy="name the folder they were unpacked in.")
+    raise DatasetError(f"{path} holds none of {', '.join(names)} (nor .gz of them);", remedy=_get(where))
+
+
+def _get(where: str) -> str:
+    """What to do about a file that is not there."""
+    return f"name the folder they were unpacked in{f'; the set is got from {where}' if where else ''}."
 
 
 def text_of(path: Path) -> str:
@@ -135,7 +132,7 @@ def text_of(path: Path) -> str:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, gzip.BadGzipFile) as error:
         raise DatasetError(f"{path}: {error};", remedy="download it again.") from error
-    if raw.startswith(b"version https://git-lfs"):
+    if raw.startswith(_POINTER):
         raise DatasetError(f"{path} is a pointer of git-lfs, not the file;", remedy="run `git lfs pull` where it was cloned.")
     try:
         return raw.decode("utf-8-sig")
@@ -216,16 +213,72 @@ def one_of(word: str, words: Mapping[str, str], path: Path, line: int | str) -> 
     return words[word]
 
 
-def media_files(root: str | Path, suffixes: Sequence[str]) -> list[Path]:
-    """Files with one of `suffixes` anywhere below `root`, in order; what macOS leaves in archives (`._x`) is skipped.
+def number_of(word: str, path: Path, line: int | str, low: float, high: float) -> float:
+    """A number between two bounds.
 
     Raises:
-        DatasetError: `root` is no folder.
+        DatasetError: it is none, or outside of them.
+    """
+    try:
+        found = float(word)
+    except ValueError:
+        found = float("nan")
+    if not low <= found <= high:
+        raise DatasetError(f"{path}, line {line}: {word!r};", remedy=f"wanted a number from {low:g} to {high:g}.")
+    return found
+
+
+def media_files(root: str | Path, suffixes: Sequence[str], where: str = "") -> list[Path]:
+    """Files with one of `suffixes` anywhere below `root`, in order; what macOS leaves in archives (`._x`) is skipped.
+
+    Args:
+        root: folder.
+        suffixes: in small letters, with the dot.
+        where: the page or DOI where the set is got, for the error.
+
+    Raises:
+        DatasetError: `root` is no folder, or a file is a pointer of git-lfs.
     """
     path = Path(root)
     if not path.is_dir():
-        raise DatasetError(f"{path} is no folder;", remedy="name the folder the set was unpacked in.")
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("._"))
+        raise DatasetError(f"{path} is no folder;", remedy=_get(where))
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("._") and p.is_file())
+    if pointer := next((p for p in found if is_pointer(p)), None):
+        raise DatasetError(f"{pointer} is a pointer of git-lfs, not the file;", remedy="run `git lfs pull` where it was cloned.")
+    return found
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether git-lfs left a pointer of some 130 bytes in the place of a file."""
+    if not 0 < path.stat().st_size < _POINTER_BYTES:
+        return False
+    return path.read_bytes().startswith(_POINTER)
+
+
+def prove_apart(examples: Iterable[Example], name: str = "the set") -> None:
+    """Refuse examples of which two splits share a group: a speaker, a conversation or a recording.
+
+    Args:
+        examples: of all splits that are known.
+        name: how the error calls them.
+
+    Raises:
+        DatasetError: names the groups and their splits.
+    """
+    splits: dict[str, set[str]] = {}
+    for example in examples:
+        if example.group:
+            splits.setdefault(example.group, set()).add(example.split)
+    shared = {group: sorted(found) for group, found in splits.items() if len(found) > 1}
+    if shared:
+        told = ", ".join(f"{group} in {' and '.join(found)}" for group, found in sorted(shared.items())[:3])
+        raise DatasetError(f"{name}: {len(shared)} groups are in more than one split ({told});", remedy="split by speaker or conversation.")
+
+
+def part_of(group: str, val: float = 0.1, test: float = 0.1) -> str:
+    """`train`, `val` or `test`, by a hash of the group and the shares of the latter two: for sets without parts of their own."""
+    at = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
+    return "test" if at < test else "val" if at < test + val else "train"
 
 
 def half(group: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 from unifusion.conversation import Example, Media, MediaKind
 from unifusion.errors import DatasetError
+from unifusion.rows import PART_KINDS, PART_SOURCES, speaking, take_clips
 
 __all__ = ["KINDS", "example_of", "kind_of_name"]
 
@@ -17,8 +19,6 @@ KINDS: dict[str, MediaKind] = {
     **dict.fromkeys(("jpg", "jpeg", "png", "webp", "bmp", "gif"), "image"),
 }  # fmt: skip
 """What a file is by the end of its name; its header has the last word when it is opened."""
-_MEDIA_KEYS = ("path", "video", "audio", "image")
-_PART_KEYS = ("path", "url", "video", "audio", "image", "video_url", "audio_url", "image_url")
 
 Source = str | bytes
 
@@ -38,48 +38,42 @@ def kind_of_name(name: str, where: str) -> MediaKind:
     return kind
 
 
-def example_of(row: Mapping[str, Any], name: str, where: str, source: Callable[[str], Source]) -> Example:
+def example_of(
+    row: Mapping[str, Any], name: str, where: str, source: Callable[[str], Source], held: Sequence[Media] = ()
+) -> Example:  # fmt: skip
     """Read a row.
 
     Args:
         row: `messages` as Hugging Face and OpenAI spell them, or files under `path`, `video`, `audio`, `image` beside other keys:
-            strings are texts that a prompt may show, the rest are labels. `id`, `group` and `split` are what they say.
+            strings are texts that a prompt may show, the rest are labels. `id`, `group` and `split` are what they say; `start_s` and
+            `end_s` are the span of the files, `transcript` what is said in them, or in the clip of the messages that has sound.
         name: the row's id where it has none.
         where: how errors call it.
         source: file name to what is opened.
+        held: clips that the row holds itself, which come first.
 
     Raises:
-        DatasetError: messages are no list, or a file's name is none.
+        DatasetError: messages are no list, a file's name is none, or a time is no number.
     """
     fields = dict(row)
     ident, group, split = (str(fields.pop(key, None) or "") for key in ("id", "group", "split"))
-    ident = ident or name
-    if "messages" in fields:
-        messages = _messages(fields.pop("messages"), where, source)
-        labels = {**_labels(fields), "messages": messages}
-        return Example(id=ident, group=group, split=split, texts=_texts(fields), labels=labels)
-    start_s, end_s = fields.pop("start_s", None), fields.pop("end_s", None)
-    said = fields.get("transcript") if isinstance(fields.get("transcript"), str) else None
+    told = {"messages": _messages(fields.pop("messages"), where, source)} if "messages" in fields else {}
+    clips = take_clips({"transcript": fields.get("transcript")} if told else fields, where)
+    if told and clips.transcript and not held:
+        told = {"messages": _said_in(told["messages"], clips.transcript)}
+    named = [Media(kind=_kind(key, one, where), source=_resolved(one, source)) for key, one in clips.files]
+    voice = speaking([*(m.kind for m in held), *(key for key, _ in clips.files)])
     media = tuple(
-        Media(kind=_kind(key, one, where), source=source(one), start_s=start_s, end_s=end_s, transcript=said)
-        for key in _MEDIA_KEYS
-        for one in _files(fields.pop(key, None), key, where)
+        replace(m, start_s=clips.start_s, end_s=clips.end_s, transcript=clips.transcript if n == voice else None)
+        for n, m in enumerate([*held, *named])
     )
-    return Example(id=ident, group=group, split=split, media=media, texts=_texts(fields), labels=_labels(fields))
+    return Example(id=ident or name, group=group, split=split, media=media, texts=_texts(fields), labels={**_labels(fields), **told})
 
 
 def _kind(key: str, name: str, where: str) -> MediaKind:
     """What a file under a key is."""
     known: dict[str, MediaKind] = {"video": "video", "audio": "audio", "image": "image"}
     return known[key] if key in known else kind_of_name(name, where)
-
-
-def _files(value: Any, key: str, where: str) -> list[str]:
-    """Names of no file, one or several."""
-    names = value if isinstance(value, list) else [] if value is None else [value]
-    if not all(isinstance(n, str) and n for n in names):
-        raise DatasetError(f"{where}: {key} is {value!r};", remedy="give a file's name, or a list of them.")
-    return names
 
 
 def _messages(value: Any, where: str, source: Callable[[str], Source]) -> list[dict[str, Any]]:
@@ -89,11 +83,26 @@ def _messages(value: Any, where: str, source: Callable[[str], Source]) -> list[d
     return [{**m, "content": [_part(p, source) for p in m["content"]]} if isinstance(m.get("content"), list) else m for m in value]
 
 
+def _said_in(messages: list[dict[str, Any]], said: str) -> list[dict[str, Any]]:
+    """Messages whose clip with sound, or else the first, is told what is said; as they are where a part tells, or none is a clip."""
+    parts = [p for m in messages if isinstance(m.get("content"), list) for p in m["content"]]
+    clips = [p for p in parts if isinstance(p, dict) and str(p.get("type")) in PART_KINDS]
+    if not clips or any(p.get("transcript") for p in clips):
+        return messages
+    voice = clips[speaking([PART_KINDS[p["type"]] for p in clips])]
+    out = []
+    for m in messages:
+        content = m.get("content")
+        voiced = [{**p, "transcript": said} if p is voice else p for p in content] if isinstance(content, list) else content
+        out.append({**m, "content": voiced})
+    return out
+
+
 def _part(part: Any, source: Callable[[str], Source]) -> Any:
     """A content part; the name of its file is resolved."""
     if not isinstance(part, dict):
         return part
-    return {k: _resolved(v, source) if k in _PART_KEYS else v for k, v in part.items()}
+    return {k: _resolved(v, source) if k in PART_SOURCES else v for k, v in part.items()}
 
 
 def _resolved(value: Any, source: Callable[[str], Source]) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unifusion.conversation import Clip, Example, Media
+from unifusion.datasets._layouts import LAYOUTS, write_layout
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import ConfigError, DatasetError, nearest
 from unifusion.world.captions import caption, evidence, overall_emotion
@@ -22,7 +23,8 @@ from unifusion.world.script import Script, Split
 
 __all__ = ["ClipWorld"]
 
-LAYOUTS = ("jsonl",)
+_LAID_OUT = ("seed", "count", "size_px", "duration_s")
+"""Choices of the layouts of published sets."""
 
 
 class ClipWorld(Dataset):
@@ -109,8 +111,9 @@ def example_of(script: Script, question: Question) -> Example:
         "checker": question.checker, "tolerance": question.tolerance, "valence": round(valence, 4), "arousal": round(arousal, 4),
         "spans": spans(script), **question.labels,
     }  # fmt: skip
-    facts = {"emotion": overall_emotion(script), "face_emotion": face_emotion(script) if script.identity is not None else ""}
-    facts |= {"voice_emotion": said.emotion if said is not None else "", "agreement": script.agreement}
+    facts: dict[str, Any] = {"emotion": overall_emotion(script), "agreement": script.agreement, "metadata": metadata_of(script)}
+    facts["face_emotion"] = face_emotion(script) if script.identity is not None else ""
+    facts["voice_emotion"] = said.emotion if said is not None else ""
     facts["sound"] = script.sounds[0].kind if len(script.sounds) == 1 else ""
     labels |= {k: v for k, v in facts.items() if v and k not in labels}
     if said is not None:
@@ -122,6 +125,14 @@ def example_of(script: Script, question: Question) -> Example:
         media=(Media(kind="video", source=reference(script)),), texts=texts, labels=labels,
         group=f"{person}, {voice}", split=script.split,
     )  # fmt: skip
+
+
+def metadata_of(script: Script) -> dict[str, Any]:
+    """Return what is known of the person and the talk, as `Example` spells it; of a single clip it is the register of the voice."""
+    known = script.profile
+    about = {f"speaker_{key}": known[key] for key in ("age", "gender", "timbre", "personality") if key in known}
+    about |= {key: known[key] for key in ("topic", "role", "turn", "scenario", "cause", "goal") if key in known}
+    return about or ({"speaker_timbre": script.utterance.voice.register} if script.utterance is not None else {})
 
 
 def spans(script: Script) -> list[dict[str, Any]]:
@@ -136,22 +147,28 @@ def spans(script: Script) -> list[dict[str, Any]]:
 
 
 def write_world(out_dir: str | Path, *, layout: str = "jsonl", on_clip: Callable[[Path], None] | None = None, **choices: Any) -> Path:
-    """Write clips as mp4 (wav where there is no picture) and one row per question; return the manifest's path.
+    """Write clips and what is known of them; return the manifest's path, or that of the first annotation file.
 
-    `out_dir/manifest.jsonl` has one object per question: `id`, `path` (relative), `question`, `answer`, `labels`, `texts` and
-    `script` (the clip's whole truth). A run that was cut short leaves no manifest under its final name.
+    In the layout `jsonl` a clip is an mp4 (a wav where there is no picture), and there is one row per question: `out_dir/manifest.jsonl`
+    has one object per question: `id`, `path` (relative), `question`, `answer`, `labels`, `texts` and `script` (the clip's whole truth). A
+    run that was cut short leaves no manifest under its final name. The other layouts are those of published sets (`avamerg`, `meld`,
+    `crema_d`, `ravdess`), read back by the readers of these names; they go on where they stopped.
 
     Args:
         out_dir: folder to write, made when missing.
         layout: how the folder lies.
-        on_clip: called with each clip's path when it is written.
-        choices: of `ClipWorld`: seed, start, count, split, per_clip, families, size_px, duration_s.
+        on_clip: called with each file's path when it is written.
+        choices: of `ClipWorld`: seed, start, count, split, per_clip, families, size_px, duration_s; of other layouts: seed, count (of
+            conversations, or of acted clips), size_px, duration_s.
 
     Raises:
         ConfigError: an unknown layout, or choices that clip world has no room for.
     """
-    if layout not in LAYOUTS:
-        raise ConfigError(f"clip world cannot be written in the layout {layout!r};", remedy=nearest(layout, list(LAYOUTS)))
+    if layout != "jsonl":
+        for name in choices:
+            if layout in LAYOUTS and name not in _LAID_OUT:
+                raise ConfigError(f"the layout {layout} has no choice {name!r};", remedy=nearest(name, list(_LAID_OUT)))
+        return write_layout(Path(out_dir), layout, on_clip=on_clip, **{"count": 8, **choices})
     dataset, folder = ClipWorld(**choices), Path(out_dir)
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     partial = folder / "manifest.jsonl.part"

@@ -28,17 +28,19 @@ _SENTENCES = {
 _SPLITS = {**dict.fromkeys(("03", "08", "09", "10", "12", "13"), "train"), "11": "val"}
 """Of speakers; all others are test."""
 _MEN = ("03", "10", "11", "12", "15")
+_AGES = {"03": 31, "08": 34, "09": 21, "10": 32, "11": 26, "12": 30, "13": 32, "14": 35, "15": 25, "16": 31}
+_WHERE = "emodb.bilderbar.info"
 
 
 class EmoDB(Listed):
     """The Berlin database of emotional speech by its file names.
 
-    Source: Burkhardt et al., 2005. Licence: free for research, no text of a licence. Layout on disk: any folders; files named
-    speaker, sentence, emotion (W anger, L boredom, E disgust, A fear, F happiness, T sadness, N neutral), take. One raw row:
+    Source: Burkhardt et al., 2005 (emodb.bilderbar.info). Licence: free for research, no text of a licence. Layout on disk: any folders;
+    files named speaker, sentence, emotion (W anger, L boredom, E disgust, A fear, F happiness, T sadness, N neutral), take. One raw row:
 
         wav/03a01Fa.wav
 
-    The set has no official split. Here speakers 03, 08, 09, 10, 12 and 13 are train, 11 is val, 14, 15 and 16 are test.
+    The set has no official split. The group is the speaker; here speakers 03, 08, 09, 10, 12 and 13 are train, 11 is val, others test.
 
     Args:
         path: the folder.
@@ -51,16 +53,17 @@ class EmoDB(Listed):
 
 def _read(root: Path) -> Iterator[Example]:
     """Rows in the order of their names."""
-    for file in media_files(root, SOUND):
+    for file in media_files(root, SOUND, _WHERE):
         named = _NAME.match(file.stem)
         if named is None:
             continue
-        said = _SENTENCES.get(named[2])
+        said, gender = _SENTENCES.get(named[2]), "male" if named[1] in _MEN else "female"
+        about = {"speaker_gender": gender} | ({"speaker_age": str(_AGES[named[1]])} if named[1] in _AGES else {})
         yield Example(
             id=f"emodb/{file.stem}",
             media=(Media(kind="audio", source=str(file)),),
             texts={"transcript": said} if said else {},
-            labels={"emotion": _EMOTIONS[named[3]], "language": "german", "gender": "male" if named[1] in _MEN else "female"},
+            labels={"emotion": _EMOTIONS[named[3]], "language": "german", "gender": gender, "metadata": about},
             group=f"emodb_{named[1]}",
             split=_SPLITS.get(named[1], "test"),
         )

@@ -12,7 +12,8 @@ from PIL import Image
 
 from unifusion.conversation import Clip, Example, Media
 from unifusion.datasets._copies import copies
-from unifusion.datasets._files import Shelf, file_of, half, media_files, one_of, rows_of
+from unifusion.datasets._files import file_of, half, media_files, one_of, prove_apart, rows_of
+from unifusion.datasets._shelf import Shelf
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError, nearest
 
@@ -22,6 +23,7 @@ _NUMBERS = dict(enumerate(("angry", "disgust", "fear", "happy", "sad", "surprise
 _CLASSES = {w: w for w in _NUMBERS.values()} | {"anger": "angry", "happiness": "happy", "sadness": "sad", "surprised": "surprise"}
 _USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 _IMAGE = (".jpg", ".jpeg", ".png")
+_WHERE = "Kaggle's challenges-in-representation-learning-facial-expression-recognition-challenge"
 _Raw: TypeAlias = tuple[str, str, str, int]
 """(id, class, split, number of the image)."""
 
@@ -29,12 +31,14 @@ _Raw: TypeAlias = tuple[str, str, str, int]
 class FER2013(Dataset):
     """FER2013 as the challenge's table, as folders of classes, or as webdataset tars with such names inside.
 
-    Source: Goodfellow et al., 2013. Licence: unclear (web images of a challenge; research use). Layouts on disk: `fer2013.csv` or
-    `icml_face_data.csv` (`emotion,pixels,Usage`); `<split>/<class>/<name>.jpg`; `<split>.tar` whose members end so. One raw row:
+    Source: Goodfellow et al., 2013 (challenges-in-representation-learning of Kaggle). Licence: unclear (web images; research use).
+    Layouts on disk: `fer2013.csv` or `icml_face_data.csv` (`emotion,pixels,Usage`); `<split>/<class>/<name>.jpg`; `<split>.tar` whose
+    members end so. One raw row:
 
         0,70 80 82 72 .. (2304 numbers),Training
 
-    Training is train. PublicTest (a folder `val`) is cut in halves by name: val and test; PrivateTest is test.
+    Training is train. PublicTest (a folder `val`) is cut in halves by name: val and test; PrivateTest is test. Who is seen is not
+    told, so the group is the image.
 
     Args:
         path: the table or the folder.
@@ -47,6 +51,7 @@ class FER2013(Dataset):
         self._shelf: Shelf | None = None
         self._pixels: list[str] = []
         every = list(self._table(root) if _is_table(root) else self._files(root))
+        prove_apart((Example(id=r[0], group=self._group(r), split=r[2]) for r in every), f"FER2013 in {path}")
         self._rows = [r for r in every if split in (None, r[2])]
         if not self._rows:
             raise DatasetError(
@@ -65,7 +70,7 @@ class FER2013(Dataset):
 
     def _table(self, root: Path) -> Iterator[_Raw]:
         """(id, class, split, row) of the challenge's table."""
-        path = file_of(root, "fer2013.csv", "icml_face_data.csv")
+        path = file_of(root, "fer2013.csv", "icml_face_data.csv", where=_WHERE)
         columns = ("emotion", "pixels", "Usage")
         for line, raw in rows_of(path, columns):
             row = {k.strip(): v for k, v in raw.items()}
@@ -78,7 +83,7 @@ class FER2013(Dataset):
     def _files(self, root: Path) -> Iterator[_Raw]:
         """(id, class, split, row) of images in folders or tars."""
         self._shelf = Shelf(root)
-        loose = [p.relative_to(root).as_posix() for p in media_files(root, _IMAGE)]
+        loose = [p.relative_to(root).as_posix() for p in media_files(root, _IMAGE, _WHERE)]
         self._pixels = [n for n in (*self._shelf.names(), *loose) if Path(n).suffix.lower() in _IMAGE]
         for number, name in enumerate(self._pixels):
             parts = Path(name).parts
@@ -94,10 +99,13 @@ class FER2013(Dataset):
 
     def __getitem__(self, index: int) -> Example:
         """The image at `index`; of a table as an array, of a tar as the bytes of its file."""
-        name, label, split, number = self._rows[index]
-        media = Media(kind="image", source=self._source(self._rows[index]))
-        group = name if self._shelf is None else f"fer2013/{self._pixels[number]}"  # a name may stand in every split
-        return Example(id=name, media=(media,), labels={"emotion": label}, group=group, split=split)
+        name, label, split, _ = row = self._rows[index]
+        media = Media(kind="image", source=self._source(row))
+        return Example(id=name, media=(media,), labels={"emotion": label}, group=self._group(row), split=split)
+
+    def _group(self, row: _Raw) -> str:
+        """The image: nobody tells who is seen. Of files it is the path, since a name may stand in every split."""
+        return row[0] if self._shelf is None else f"fer2013/{self._pixels[row[3]]}"
 
     def _source(self, row: _Raw) -> str | bytes | Clip:
         """Where a row's image is."""

@@ -30,6 +30,8 @@ class FSDD(Listed):
         split: train, val, test, or None for all.
     """
 
+    one_held_out = True
+
     def __init__(self, path: str | Path, *, split: str | None = None) -> None:
         super().__init__(_read(Path(path)), split, f"FSDD in {path}")
 

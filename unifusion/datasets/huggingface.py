@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +127,7 @@ class HuggingFace(Dataset):
         row = {self.columns.get(c, c): v for c, v in raw.items() if c not in self._kinds}
         if isinstance(row.get("messages"), str):
             row["messages"] = json.loads(row["messages"])
-        example = example_of(row, str(index), where, str)
-        return replace(example, media=(*media, *example.media))
+        return example_of(row, str(index), where, str, media)
 
     def _clip(self, value: Mapping[str, Any], kind: MediaKind, where: str) -> Media:
         """A clip as `datasets` has it undecoded: bytes, or a path."""

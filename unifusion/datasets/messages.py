@@ -11,6 +11,7 @@ from unifusion.conversation import Example
 from unifusion.datasets._rows import example_of
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError
+from unifusion.rows import json_row
 
 __all__ = ["Messages"]
 
@@ -26,6 +27,7 @@ class Messages(Dataset):
         {"id": "b", "path": "b.wav", "emotion": "joy", "group": "speaker 3"}
 
     The first holds its conversation; the second is asked about by a task, to which strings are texts and labels, all else labels.
+    `transcript`, of a row or of a part that is a clip, is what is said in it, for streams that read text.
 
     Args:
         path: the file.
@@ -54,8 +56,11 @@ class Messages(Dataset):
         """Whether a line belongs to a split; one that says nothing of it belongs to all."""
         if b'"split"' not in line:
             return True
-        found = json.loads(line).get("split")
-        return found in (None, "", split)
+        try:
+            row = json.loads(line)
+        except ValueError:  # told, with its number, by who reads the row
+            return True
+        return not isinstance(row, dict) or row.get("split") in (None, "", split)
 
     def __len__(self) -> int:
         """Rows."""
@@ -69,10 +74,4 @@ class Messages(Dataset):
         with self.path.open("rb") as file:
             file.seek(int(self._starts[index]))
             line = file.readline()
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DatasetError(f"{where}: not JSON ({error});", remedy="write one JSON object a line.") from error
-        if not isinstance(row, dict):
-            raise DatasetError(f"{where}: {type(row).__name__}, wanted an object;", remedy="write one JSON object a line.")
-        return example_of(row, str(index + 1), where, lambda name: str(self.path.parent / name))
+        return example_of(json_row(line, where), str(index + 1), where, lambda name: str(self.path.parent / name))

@@ -7,7 +7,6 @@ import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from unifusion.conversation import Example, Media
 from unifusion.datasets._rows import KINDS, example_of, kind_of_name
@@ -87,9 +86,13 @@ class _Reader:
             file.seek(offset)
             return file.read(size)
 
-    def media(self) -> dict[str, Any]:
-        """Key and name of every clip, sound and picture."""
-        return {KINDS[end]: f"_.{end}" for end in self.members if end in KINDS}
+    def media(self) -> dict[str, list[str]]:
+        """Key and names of every clip, sound and picture."""
+        found: dict[str, list[str]] = {}
+        for end in self.members:
+            if end in KINDS:
+                found.setdefault(KINDS[end], []).append(f"_.{end}")
+        return found
 
     def member(self, name: str) -> bytes:
         """The bytes of a file that the row names: by extension, since the stem is the sample's.

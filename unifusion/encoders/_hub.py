@@ -35,7 +35,7 @@ def resolve_backbone(config: Any, config_class: Any) -> Any:
         CheckpointError: `source` has no readable config.json.
         ConfigError: neither source nor backbone, another kind of network, or an unknown key.
     """
-    known = config_class().to_dict()
+    known = _defaults(config_class)
     if config.backbone:
         given = config.backbone
         unknown = sorted(set(given) - set(known) - NOT_KEPT)
@@ -52,6 +52,13 @@ def resolve_backbone(config: Any, config_class: Any) -> Any:
         )
     full = {**known, **config_class.from_dict(dict(given)).to_dict()}
     return replace(config, backbone={k: v for k, v in full.items() if k in known and k not in NOT_KEPT})
+
+
+@lru_cache
+def _defaults(config_class: Any) -> dict[str, Any]:
+    """Every key of a transformers config class with its default."""
+    made: dict[str, Any] = config_class().to_dict()
+    return made
 
 
 def read_config(source: str, revision: str | None, config_class: Any) -> dict[str, Any]:

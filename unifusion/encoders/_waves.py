@@ -168,7 +168,7 @@ class WaveEncoder(Encoder):
         for length in sorted({int(n) for n in samples.tolist()}):
             rows = samples == length
             tokens = self.backbone(waveform[rows, :length].to(dtype)).last_hidden_state
-            out_CSD[rows, : tokens.shape[1]] = tokens
+            out_CSD[rows, : tokens.shape[1]] = tokens.to(dtype)  # autocast gives its own type
         return out_CSD
 
 

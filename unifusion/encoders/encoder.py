@@ -31,8 +31,11 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def blank_features(encoder: Encoder, *, trained: bool) -> Features:
-    """Features (1, S, D) of nothing: of a second of black and silence when the encoder is `trained`, else one token of zeros."""
+def blank_features(encoder: Encoder, choices: Any, *, trained: bool) -> Features:
+    """Features (1, S, D) of nothing: of a second of black and silence when the encoder is `trained`, else one token of zeros.
+
+    `choices` are the encoder's as its `preprocess` takes them.
+    """
     kind = next(encoder.parameters())
     if not trained:
         zeros = torch.zeros(1, 1, encoder.width, device=kind.device, dtype=kind.dtype)
@@ -44,7 +47,7 @@ def blank_features(encoder: Encoder, *, trained: bool) -> Features:
         frames_THWC=np.zeros((len(times), 32, 32, 3), np.uint8), frame_times_s=times, waveform_N=sound,
         sampling_rate_hz=round(rate_hz) if sound is not None else 16_000, duration_s=1.0, transcript="a",
     )  # fmt: skip
-    given = encoder.preprocess(encoder.config, clip)
+    given = encoder.preprocess(choices, clip)
     tensors = {k: v.to(kind.device, kind.dtype if v.is_floating_point() else None) for k, v in given.tensors.items()}
     chunks = torch.tensor([len(next(iter(tensors.values())))], device=kind.device)
     training = encoder.training

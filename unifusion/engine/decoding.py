@@ -50,7 +50,8 @@ def choose(logits_BV: Tensor, forbidden: Sequence[int], sampling: Sampling, gene
     probabilities = torch.softmax(logits_BV / sampling.temperature, -1)
     ordered, index = probabilities.sort(-1, descending=True)
     ordered = torch.where(ordered.cumsum(-1) - ordered < sampling.top_p, ordered, 0.0)
-    picked = torch.multinomial(ordered / ordered.sum(-1, keepdim=True), 1, generator=generator)
+    shares = (ordered / ordered.sum(-1, keepdim=True)).cpu()  # where the generator is: a seed draws the same on every device
+    picked = torch.multinomial(shares, 1, generator=generator).to(index.device)
     return index.gather(-1, picked)[:, 0]
 
 

@@ -73,8 +73,9 @@ def score_batch(
 
 
 def _bytes(cache: DynamicCache) -> int:
-    """What its keys and values take."""
-    held: Any = [t for layer in cache.layers for t in (layer.keys, layer.values)]
+    """What it holds takes: keys and values, and states of layers that have those instead."""
+    kept = [v for layer in cache.layers for v in vars(layer).values()]
+    held = [t for v in kept for t in (v.values() if isinstance(v, dict) else (v,)) if isinstance(t, Tensor)]
     return sum(t.numel() * t.element_size() for t in held)
 
 
@@ -82,7 +83,9 @@ def _chosen(cache: DynamicCache, index_N: Tensor) -> DynamicCache:
     """A cache with copies of some rows of another, which stays as it is."""
     own = copy.copy(cache)
     own.layers = [copy.copy(layer) for layer in cache.layers]
-    own.batch_select_indices(index_N)
+    for layer in own.layers:  # states of a recurrent or convolving layer lie in dictionaries, which are written into
+        vars(layer).update({k: dict(v) for k, v in vars(layer).items() if isinstance(v, dict)})
+    own.reorder_cache(index_N)
     return own
 
 

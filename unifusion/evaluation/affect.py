@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from unifusion.training.affect_data import Target, store_features, target_of
 from unifusion.training.choices import as_dict
 from unifusion.training.stage import commit
 
-__all__ = ["ChatSystem", "FusionSystem", "System", "conditions_of", "finish", "system_of"]
+__all__ = ["ChatSystem", "FusionSystem", "System", "conditions_of", "finish", "seeds_of", "system_of"]
 
 
 def conditions_of(streams: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -164,6 +165,16 @@ def _left_out(streams: Sequence[str], condition: str) -> tuple[str, ...]:
     if condition not in known:
         raise ConfigError(f"no condition {condition!r} for streams {', '.join(streams)};", remedy=f"there are {', '.join(known)}.")
     return known[condition]
+
+
+def seeds_of(model: str) -> dict[int, str]:
+    """The models of a run by seed; one that is no run of several is its own."""
+    found = {int(p.parent.name.removeprefix("seed-")): str(p.parent) for p in Path(model).glob("seed-*/config.json")}
+    if found:
+        return dict(sorted(found.items()))
+    made = Path(model) / "provenance.json"
+    known = json.loads(made.read_text(encoding="utf-8")) if is_affect(model) and made.is_file() else {}
+    return {int(known.get("choices", {}).get("seed", 0)): model}
 
 
 def system_of(model: str, rows: Sequence[Example], *, stores: str | Path | None = None, batch_size: int = 32) -> System:

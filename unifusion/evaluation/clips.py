@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from unifusion.conversation import Media
+from unifusion.datasets._rows import example_of
 from unifusion.errors import DatasetError, MediaError, UniFusionError
 from unifusion.evaluation.manifest import Row, kind_of, read_manifest
 from unifusion.features.job import Named
 from unifusion.limits import Limits
 from unifusion.media.source import open_source
 from unifusion.processor.messages import to_conversation
+from unifusion.rows import json_row
 
 __all__ = ["named_clips"]
 
@@ -100,14 +100,8 @@ def _of_messages(path: Path) -> bool:
 
 def _of_row(row: Row) -> Iterator[Named]:
     """The clips of a manifest's row, one by one."""
-    for pair in row.files:
-        yield pair[1], partial(_only, replace(row, files=(pair,)))
-
-
-def _only(row: Row) -> Media:
-    """The one clip of a row."""
-    (media,) = row.media()
-    return media
+    for number, (_, path) in enumerate(row.clips.files):
+        yield path, partial(row.clip, number)
 
 
 def _same(media: Media) -> Media:
@@ -121,12 +115,10 @@ def _of_talk(line: str, where: str, base: Path) -> Sequence[Media]:
     Raises:
         DatasetError: it is no such row, by number.
     """
+    row = json_row(line, where)
     try:
-        raw: Any = json.loads(line)
-        media = to_conversation(raw["messages"]).media
-    except (ValueError, TypeError, KeyError, AttributeError, UniFusionError) as error:
+        told = {key: row.get(key) for key in ("messages", "transcript")}
+        example = example_of(told, "", where, lambda name: str(base / name))
+        return to_conversation(example.labels["messages"]).media
+    except UniFusionError as error:
         raise DatasetError(f"{where}: no row of messages ({error});", remedy='{"messages": [{"role": .., "content": ..}]}') from error
-    return [
-        replace(m, source=str(base / m.source)) if isinstance(m.source, str) and not m.source.startswith("clip-world://") else m
-        for m in media
-    ]

@@ -93,6 +93,7 @@ def draw_curve(stem: Path, windows: Sequence[Window]) -> list[Path]:
     at = [w.end_s for w in shown]
 
     def put(figure: Any) -> None:
+        """All of it."""
         axes = figure.subplots(1 + bool(felt), 1, sharex=True, squeeze=False)[:, 0]
         for i, label in enumerate(labels):
             shares = [w.probabilities.get(label, float("nan")) for w in shown]

@@ -81,7 +81,7 @@ def read_talks(path: Path) -> list[Turn]:
         history = _history(own, where) if own is not None else tuple(before)
         told = json.dumps([row.mark, speaker, history, metadata], sort_keys=True)
         turns[row.id] = Turn(
-            id=row.id, speaker=speaker, text=text, media=row if row.files else (), history=history,
+            id=row.id, speaker=speaker, text=text, media=row if row.clips.files else (), history=history,
             metadata={"turn": len(history), **({"role": speaker.lower()} if speaker else {}), **metadata},
             mark=hashlib.sha256(told.encode()).hexdigest()[:12],
         )  # fmt: skip

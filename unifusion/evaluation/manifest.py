@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from unifusion.conversation import Example, Media, MediaKind
 from unifusion.errors import DatasetError
 from unifusion.limits import Limits
+from unifusion.rows import CLIP_KEYS, NamedClips, json_row, take_clips
 
 __all__ = ["Row", "kind_of", "read_lines", "read_manifest", "row_of"]
 
 _NAMED: dict[str, MediaKind] = {"video": "video", "audio": "audio", "image": "image"}
-_KEYS = ("path", *_NAMED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +25,14 @@ class Row:
 
     Attributes:
         id: the line's `id`, or its number (from 1) where it has none.
-        files: (key, path) pairs in the order path, video, audio, image; paths are resolved against the manifest's folder.
+        clips: the files, with their span and what is said in them; paths are resolved against the manifest's folder.
         question: what to ask; empty takes the task's own words.
         fields: every other key of the line, for tasks that need them (options, caption, transcript ..).
         mark: a short hash of all that the line says beside its id, by which an answer is known to be to this line.
     """
 
     id: str
-    files: tuple[tuple[str, str], ...]
-    start_s: float | None = None
-    end_s: float | None = None
+    clips: NamedClips = NamedClips()  # noqa: RUF009 - frozen
     question: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     mark: str = ""
@@ -46,10 +43,19 @@ class Row:
         Raises:
             MediaError: a file is missing or its header cannot be read.
         """
-        return tuple(
-            Media(kind=_NAMED.get(key) or kind_of(path, limits), source=path, start_s=self.start_s, end_s=self.end_s)
-            for key, path in self.files
-        )
+        return tuple(self.clip(n, limits) for n in range(len(self.clips.files)))
+
+    def clip(self, number: int, limits: Limits | None = None) -> Media:
+        """One of them; the others are not looked at.
+
+        Raises:
+            MediaError: as `media`.
+        """
+        key, path = self.clips.files[number]
+        return Media(
+            kind=_NAMED.get(key) or kind_of(path, limits), source=path, start_s=self.clips.start_s, end_s=self.clips.end_s,
+            transcript=self.clips.said(number),
+        )  # fmt: skip
 
     def example(self, limits: Limits | None = None) -> Example:
         """The row as an Example: strings are texts that a prompt may show, the other fields are labels.
@@ -105,18 +111,7 @@ def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # no other mark ends a line of JSON
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read the manifest {path}: {error};", remedy="give a JSONL file with one row per line.") from error
-    found = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            raw = json.loads(line)
-        except ValueError as error:
-            raise DatasetError(f"{path}:{number}: not JSON ({error});", remedy="one JSON object per line.") from error
-        if not isinstance(raw, dict):
-            raise DatasetError(f"{path}:{number}: {type(raw).__name__} where an object is wanted;", remedy='{"id": .., "path": ..}')
-        found.append((number, raw))
-    return found
+    return [(number, json_row(line, f"{path}:{number}")) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def row_of(raw: dict[str, Any], where: str, number: int, base: Path) -> Row:
@@ -133,31 +128,12 @@ def row_of(raw: dict[str, Any], where: str, number: int, base: Path) -> Row:
     """
     identity = raw.pop("id", None)
     mark = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:12]
-    files = tuple((key, _resolved(one, base, where)) for key in _KEYS for one in _as_list(raw.pop(key, None)))
-    if not files and not raw.get("question") and not raw.get("transcript"):
-        raise DatasetError(f"{where}: names no file;", remedy=f"give one of {', '.join(_KEYS)}, or words: question, transcript.")
-    start_s, end_s = (_seconds(raw.pop(key, None), key, where) for key in ("start_s", "end_s"))
+    clips = take_clips(raw, where)
+    if not clips.files and not raw.get("question") and not clips.transcript:
+        raise DatasetError(f"{where}: names no file;", remedy=f"give one of {', '.join(CLIP_KEYS)}, or words: question, transcript.")
     question = raw.pop("question", None) or ""
     if not isinstance(question, str):
         raise DatasetError(f"{where}: question is {type(question).__name__};", remedy="a string is wanted.")
+    placed = tuple((key, path if path.startswith("clip-world://") else str(base / path)) for key, path in clips.files)
     name = str(number if identity is None else identity)
-    return Row(id=name, files=files, start_s=start_s, end_s=end_s, question=question, fields=raw, mark=mark)
-
-
-def _as_list(value: Any) -> Sequence[Any]:
-    """Nothing, one or several as a list."""
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _resolved(value: Any, base: Path, where: str) -> str:
-    """A path against the manifest's folder; a clip-world reference stays as it is."""
-    if not isinstance(value, str) or not value:
-        raise DatasetError(f"{where}: {value!r} is no path;", remedy="a string relative to the manifest is wanted.")
-    return value if value.startswith("clip-world://") else str(base / value)
-
-
-def _seconds(value: Any, key: str, where: str) -> float | None:
-    """A number of seconds, or None where the row has none."""
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0):
-        return value
-    raise DatasetError(f"{where}: {key} is {value!r};", remedy="a number of seconds from 0 on is wanted, or no such key.")
+    return Row(id=name, clips=replace(clips, files=placed), question=question, fields=raw, mark=mark)

@@ -80,7 +80,7 @@ def _batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
 def _media(row: Row) -> tuple[Media, ...] | UniFusionError:
     """A row's clips, or what is wrong with one of them, or that it has none."""
     try:
-        if not row.files:
+        if not row.clips.files:
             raise DatasetError(f"row {row.id!r} names no file;", remedy="ask for words alone with `unifusion predict --task emotion`.")
         return row.media()
     except UniFusionError as error:

@@ -139,6 +139,7 @@ def draw_timeline(stem: Path, found: Explanation, strips: Sequence[Strip]) -> li
     end_s = max([*(s.duration_s for s in strips), *(w.end_s for w in found.windows)], default=1.0)
 
     def put(figure: Any) -> None:
+        """All of it."""
         axes = figure.subplots(len(kinds), 1, sharex=True, squeeze=False, height_ratios=[heights[k] for k, _ in kinds])[:, 0]
         figure.suptitle(f"{_plain(found.label)} {found.probability:.0%}{_support(found)}", fontsize=9)
         for axis, (kind, what) in zip(axes, kinds, strict=True):

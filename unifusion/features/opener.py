@@ -48,12 +48,13 @@ class StoredOpener:
         return self.keys_of(self.content(media))
 
     def content(self, media: Media) -> str:
-        """The hash of what a span holds, whatever encodes it.
+        """The hash of what a span holds, whatever encodes it; its words count where a stream reads them.
 
         Raises:
             MediaError: its file cannot be read.
         """
-        return media_key(replace(media, mute=()), self.limits)
+        reads = any(spec.modality == "text" for spec in self.specs.values())
+        return media_key(replace(media, mute=(), transcript=media.transcript if reads else None), self.limits)
 
     def keys_of(self, content: str) -> dict[str, str]:
         """Stream -> the store key of a content."""

@@ -45,6 +45,7 @@ _PREFIXES = {
     b"OggS": Kind("ogg", "ogg", "ogg"),
     b"fLaC": _FLAC,
     b"RF64": Kind("wav", "wav", "wav"),
+    b"FLV\x01": Kind("flv", "flv", "flv"),
     b"\x89PNG\r\n\x1a\n": Kind("png"),
     b"\xff\xd8\xff": Kind("jpeg"),
     b"GIF87a": Kind("gif"),
@@ -77,7 +78,7 @@ def sniff(handle: BinaryIO, name: str) -> Kind:
     start = re.sub(r"[^\x20-\x7e]", ".", head[:16].decode("latin-1"))
     raise MediaError(
         f"{name}: no known format (it begins with {start!r});",
-        remedy="wanted mp4, mov, mkv, webm, avi, ts, wav, mp3, flac, ogg, aac, png, jpeg, gif, webp, bmp or avif.",
+        remedy="wanted mp4, mov, mkv, webm, avi, flv, ts, wav, mp3, flac, ogg, aac, png, jpeg, gif, webp, bmp or avif.",
     )
 
 

@@ -145,5 +145,5 @@ def resampled(waveform_N: np.ndarray, rate_hz: int, wanted_hz: int) -> np.ndarra
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform_N, np.float32)[None], format="fltp", layout="mono")
     frame.sample_rate = rate_hz
     pieces = [piece.to_ndarray()[0] for piece in (*resampler.resample(frame), *resampler.resample(None))]
-    out_N = np.concatenate(pieces)[: round(len(waveform_N) * wanted_hz / rate_hz)]
+    out_N = np.concatenate([np.zeros(0, np.float32), *pieces])[: round(len(waveform_N) * wanted_hz / rate_hz)]
     return np.ascontiguousarray(out_N)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from unifusion.errors import ConfigError
+from unifusion.errors import CheckpointError, ConfigError
 from unifusion.models.chat import UniFusionForConditionalGeneration
 from unifusion.models.config import UniFusionConfig
 from unifusion.models.language_model import Quantize, grow_embeddings, load_language_model, shape_of
@@ -49,6 +50,7 @@ def build_chat_model(
         ConfigError: an inline config without a tokenizer, or to be quantised.
         CheckpointError: weights cannot be read.
     """
+    llm = _from_anywhere(llm)
     inline = isinstance(llm, Mapping)
     if inline and quantize:
         raise ConfigError(
@@ -58,9 +60,9 @@ def build_chat_model(
     if tokenizer is None:
         if inline:
             raise ConfigError("an inline language model needs a tokenizer;", remedy="pass tokenizer=..., or name a model that has one.")
-        tokenizer = AutoTokenizer.from_pretrained(llm, revision=revision)
+        tokenizer = _tokenizer(llm, revision)
     known = set(tokenizer.get_vocab())
-    specs = {name: StreamSpec.from_dict(dict(raw) if isinstance(raw, Mapping) else raw) for name, raw in streams.items()}
+    specs = {name: _sourced(StreamSpec.from_dict(dict(raw) if isinstance(raw, Mapping) else raw)) for name, raw in streams.items()}
     processor = UniFusionProcessor(
         tokenizer, streams={n: s.to_dict() for n, s in specs.items()}, chat_format=chat_format.to_dict() if chat_format else None,
         window_s=window_s, max_seconds=max_seconds,
@@ -91,6 +93,33 @@ def build_chat_model(
     model.generation_config.eos_token_id = processor.end_ids
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), processor
+
+
+def _from_anywhere(source: Any) -> Any:
+    """A folder or file by its whole path, so that a checkpoint that names it loads from any folder; a hub name or a config as it is."""
+    return str(Path(source).resolve()) if isinstance(source, str | Path) and Path(source).exists() else source
+
+
+def _sourced(spec: StreamSpec) -> StreamSpec:
+    """A stream whose sources are found from anywhere."""
+    places = {k: _from_anywhere(v) for k, v in spec.encoder_config.items() if k in ("source", "tokenizer")}
+    return replace(spec, encoder_config={**spec.encoder_config, **places})
+
+
+def _tokenizer(llm: Any, revision: str | None) -> Any:
+    """The tokenizer of a language model.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(llm, revision=revision)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot read the tokenizer of {str(llm)!r}{'' if Path(llm).is_dir() else ', which is no folder here'}: "
+            f"{str(error).strip().splitlines()[0]};",
+            remedy="give a hub name or a folder with config.json, tokenizer files and model.safetensors.",
+        ) from error
 
 
 def _new_tokens(processor: UniFusionProcessor, known: set[str], rows: int) -> list[int]:

@@ -206,7 +206,8 @@ class UniFusionForConditionalGeneration(Reads, PreTrainedModel, GenerationMixin)
             blank: Tensor = adapter({}, {s: torch.full((1,), -1, device=self.device) for s in parts})
             return blank.sum()
         encoder: Any = self.encoders[name]
-        features = blank_features(encoder, trained=any(p.requires_grad for p in encoder.parameters()))
+        trained = any(p.requires_grad for p in encoder.parameters())
+        features = blank_features(encoder, self.specs[name].opening_choices, trained=trained)
         kind = next(adapter.parameters())
         cast = Features(
             tokens_BSD=features.tokens_BSD.to(kind), mask_BS=features.mask_BS.to(kind.device), times_BS=features.times_BS.to(kind.device)
@@ -388,7 +389,8 @@ class UniFusionForConditionalGeneration(Reads, PreTrainedModel, GenerationMixin)
         where = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if k in kwargs}
         config = kwargs.get("config") or cls.config_class.from_pretrained(pretrained_model_name_or_path, **where)
         if "language_model" in config.absent:
-            asked = COMPUTE_DTYPES.get(str(kwargs.get("dtype")).removeprefix("torch."), config.dtype)
+            named = kwargs.get("dtype", kwargs.get("torch_dtype"))  # transformers takes its old name too
+            asked = COMPUTE_DTYPES.get(str(named).removeprefix("torch."), config.dtype)
             dtype = asked if isinstance(asked, torch.dtype) else torch.float32
             kwargs["language_model"] = sourced_language_model(config, dtype=dtype, quantize=quantize and config.quantized)
         kwargs.setdefault("use_safetensors", True)

@@ -56,14 +56,19 @@ def _piece_loss(head: nn.Module, hidden_ND: Tensor, targets_N: Tensor) -> Tensor
 
 def piece_bytes(head: nn.Module, count: int, device: str = "cpu") -> int:
     """Bytes of the logits of a piece, of `count` rows in all, in float32."""
-    words = int(getattr(head, "out_features", 0))
-    return 4 * words * min(count, _rows(head, device) or count)
+    return 4 * _words(head) * min(count, _rows(head, device) or count)
 
 
 def _rows(head: nn.Module, device: str, elements: int = 0) -> int:
     """Rows of a piece; 0 where a head does not say how many words it has."""
-    words = int(getattr(head, "out_features", 0))
+    words = _words(head)
     return max(1, (elements or _ELEMENTS.get(device, _ELEMENTS_ELSEWHERE)) // words) if words else 0
+
+
+def _words(head: nn.Module) -> int:
+    """Words that a head knows; by its largest matrix where it is wrapped, as one some of whose rows are trained."""
+    rows = max((p.shape[0] for p in head.parameters() if p.dim() == 2), default=0)
+    return int(getattr(head, "out_features", 0) or rows)
 
 
 def _is_plain(head: nn.Module) -> bool:

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from unifusion.errors import CheckpointError, ConfigError, nearest
 
-__all__ = ["COMPUTE_DTYPES", "Quantize", "grow_embeddings", "is_quantized", "load_language_model", "shape_of"]
+__all__ = ["COMPUTE_DTYPES", "QUANTIZE", "Quantize", "grow_embeddings", "is_quantized", "load_language_model", "shape_of"]
 
 Quantize = Literal["4bit", "8bit"]
 QUANTIZE = ("4bit", "8bit")
@@ -42,14 +42,21 @@ def load_language_model(
     if quantize is not None:
         options = {"device_map": {"": "cpu"}, "quantization_config": _bitsandbytes(quantize, dtype)}
     try:
-        network = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+        network, told = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
         )
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"cannot load the language model {str(source)!r}: {str(error).strip().splitlines()[0]};",
             remedy="give a hub name or folder with model.safetensors (a pickle is converted by save_pretrained).",
         ) from error
+    missing = sorted(told["missing_keys"])
+    if missing:  # transformers makes them at random, with a warning
+        shown = ", ".join(missing[:5]) + (" .." if len(missing) > 5 else "")
+        raise CheckpointError(
+            f"{str(source)!r} lacks {len(missing)} weights of {type(network).__name__}: {shown};",
+            remedy="copy it again with all its model*.safetensors, or name another language model.",
+        )
     _settle(network)
     return network
 

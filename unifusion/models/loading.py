@@ -65,7 +65,7 @@ def sourced_language_model(config: UniFusionConfig, *, dtype: torch.dtype, quant
 
 
 def fetch_encoders(model: UniFusionForConditionalGeneration) -> None:
-    """Load the encoders that a checkpoint references.
+    """Load the encoders that a checkpoint references, in the type that it is loaded in.
 
     Raises:
         CheckpointError: one has no source, or it cannot be loaded.
@@ -80,6 +80,8 @@ def fetch_encoders(model: UniFusionForConditionalGeneration) -> None:
             encoder = spec.encoder_class.build(spec.encoder_choices, load_weights=True)
         except (OSError, KeyError, ValueError, RuntimeError, UniFusionError) as error:
             raise _not_loaded(part, source, error) from error
+        for parameter in encoder.parameters():  # and no buffers, as transformers does
+            parameter.data = parameter.data.to(next(model.adapters.parameters()).dtype)
         model.encoders[name] = encoder.to(model.device).eval().requires_grad_(False)
 
 

@@ -21,6 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from unifusion.conversation import Clip, Media
 from unifusion.errors import ConfigError, nearest
+from unifusion.models.hollow import encoder_without_weights
 from unifusion.models.targets import linear_targets
 from unifusion.processor.opening import MediaOpener
 from unifusion.processor.processor import Row, collate_media
@@ -215,16 +216,12 @@ def _reached(model: UniFusionForConditionalGeneration, part: str, names: Sequenc
         return list(names)
     encoder, stream = model.get_submodule(part), part.partition(".")[2]
     called: set[str] = set()
-    hooks = [encoder.get_submodule(n).register_forward_pre_hook(lambda _m, _a, n=n: called.add(n)) for n in names]
-    training = encoder.training
-    encoder.eval()
-    try:
-        with torch.no_grad():
-            model.features(stream, probe_batch(model, stream))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        encoder.train(training)
+    probe = probe_batch(model, stream, "cpu")
+    own, inputs = encoder_without_weights(encoder, {k: v for k, v in probe.items() if k not in ("rows", "chunks", "times", "mask")})
+    for name in names:
+        own.get_submodule(name).register_forward_pre_hook(lambda _m, _a, n=name: called.add(n))
+    with torch.no_grad():
+        own.eval().encode_chunks(**inputs)
     idle = [n for n in names if n not in called]
     if len(idle) == len(names):
         raise ConfigError(
@@ -236,8 +233,8 @@ def _reached(model: UniFusionForConditionalGeneration, part: str, names: Sequenc
     return [n for n in names if n in called]
 
 
-def probe_batch(model: UniFusionForConditionalGeneration, stream: str) -> dict[str, Any]:
-    """A second of grey pictures, a tone and a few words, as one stream's encoder takes them."""
+def probe_batch(model: UniFusionForConditionalGeneration, stream: str, device: str | torch.device | None = None) -> dict[str, Any]:
+    """A second of grey pictures, a tone and a few words, as one stream's encoder takes them; on the model's device, or `device`."""
     times = np.arange(16) / 16
     clip = Clip(
         frames_THWC=np.full((16, 64, 64, 3), 127, np.uint8), frame_times_s=times, duration_s=1.0, transcript="a tone.",
@@ -245,4 +242,4 @@ def probe_batch(model: UniFusionForConditionalGeneration, stream: str) -> dict[s
     )  # fmt: skip
     opened = MediaOpener({stream: model.specs[stream]}).open(Media(kind="video", source=clip, transcript=clip.transcript))
     batch = collate_media([Row(media=[opened])], [stream])[stream]
-    return {k: v.to(model.device) for k, v in batch.items()}
+    return {k: v.to(device or model.device) for k, v in batch.items()}

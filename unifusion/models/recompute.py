@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 __all__ = ["recompute_frozen"]
 
@@ -14,6 +13,8 @@ def recompute_frozen(language_model: nn.Module) -> bool:
     Adapters are trained through a frozen language model, whose activations are most of what such a step holds. Only the blocks' own flag
     is set, not their parts', so that no dropout comes back; a model with dropout of its own in the blocks stays as it is.
     """
+    from transformers.modeling_layers import GradientCheckpointingLayer  # above, it would import models/chat.py, which imports this file
+
     config = getattr(language_model, "config", None)
     known = config.get_text_config().to_dict() if config is not None else {}
     if any(isinstance(v, float) and v > 0 for k, v in known.items() if "drop" in k):

@@ -5,7 +5,7 @@ Four ways, and which one a language model takes is found by trying (`separates`)
 | way | when | what does it |
 |---|---|---|
 | `segments` | it lets its attention be replaced | `attend` below: each conversation by itself, no mask, nothing computed in vain |
-| `varlen` | it runs by flash-attention | transformers' varlen route, told where conversations begin (not run: no GPU at hand) |
+| `varlen` | it runs by flash-attention | transformers' varlen route, told where conversations begin (never run on a GPU) |
 | `positions` | anything else | transformers' masks, which read conversations from positions that start again (`masking_utils`) |
 | none | it is recurrent, convolves over time or counts positions itself | refused: what came before would leak in |
 
@@ -16,7 +16,7 @@ do not ask for positions when they make their masks, Mamba, RWKV, RecurrentGemma
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -221,9 +221,14 @@ def _separates(language_model: Any, *, own: bool) -> bool:
     mixed_TD = torch.cat([other_TD[: _PROBE.lengths[0]], one_TD[_PROBE.lengths[0] :]])
     positions = torch.cat([torch.arange(n, device=weight.device) for n in _PROBE.lengths])[None]
     told = {"segments": _PROBE} if own else {}
+    full = weight.dtype in (torch.float32, torch.float64)
+    cast = full and _is_flash(language_model)  # its kernels take no others, and whole weights are trained with them under autocast
 
     def run(embeds_TD: Tensor, **inputs: Any) -> Tensor:
-        out: Tensor = language_model(inputs_embeds=embeds_TD[None], use_cache=False, **inputs).logits[0].float()
+        """Logits (T, V)."""
+        autocast = torch.autocast(weight.device.type, torch.bfloat16) if cast else nullcontext()  # not every back end knows autocast
+        with autocast:
+            out: Tensor = language_model(inputs_embeds=embeds_TD[None], use_cache=False, **inputs).logits[0].float()
         return out
 
     packed_TV, moved_TV = (run(x, position_ids=positions, **told) for x in (one_TD, mixed_TD))
@@ -231,5 +236,5 @@ def _separates(language_model: Any, *, own: bool) -> bool:
     after = slice(_PROBE.lengths[0], None)
     scale = float(alone_TV.abs().max())
     leak, error = float((packed_TV - moved_TV)[after].abs().max()), float((packed_TV - alone_TV).abs().max())
-    full = weight.dtype in (torch.float32, torch.float64)
+    full = full and not cast
     return leak <= (1e-5 if full else 1e-2) * scale and error <= (1e-4 if full else 0.1) * scale

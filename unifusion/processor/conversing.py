@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -33,6 +33,18 @@ class Batch(BatchFeature):
     """
 
     reports: list[ModalityReport]
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move all tensors, those of `media` too, which transformers' own passes over; floats alone take another type."""
+        self.data = {k: _moved(v, args, kwargs) for k, v in self.items()}
+        return self
+
+
+def _moved(value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A tensor moved by transformers' rule, or a mapping of them; anything else as it is."""
+    if isinstance(value, Mapping):
+        return {k: _moved(v, args, kwargs) for k, v in value.items()}
+    return BatchFeature({"value": value}).to(*args, **kwargs)["value"]
 
 
 @dataclass(kw_only=True)
@@ -136,20 +148,11 @@ class Conversing:
         self._check(conversation)
         clips = list(opened) if opened is not None else [self.open(m) for m in conversation.media]
         row = Row(media=clips, id=conversation.id)
-        numbered, used, before = len(clips) > 1, 0, ""
-        for message in conversation.messages:
-            row.add(self.text.control(self._prefix(before, message.role, conversation.id)))
-            for part in message.parts:
-                if isinstance(part, Media):
-                    used += 1
-                    self.add_media(row, clips[used - 1], used if numbered else None)
-                else:
-                    self._add_text(row, part, message)
-            if message.role == "assistant":
-                row.add(self.text.control(self.format.assistant_end), supervised=message.supervised)
-            before = message.role
-        if generate:
-            row.add(self.text.control(self.format.user_to_assistant))
+        for piece in self.pieces(conversation, generate=generate):
+            if piece.clip is None:
+                row.append(piece)
+            else:
+                self.add_media(row, clips[piece.clip], piece.clip + 1 if len(clips) > 1 else None)
         if len(row.ids) > self.limits.max_tokens:
             raise LimitError(
                 f"conversation {conversation.id or '(unnamed)'} has {len(row.ids)} tokens, the limit is {self.limits.max_tokens};",
@@ -157,11 +160,31 @@ class Conversing:
             )
         return row
 
-    def _add_text(self, row: Row, text: str, message: Message) -> None:
-        """Append a text part of a message."""
-        if message.role == "user":
-            row.add(self.text.control(self.format.before_text))
-        row.add(self.text.user(text), supervised=message.supervised)
+    def pieces(self, conversation: Conversation, *, generate: bool = False) -> Iterator[Piece]:
+        """The parts of a conversation as ids, in order; a clip has its number and no ids.
+
+        Raises:
+            ConfigError: the roles do not follow each other as a talk does.
+        """
+        used, before = 0, ""
+        for turn, message in enumerate(conversation.messages):
+            yield Piece(ids=self.text.control(self._prefix(before, message.role, conversation.id)))
+            for part in message.parts:
+                if isinstance(part, Media):
+                    yield Piece(clip=used)
+                    used += 1
+                    continue
+                if message.role == "user":
+                    yield Piece(ids=self.text.control(self.format.before_text))
+                if message.supervised:
+                    yield Piece(ids=self.text.user(part), supervised=True)
+                else:
+                    yield Piece(ids=self.text.user(part), text=part, role=message.role, turn=turn)
+            if message.role == "assistant":
+                yield Piece(ids=self.text.control(self.format.assistant_end), supervised=message.supervised)
+            before = message.role
+        if generate:
+            yield Piece(ids=self.text.control(self.format.user_to_assistant))
 
     def turn(self, row: Row, text: str, opened: Sequence[OpenedMedia] = (), *, system: str = "") -> Row:
         """Return `row` with one more user turn (its clips first) and the generation prompt; `row` itself is left alone.
@@ -179,7 +202,8 @@ class Conversing:
         new.add(self.text.control(self._prefix(before, "user", "")))
         for number, clip in enumerate(opened, len(row.media) + 1):
             self.add_media(new, clip, number if len(new.media) > 1 else None)
-        self._add_text(new, text, Message(role="user", parts=(text,)))
+        new.add(self.text.control(self.format.before_text))
+        new.add(self.text.user(text))
         new.add(self.text.control(self.format.user_to_assistant))
         return new
 

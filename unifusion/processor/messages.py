@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unifusion.conversation import Clip, Conversation, Media, MediaKind, Message, Part
+from unifusion.conversation import Clip, Conversation, Media, Message, Part
 from unifusion.errors import ConfigError
+from unifusion.rows import PART_KINDS
 
 __all__ = ["to_conversation"]
-
-_KINDS: dict[str, MediaKind] = {
-    "video": "video", "video_url": "video", "input_video": "video", "audio": "audio", "audio_url": "audio", "input_audio": "audio",
-    "image": "image", "image_url": "image", "input_image": "image",
-}  # fmt: skip
 
 
 def to_conversation(messages: Sequence[Mapping[str, Any]], *, id: str = "") -> Conversation:
@@ -29,6 +26,8 @@ def to_conversation(messages: Sequence[Mapping[str, Any]], *, id: str = "") -> C
     """
     out = []
     for message in messages:
+        if not isinstance(message, Mapping):
+            raise ConfigError(f"a message is {message!r};", remedy='write {"role": "user", "content": ..}.')
         role = message.get("role")
         if role not in ("system", "user", "assistant"):
             raise ConfigError(f"a message has the role {role!r};", remedy="use system, user or assistant.")
@@ -46,35 +45,51 @@ def _part(part: Mapping[str, Any] | str) -> Part:
     """One content part."""
     if isinstance(part, str):
         return part
+    if not isinstance(part, Mapping):
+        raise ConfigError(f"a content part is {part!r};", remedy='write {"type": "text", "text": ..}, or a clip.')
     kind = str(part.get("type", ""))
     if kind in ("text", "input_text"):
         return str(part.get("text", ""))
-    if kind not in _KINDS:
-        raise ConfigError(f"a content part has the type {kind!r};", remedy=f"use text, {', '.join(_KINDS)}.")
-    spelled = ("path", "url", kind, _KINDS[kind], f"{_KINDS[kind]}_url", "data", "base64")
+    if kind not in PART_KINDS:
+        raise ConfigError(f"a content part has the type {kind!r};", remedy=f"use text, {', '.join(PART_KINDS)}.")
+    spelled = ("path", "url", kind, PART_KINDS[kind], f"{PART_KINDS[kind]}_url", "data", "base64")
     found = next((k for k in spelled if part.get(k) is not None), None)
     if found is None:
         raise ConfigError(f"a {kind} part names no file (keys: {sorted(part)});", remedy='give "path".')
     source = _source(part[found], kind, encoded=found in ("data", "base64"))
-    return Media(kind=_KINDS[kind], source=source, start_s=_seconds(part, "start"), end_s=_seconds(part, "end"), mute=_mute(part))
+    return Media(
+        kind=PART_KINDS[kind], source=source, start_s=_seconds(part, "start"), end_s=_seconds(part, "end"), mute=_mute(part),
+        transcript=_said(part),
+    )  # fmt: skip
+
+
+def _said(part: Mapping[str, Any]) -> str | None:
+    """What is said in a clip."""
+    value = part.get("transcript")
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"a part has the transcript {value!r};", remedy="give a text.")
+    return value or None
 
 
 def _seconds(part: Mapping[str, Any], key: str) -> float | None:
-    """A time of a part."""
-    value = part.get(key)
+    """A time of a part: `start` or, as rows have it, `start_s`."""
+    value = part.get(key) if part.get(key) is not None else part.get(f"{key}_s")
     try:
-        return None if value is None else float(value)
+        seconds = None if value is None else float(value)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"a part has the {key} {value!r};", remedy="give seconds as a number.") from error
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise ConfigError(f"a part has the {key} {value!r};", remedy="give seconds from 0 on.")
+    return seconds
 
 
 def _mute(part: Mapping[str, Any]) -> tuple[str, ...]:
     """Modalities a part leaves out: one name or several."""
     value = part.get("mute") or ()
-    names = (value,) if isinstance(value, str) else tuple(value)
-    wrong = [n for n in names if n not in ("video", "audio", "image")]
+    names = tuple(value) if isinstance(value, list | tuple) else (value,)
+    wrong = [n for n in names if n not in ("video", "audio", "image", "text")]
     if wrong:
-        raise ConfigError(f"a part mutes {wrong[0]!r};", remedy="mute video, audio or image.")
+        raise ConfigError(f"a part mutes {wrong[0]!r};", remedy="mute video, audio, image or text.")
     return names
 
 

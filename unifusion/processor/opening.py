@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -96,13 +96,19 @@ class MediaOpener:
         video = max((rate for kind, rate in each if kind in ("video", "image")), default=None)
         return video, max((round(rate) for kind, rate in each if kind == "audio"), default=None)
 
-    def open(self, media: Media) -> OpenedMedia:
+    def open(self, media: Media, *, between: Callable[[Clip, Media], Clip] | None = None) -> OpenedMedia:
         """Decode the span of `media` and preprocess it for every stream.
+
+        Args:
+            media: the span.
+            between: changes what was decoded before any stream takes it (augmentation); None leaves it as it is.
 
         Raises:
             MediaError: the file cannot be decoded, or holds nothing that any stream takes.
         """
         clip, notes, cropped_s = self._decode(media)
+        if between is not None:
+            clip = between(clip, media)
         streams: dict[str, StreamItem] = {}
         reports: dict[str, StreamReport] = {}
         for name, spec in self.wanted.items():
@@ -116,23 +122,29 @@ class MediaOpener:
                 reports[name] = StreamReport(modality=spec.modality, present=False, reason=error.found.rstrip(";"))
                 continue
             notes += more
-            if cropped_s > _EPSILON_S:
+            if cropped_s > _EPSILON_S and spec.modality != "text":  # words are read whole
                 reports[name].cropped_s = round(cropped_s, 3)
                 reports[name].reason = f"only the first {clip.duration_s:.1f} s are shown to the model; choose a span with start and end"
         if not streams and not media.mute and len(self.wanted) == len(self.specs):
             found = "; ".join(f"{n}: {r.reason}" for n, r in reports.items())
+            told = ", or say what is said in it" if any(s.modality == "text" for s in self.specs.values()) else ""
             raise NoStreamError(
-                f"{media.name}: no stream of the model can use this file ({found});", remedy="give a clip with picture or sound."
+                f"{media.name}: no stream of the model can use this file ({found});", remedy=f"give a clip with picture or sound{told}."
             )
         return OpenedMedia(media=media, streams=streams, reports=reports, duration_s=clip.duration_s, notes=tuple(notes))
 
     def _decode(self, media: Media) -> tuple[Clip, list[str], float]:
         """Decode the span, at most `max_seconds` of it; return the clip, its notes, and the seconds left out."""
-        wanted = {s.modality for s in self.wanted.values()} - set(media.mute)
+        if media.transcript and len(media.transcript) > self.limits.max_text_chars:
+            raise LimitError(
+                f"{media.name}: a transcript of {len(media.transcript)} characters, the limit is {self.limits.max_text_chars};",
+                remedy="give that of a shorter span.",
+            )
+        read = {s.modality for s in self.wanted.values()} - set(media.mute)
+        # Words are spread over what is decoded: so that they come out as with all streams, all are decoded.
+        wanted = {s.modality for s in self.specs.values()} - set(media.mute) if "text" in read and media.transcript else read
         video, sound = self.rates
         picture, heard = bool(wanted & {"video", "image"}) and media.kind != "audio", "audio" in wanted and media.kind != "image"
-        if not picture and not heard and len(self.wanted) < len(self.specs):  # nothing of it is wanted
-            return Clip(transcript=media.transcript), [], 0.0
         clip, cropped_s = decode(
             media, rate_hz=video if picture else None, audio=heard, sampling_rate_hz=sound or 16_000,
             max_seconds=self.max_seconds, limits=self.limits, isolate=self.isolate, strict=self.strict,
@@ -231,7 +243,7 @@ def decode(
     """Return the arrays of one span, cropped to `max_seconds`, and the seconds that were left out.
 
     Arrays given as a `Clip`, `clip-world://` references and files come to the same type here; only files are read at another
-    sampling rate, the rest keep theirs.
+    sampling rate, the rest keep theirs. Without `rate_hz` and `audio` a file is not decoded: the clip has the length that its header says.
 
     Raises:
         MediaError: the span is empty or cannot be decoded.
@@ -259,6 +271,9 @@ def decode(
         raise LimitError(
             f"{media.name}: a span of {shown_s:.0f} s is above the limit of {limits.max_span_seconds:.0f} s;", remedy="give a shorter span."
         )
+    if rate_hz is None and not audio:
+        there_s = min(length_s, max(info.duration_s - start_s, 0.0)) if info.duration_s else length_s
+        return Clip(start_s=start_s, duration_s=min(there_s, max_seconds)), max(there_s - max_seconds, 0.0)
     side_px = fitting_side(info, shown_s, rate_hz, limits) if rate_hz else None
     whole = media.start_s is None and media.end_s is None and length_s <= max_seconds
     clip = read_clip(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import ProcessorMixin
 
-from unifusion.conversation import Conversation, Media
+from unifusion.conversation import Conversation
 from unifusion.errors import ConfigError, UniFusionError
 from unifusion.limits import Limits
 from unifusion.processor.chat_format import ChatFormat
 from unifusion.processor.conversing import IGNORED, Batch, Conversing, Row, padded
-from unifusion.processor.fitting import Fitting, Piece, fit_pieces
+from unifusion.processor.fitting import Fitting, fit_pieces
 from unifusion.processor.layout import lay_out, placeholder
 from unifusion.processor.messages import to_conversation
 from unifusion.processor.opening import MediaOpener, OpenedMedia
@@ -113,45 +114,25 @@ class UniFusionProcessor(Conversing, ProcessorMixin):
         """
         self._check(conversation)
         clips = list(opened) if opened is not None else [self.open(m) for m in conversation.media]
+        written = list(self.pieces(conversation, generate=generate))
+
+        def shown(number: int, clip: OpenedMedia) -> list[int]:
+            """One clip's tokens."""
+            row = Row()
+            self.add_media(row, clip, number + 1 if len(clips) > 1 else None)
+            return row.ids
+
         how = Fitting(
-            pieces=lambda shown: self._written(conversation, shown, generate=generate),
-            shown=lambda number, clip: len(self._shown(clip, number + 1 if len(clips) > 1 else None).ids),
+            pieces=lambda some: (p if p.clip is None else replace(p, ids=shown(p.clip, some[p.clip])) for p in written),
+            shown=lambda number, clip: len(shown(number, clip)),
             encode=self.text.user, specs=self.specs, window_s=self.window_s,
         )  # fmt: skip
         most = min(max_tokens, self.limits.max_tokens)
-        pieces, shown, fitted = fit_pieces(how, clips, most, conversation.id or "(unnamed)")
-        row = Row(media=shown, id=conversation.id, fitted=fitted)
+        pieces, media, fitted = fit_pieces(how, clips, most, conversation.id or "(unnamed)")
+        row = Row(media=media, id=conversation.id, fitted=fitted)
         for piece in pieces:
             row.append(piece)
         return row
-
-    def _shown(self, clip: OpenedMedia, number: int | None) -> Row:
-        """One clip's tokens."""
-        row = Row()
-        self.add_media(row, clip, number)
-        return row
-
-    def _written(self, conversation: Conversation, clips: Sequence[OpenedMedia], *, generate: bool = False) -> Iterator[Piece]:
-        """The parts of a conversation as ids, in order."""
-        used, before = 0, ""
-        for turn, message in enumerate(conversation.messages):
-            yield Piece(ids=self.text.control(self._prefix(before, message.role, conversation.id)))
-            for part in message.parts:
-                if isinstance(part, Media):
-                    used += 1
-                    yield Piece(ids=self._shown(clips[used - 1], used if len(clips) > 1 else None).ids, clip=used - 1)
-                    continue
-                if message.role == "user":
-                    yield Piece(ids=self.text.control(self.format.before_text))
-                if message.supervised:
-                    yield Piece(ids=self.text.user(part), supervised=True)
-                else:
-                    yield Piece(ids=self.text.user(part), text=part, role=message.role, turn=turn)
-            if message.role == "assistant":
-                yield Piece(ids=self.text.control(self.format.assistant_end), supervised=message.supervised)
-            before = message.role
-        if generate:
-            yield Piece(ids=self.text.control(self.format.user_to_assistant))
 
     def add_media(self, row: Row, clip: OpenedMedia, number: int | None) -> None:
         """Append stamps and placeholders of one clip; `number` is told when a conversation has several."""

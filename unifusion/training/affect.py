@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,18 @@ from transformers import TrainerCallback
 
 from unifusion.conversation import Example, Media
 from unifusion.errors import ConfigError, MediaError, nearest
+from unifusion.media.augment import Augmentation
 from unifusion.metrics.ccc import ccc
 from unifusion.metrics.macro_recall import macro_recall
 from unifusion.models.affect import AffectConfig, AffectModel, AffectStream, order_labels
 from unifusion.models.affect_files import stream_of_checkpoint
 from unifusion.models.affect_rows import AffectOpener, AffectRow, collate_affect, to_device
 from unifusion.models.fusions._metadata import TEXTS, VALUES, MetadataFields
+from unifusion.processor import AugmentingOpener
 from unifusion.processor.streams import read_config
 from unifusion.training.affect_data import AffectRows, Rounds, collate_targets, store_features, target_of
-from unifusion.training.affect_loss import AffectObjective
+from unifusion.training.affect_loss import AffectObjective, Pretraining, check
+from unifusion.training.balance import Balanced
 from unifusion.training.fit import FitChoices, fit
 from unifusion.training.order import Order
 
@@ -109,9 +112,12 @@ def train_affect(c: Any, train: Sequence[Example], held: Sequence[Example], work
         ConfigError: choices that do not go together.
         DatasetError: data that cannot be read.
     """
+    check(c)
     model = make_affect(c, train)
     opener = opener_of(c, model, [*train, *held])
-    rows, validation = AffectRows(train, opener), AffectRows(held, opener) if held else None
+    rows, validation = AffectRows(train, opener, changing=_changing(c, model)), AffectRows(held, opener) if held else None
+    if c.pretrain_steps:
+        _pretrain(c, model, rows, work.with_name(f"{work.name}.pretrain"))
     objective = AffectObjective(model, c, rows.targets)
     order = _order(c, rows)
     per_epoch = order.steps_per_epoch
@@ -157,8 +163,49 @@ def opener_of(c: Any, model: AffectModel, rows: Sequence[Example]) -> AffectOpen
 
 def _order(c: Any, rows: AffectRows) -> Order:
     """Which rows a step reads."""
-    inner = Order(len(rows), c.batch_size, seed=c.seed)
-    return Rounds(inner)
+    if c.sampling == "balanced":
+        return Rounds(Balanced([t[0] for t in rows.targets], c.batch_size, seed=c.seed))
+    return Rounds(Order(len(rows), c.batch_size, seed=c.seed))
+
+
+def _changing(c: Any, model: AffectModel) -> Callable[[Example, int], AffectRow] | None:
+    """What opens a changed copy of a row, another one in each round; None where nothing is changed.
+
+    Raises:
+        ConfigError: features are stored, so that nothing could be changed.
+    """
+    if not c.augment:
+        return None
+    if c.features != "none" and len(model.live) < len(model.config.streams):
+        raise ConfigError("stored features of a clip cannot be changed with it;", remedy="give --features none, or leave --augment out.")
+    return Changing(model, Augmentation.from_dict(c.augment), c.seed)
+
+
+class Changing:
+    """Opens rows with their clips changed, by draws of (seed, row, round)."""
+
+    def __init__(self, model: AffectModel, choices: Augmentation, seed: int) -> None:
+        self._openers: list[AugmentingOpener] = []
+        self._seed = seed
+
+        def wrap(inner: Any) -> AugmentingOpener:
+            self._openers.append(AugmentingOpener(inner, choices, ""))
+            return self._openers[-1]
+
+        self._rows = AffectOpener(model, opening=wrap)
+
+    def __call__(self, example: Example, turn: int) -> AffectRow:
+        """Open a row."""
+        for opener in self._openers:
+            opener.key = f"{self._seed}/{example.id}/{turn}"
+        return self._rows.open(example)
+
+
+def _pretrain(c: Any, model: AffectModel, rows: AffectRows, work: Path) -> None:
+    """Train the fusion by its own loss first."""
+    often = max(1, c.pretrain_steps // 20)
+    choices = replace(FitChoices.of(c), steps=c.pretrain_steps, patience=0, save_every=max(200, 5 * often), log_every=often)
+    fit(Pretraining(model), rows, choices, work, collate=partial(collate_targets, model=model), order=_order(c, rows))
 
 
 def _judge(rows: AffectRows, c: Any, objective: nn.Module) -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ def read_examples(
         split: train, val or test.
         dataset: name of a reader (`unifusion list datasets`); None for a YAML file.
         root: folder that paths in the YAML file are relative to.
-        options: of the reader.
+        options: of the reader; `splits` among them says what the reader calls a split (`{test: test_iid}`).
 
     Raises:
         ConfigError: no such reader, or `data` is neither.
@@ -54,13 +56,15 @@ def read_examples(
     else:
         if dataset not in catalog.names("datasets"):
             raise ConfigError(f"no reader {dataset!r};", remedy=nearest(dataset, catalog.names("datasets")))
+        given = dict(options or {})
+        own = dict(given.pop("splits", None) or {}).get(split, split)
+        found = catalog.load("datasets", dataset)
+        place = {"path": data} if "path" in inspect.signature(found).parameters else {}
         try:
-            found = catalog.load("datasets", dataset)
-            place = {} if dataset == "clip_world" else {"path": data}
-            rows = list(found(**place, split=split, **dict(options or {})))
+            rows = list(found(**place, split=own, **given))
         except TypeError as error:
             raise ConfigError(f"reader {dataset!r}: {error};", remedy="see its docstring for its options.") from error
-    kept = [row for row in rows if target_of(row) is not None and (row.media or row.texts.get("transcript"))]
+    kept = [replace(r, split=split) for r in rows if target_of(r) is not None and (r.media or r.texts.get("transcript"))]
     more = f", {len(rows) - len(kept)} others have no emotion" * (len(rows) > len(kept))
     log.info("%s: %d rows of split %s%s", data, len(kept), split, more)
     if not kept:
@@ -111,7 +115,7 @@ class Rounds(Order):
     """Rows of another order as indices that count on over the rounds, so that a row may be another one in each."""
 
     def __init__(self, inner: Order) -> None:
-        super().__init__(inner.count, inner.batch_size, seed=inner.seed, shuffle=inner.shuffle)
+        super().__init__(inner.count, inner.batch_size, seed=inner.seed)
         self.inner = inner
 
     @property

@@ -162,11 +162,12 @@ def estimate(model: Any, processor: UniFusionProcessor | None, rows: Sequence[Ro
         return held.weights + held.optimizer + passing, max(step.peak(0.0) + adapters + extra, encoders)
 
     whole, activations = peak(c.tokens, c.checkpointing)
+    checkpointed = whole if c.checkpointing else peak(c.tokens, True)[0]
     half = max(1, c.tokens // 2)
     slope = (whole - peak(half, c.checkpointing)[0]) / max(1, c.tokens - half)
     return Budget(
         choices=c, lengths=lengths, weights=found, states=held, activations=activations, media=max(adapters, encoders),
-        head=_head(model, c), peak=whole, per_token=max(slope, 1.0), checkpointed_peak=peak(c.tokens, True)[0],
+        head=_head(model, c), peak=whole, per_token=max(slope, 1.0), checkpointed_peak=checkpointed,
         flops_per_token=step_flops(model, lengths.values, c) / sum(lengths.values),
     )  # fmt: skip
 

@@ -45,7 +45,7 @@ def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") ->
             dest=field.name,
             default=argparse.SUPPRESS,
             metavar=_name(hints[field.name]),
-            help=f"{docs.get(field.name, '')} Default: {default}".strip().replace("%", "%%"),
+            help=f"{docs.get(field.name, '')} {'' if default is None else f'Default: {default}'}".strip().replace("%", "%%"),
         )
     given, unknown = parser.parse_known_args(argv)
     flags = vars(given)
@@ -117,7 +117,10 @@ def _default(field: Any) -> Any:
 
 def _name(kind: Any) -> str:
     """What a value looks like, for --help."""
-    return getattr(kind, "__name__", str(kind)).upper()
+    options = [k for k in typing.get_args(kind) if k is not type(None)] if isinstance(kind, types.UnionType) else [kind]
+    if (typing.get_origin(options[0]) or options[0]) in (dict, Mapping):
+        return "'{KEY: VALUE, ..}'"
+    return str(getattr(options[0], "__name__", options[0])).upper()
 
 
 def _convert(value: Any, kind: Any, key: str) -> Any:

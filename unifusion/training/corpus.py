@@ -20,6 +20,8 @@ from unifusion.processor.messages import to_conversation
 
 __all__ = ["Corpus", "Rows"]
 
+_BESIDE = ("path", "video", "audio", "image", "videos", "audios", "images")
+"""Keys of a row that other formats name clips by, beside messages with marks such as <video>."""
 _READERS = {".jsonl": "messages", ".tar": "webdataset", ".parquet": "huggingface"}
 
 
@@ -35,7 +37,7 @@ class Corpus:
 
     Args:
         path: such a file, or one source: a .jsonl, a .tar or a pattern of them, a .parquet.
-        data: folder that paths in it are relative to; that of the file when it is not given.
+        data: folder that sources are relative to; that of a YAML file when it is not given. Clips are found from the file that names them.
         split: train, val or test.
         count: rows of an epoch; as many as the parts with a weight have when it is not given.
         seed: of what is drawn.
@@ -109,7 +111,8 @@ def _single(path: str | Path, task: str | None, split: str) -> dict[str, dict[st
     where = Path(path)
     if suffix not in _READERS and not (where.is_dir() and any(where.glob("*.tar"))):
         raise ConfigError(
-            f"{path} is of no kind that can be trained on;", remedy=f"give a .yaml of parts, or {', '.join(_READERS)}."
+            f"{path} is of no kind that can be trained on;",
+            remedy=f"give a .yaml of parts, or {', '.join(_READERS)}{' (a row a line)' * (suffix == '.json')}.",
         )
     reader = _READERS.get(suffix, "webdataset")
     return {"rows": {"dataset": reader, "path": str(path), "splits": {split: split}, **({"task": task} if task else {})}}
@@ -131,11 +134,19 @@ def _told(example: Example, part: str) -> Conversation:
     """The conversation that a row holds."""
     messages = example.labels.get("messages")
     if messages is None:
+        other = "conversations" in example.labels
         raise DatasetError(
-            f"row {example.id!r} of {part!r} holds no messages;",
-            remedy="name the task that asks about it (task: open_qa, --task emotion ..).",
-        )
+            f"row {example.id!r} of {part!r} holds no messages{', but conversations' * other};",
+            remedy='write them as messages: [{"role": "user", "content": ..}, ..].' if other
+            else "name the task that asks about it (task: open_qa, --task emotion ..).",
+        )  # fmt: skip
     talk = to_conversation(messages, id=example.id)
+    beside = [key for key in _BESIDE if example.labels.get(key)]
+    if beside and not talk.media and not example.media:
+        raise DatasetError(
+            f"row {example.id!r} of {part!r} names clips under {', '.join(beside)}, and its messages show none;",
+            remedy='put each into the message that shows it: {"type": "audio", "path": ..}.',
+        )
     clips = [m for m in example.media if m not in talk.media]
     if not clips:
         return talk

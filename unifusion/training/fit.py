@@ -9,14 +9,17 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import TrainerCallback, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from unifusion import atomic
 from unifusion.errors import ConfigError, Interrupted, nearest
@@ -26,12 +29,13 @@ from unifusion.training.memory import keep_freed_memory
 from unifusion.training.order import Order
 from unifusion.training.strategy import deepspeed_config, frozen_aside
 from unifusion.training.tensors import load_trained, plain_name, trained_state
-from unifusion.training.trainer import FitTrainer, Plan
+from unifusion.training.trainer import BEST, FitTrainer, Plan
 
-__all__ = ["SCHEDULES", "FitChoices", "fit", "load_trained", "trained_state"]
+__all__ = ["SCHEDULES", "FitChoices", "check_launch", "fit", "load_trained", "trained_state"]
 
 log = logging.getLogger(__name__)
 SCHEDULES = ("cosine", "one_cycle", "constant", "linear")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,7 @@ class FitChoices:
     """Steps between two looks at held-out rows; 0 never looks."""
     patience: int = 0
     """Looks without a better loss after which the run ends; 0 goes on."""
-    keep_best: int = 1
+    n_best: int = 1
     """How many of the best weights met on held-out rows stay: `best`, `best-2` .."""
     use_best: bool = False
     """End with the best weights met on held-out rows instead of the last."""
@@ -97,19 +101,33 @@ class FitChoices:
         Raises:
             ConfigError: a choice has a value that nothing stands for.
         """
-        for key, known in (("schedule", SCHEDULES), ("on_bad_media", ("stop", "skip"))):
+        for key, known in (("schedule", SCHEDULES), ("on_bad_media", ("stop", "skip")), ("precision", PRECISIONS)):
             if getattr(self, key) not in known:
                 raise ConfigError(f"{key} is {getattr(self, key)!r};", remedy=nearest(str(getattr(self, key)), list(known)))
-        for key in ("steps", "batch_size", "accumulate", "save_every", "keep", "keep_best", "log_every"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"{key} is {getattr(self, key)};", remedy="take 1 or more.")
-        there = get_available_reporting_integrations()
-        for service in self.report_to.split(","):
-            if service not in ("none", "all", *there):
-                said = f"here are {', '.join(there) or 'none'}"
-                raise ConfigError(f"report_to names {service!r}, which is not installed ({said});", remedy=f"pip install {service}.")
+        least = {**dict.fromkeys(("steps", "batch_size", "accumulate", "save_every", "keep", "n_best", "log_every"), 1),
+                 "workers": 0, "patience": 0, "evaluate_every": 0, "warmup": 0, "max_grad_norm": 0, "max_skipped": 0, "max_bad": 0,
+                 "weight_decay": 0}  # fmt: skip
+        for key, most in least.items():
+            if not getattr(self, key) >= most:
+                raise ConfigError(f"{key} is {getattr(self, key)};", remedy=f"take {most} or more.")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate};", remedy="take more than 0, such as 1e-4.")
+        if self.patience and not self.evaluate_every:
+            raise ConfigError("patience is set and nothing is looked at;", remedy="say how often, by evaluate_every.")
+        _reported(self.report_to)
         deepspeed_config(self.strategy)
         return self
+
+
+def _reported(services: str) -> None:
+    """Refuse a service that nobody knows, or that is not installed."""
+    there = get_available_reporting_integrations()
+    for service in services.split(","):
+        if service not in ("none", "all", *INTEGRATION_TO_CALLBACK):
+            raise ConfigError(f"report_to names {service!r};", remedy=nearest(service, ["none", *INTEGRATION_TO_CALLBACK]))
+        if service not in ("none", "all", *there):
+            said = f"here are {', '.join(there) or 'none'}"
+            raise ConfigError(f"report_to names {service!r}, which is not installed ({said});", remedy=f"pip install {service}.")
 
 
 def _groups(model: nn.Module, choices: FitChoices) -> list[dict[str, Any]]:
@@ -197,7 +215,11 @@ def fit(
     choices.check()
     if (choices.evaluate_every or choices.use_best) and validation is None:
         raise ConfigError("held-out rows are to be looked at and there are none;", remedy="give validation data, or leave it out.")
-    _as_launched(choices.strategy)
+    check_launch(choices.strategy)
+    if world_size() == 1 and _asked("CPU"):
+        log.warning("one process, whatever --num_processes said: accelerate launch starts no more on a CPU; use torchrun")
+    if world_size() == 1 and deepspeed_config(choices.strategy) is not None:
+        alone_under_torchrun()
     keep_freed_memory()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -224,6 +246,8 @@ def fit(
         stack.callback(trainer.signals.close)
         stack.callback(unset_hf_deepspeed_config)  # with ZeRO-3 set, from_pretrained would wait for the other processes for ever
         _as_wanted(trainer, choices.strategy)
+        if not arguments.disable_tqdm:
+            stack.enter_context(logging_redirect_tqdm())
         result = trainer.train()
         if trainer.signals.number:
             raise Interrupted(
@@ -240,7 +264,7 @@ def fit(
 
 def weights_of(folder: Path, choices: FitChoices) -> Path | None:
     """The best weights of a run's folder, where they are to be used and there are some."""
-    best = folder / "best"
+    best = folder / BEST
     return best if choices.use_best and best.is_dir() else None
 
 
@@ -272,21 +296,30 @@ def _arguments(choices: FitChoices, folder: Path) -> TrainingArguments:
     )
 
 
-def _as_launched(strategy: str) -> None:
-    """Refuse what a launcher promised and does not hold: accelerate leaves both plugins out on CPUs without a word."""
-    asked = {name: os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true", "yes") for name in ("DEEPSPEED", "FSDP", "CPU")}
-    for name, used in (("DEEPSPEED", deepspeed_config(strategy) is not None), ("FSDP", strategy == "fsdp2")):
-        if asked[name] and not used:
+def check_launch(strategy: str) -> None:
+    """Refuse a strategy that these processes cannot follow, before anything is loaded.
+
+    Accelerate leaves both of its plugins out on CPUs without a word, so what its launcher promised is held against the strategy.
+
+    Raises:
+        ConfigError: DeepSpeed is not installed, one process is to shard, or the launcher asked for what the strategy is not.
+    """
+    deepspeed = deepspeed_config(strategy) is not None
+    if deepspeed and find_spec("deepspeed") is None:
+        raise ConfigError(f"strategy {strategy} needs DeepSpeed, which is not installed;", remedy="pip install 'unifusion-x[deepspeed]'.")
+    for name, used in (("DEEPSPEED", deepspeed), ("FSDP", strategy == "fsdp2")):
+        if _asked(name) and not used:
             raise ConfigError(
                 f"the launcher asked for {name}, the strategy is {strategy};",
                 remedy="name one (--strategy fsdp2, zero2 ..) and start with torchrun or --processes.",
             )
     if world_size() == 1 and strategy == "fsdp2":
         raise ConfigError("fsdp2 shards over several processes, there is one;", remedy="start with --processes N or torchrun.")
-    if world_size() == 1 and asked["CPU"]:
-        log.warning("one process, whatever --num_processes said: accelerate launch starts no more on a CPU; use torchrun")
-    if world_size() == 1 and deepspeed_config(strategy) is not None:
-        alone_under_torchrun()
+
+
+def _asked(name: str) -> bool:
+    """Whether accelerate's launcher was told to use it."""
+    return os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true", "yes")
 
 
 def _as_wanted(trainer: FitTrainer, strategy: str) -> None:
@@ -312,6 +345,4 @@ def _bfloat16(precision: str) -> bool:
             return bool(torch.cuda.is_bf16_supported())
         can = torch.cpu.get_capabilities()
         return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
-    if precision not in ("float32", "bfloat16"):
-        raise ConfigError(f"no precision {precision!r};", remedy="take float32, bfloat16 or auto.")
     return precision == "bfloat16"

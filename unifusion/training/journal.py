@@ -8,24 +8,25 @@ import math
 import signal
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed
-from transformers import TrainerCallback
+from transformers import ProgressCallback, TrainerCallback
 
 from unifusion import atomic
 from unifusion.training.launch import world_size
 
-__all__ = ["Journal", "Signals", "last_loss", "plot", "truncate"]
+__all__ = ["Bar", "Journal", "Signals", "held_loss", "last_loss", "plot", "truncate"]
 
 log = logging.getLogger(__name__)
 _LOG = "log.jsonl"
 
 
 class Journal(TrainerCallback):
-    """Writes every log line to log.jsonl, with what was read for it and how fast.
+    """Writes every log line to log.jsonl, with what was read for it and how fast, and says it.
 
     Args:
         folder: of the run.
@@ -34,35 +35,59 @@ class Journal(TrainerCallback):
 
     def __init__(self, folder: Path, meter: Any) -> None:
         self.path, self.meter = folder / _LOG, meter
-        self._mark = (0, 0, time.perf_counter())
+        self._mark = (0, 0, 0, time.perf_counter())
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin to measure."""
-        self._mark = (self.meter.seen, self.meter.tokens, time.perf_counter())
+        self._mark = (self.meter.seen, self.meter.tokens, state.global_step, time.perf_counter())
+
+    def measure(self, logs: dict[str, Any], step: int, steps: int) -> None:
+        """Add to a line about training how fast rows and supervised tokens are read, and the seconds that are left at this pace."""
+        if "loss" not in logs:
+            return
+        seen, tokens, before, then = self._mark
+        self._mark = (self.meter.seen, self.meter.tokens, step, time.perf_counter())
+        passed = max(self._mark[3] - then, 1e-9)
+        logs["samples_per_s"] = round((self._mark[0] - seen) * world_size() / passed, 3)
+        logs["tokens_per_s"] = round((self._mark[1] - tokens) * world_size() / passed, 1)
+        logs["seconds_left"] = round(passed / max(step - before, 1) * (steps - step), 1)
+        if torch.cuda.is_available():
+            logs["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Append one line; one process of several does."""
         logs = logs if logs is not None else {}
-        if "loss" in logs:
-            seen, tokens, then = self._mark
-            self._mark = (self.meter.seen, self.meter.tokens, time.perf_counter())
-            passed = max(self._mark[2] - then, 1e-9)
-            logs["samples_per_s"] = round((self._mark[0] - seen) * world_size() / passed, 3)
-            logs["tokens_per_s"] = round((self._mark[1] - tokens) * world_size() / passed, 1)
         if not state.is_world_process_zero:
             return
         record = {"step": state.global_step, **{k: v for k, v in logs.items() if isinstance(v, int | float)}}
         if "loss" in logs:
             record["rows"] = list(self.meter.rows)
         append(self.path, record)
+        if "loss" in record:
+            log.info("step %d/%d %s", state.global_step, state.max_steps, _told(record))
         held = {k.removeprefix("eval_"): v for k, v in record.items() if k.startswith("eval_")}
         if held:
-            log.info("step %d/%d held out: %s", state.global_step, state.max_steps, ", ".join(f"{k} {v:.4f}" for k, v in held.items()))
-        loss = record.get("loss")
-        if loss is not None:
-            read = f" {record['tokens_per_s']:.0f} tokens/s" * bool(record["tokens_per_s"])
-            speed = f" {record['samples_per_s']:.1f} rows/s{read}"
-            log.info("step %d/%d loss %.4f lr %.2e%s", state.global_step, state.max_steps, loss, record.get("learning_rate", 0.0), speed)
+            told = ", ".join(f"{k} {v:.4f}" for k, v in held.items())
+            log.info("step %d/%d held-out %s", state.global_step, state.max_steps, told)
+
+
+def _told(record: dict[str, Any]) -> str:
+    """A line of the log for people."""
+    left = str(timedelta(seconds=round(record["seconds_left"])))
+    read = f" {record['tokens_per_s']:.0f} tokens/s" * bool(record["tokens_per_s"])  # rows of a classifier have none
+    pace = f"{record['samples_per_s']:.1f} rows/s{read}"
+    memory = f" {record['peak_gb']:.1f} GB" if "peak_gb" in record else ""
+    return (
+        f"epoch {record['epoch']:.2f} loss {record['loss']:.4f} grad {record.get('grad_norm', math.nan):.2f} "
+        f"lr {record.get('learning_rate', 0.0):.2e} {pace}{memory}, {left} left"
+    )
+
+
+class Bar(ProgressCallback):
+    """Trainer's bar without its lines, which the journal writes."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Nothing."""
 
 
 class Signals(TrainerCallback):
@@ -134,6 +159,12 @@ def truncate(folder: Path, step: int) -> None:
 def last_loss(folder: Path) -> float:
     """The mean loss of the last attempt that came to its end, or the last one that was logged."""
     return float(next((r.get("train_loss", r.get("loss")) for r in reversed(logged(folder)) if "loss" in r or "train_loss" in r), math.nan))
+
+
+def held_loss(folder: Path, *, best: bool = False) -> float | None:
+    """The last loss of held-out rows, or the best; None where nobody looked."""
+    found = [float(r["eval_loss"]) for r in logged(folder) if r.get("eval_loss") is not None]
+    return (min(found) if best else found[-1]) if found else None
 
 
 def plot(folder: Path) -> None:

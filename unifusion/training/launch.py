@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -106,6 +108,21 @@ def alone_under_torchrun() -> None:
         os.environ.setdefault(key, str(value))
 
 
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put back how this process answers signals; torchrun's agent changes it and leaves it so, and whatever is forked later inherits it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)}
+    try:
+        yield
+    finally:
+        for number, answer in before.items():
+            if answer is not None:  # set by C
+                signal.signal(number, answer)
+
+
 def launch(words: Sequence[str], processes: int) -> int:
     """Run `unifusion train WORDS ..` in several processes, wait for them, and return the exit code of the first that failed, or 0.
 
@@ -129,7 +146,8 @@ def launch(words: Sequence[str], processes: int) -> int:
     given = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = given or str(max(1, cores() // processes))
     try:
-        elastic_launch(config, sys.executable)("-m", "unifusion", "train", *words)
+        with _signals_kept():
+            elastic_launch(config, sys.executable)("-m", "unifusion", "train", *words)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 1

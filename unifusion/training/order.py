@@ -63,12 +63,16 @@ class Order:
         """All rows in the order of one epoch (N,) int64; with lengths, sorted by them within pools of batches."""
         if not self.shuffle:
             return np.arange(self.count)
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
+        order = self._permuted(epoch)
         if self.lengths is None:
             return order
         size = _POOL * self.batch_size
         pools = [order[i : i + size] for i in range(0, self.count, size)]
         return np.concatenate([pool[np.argsort(-self.lengths[pool], kind="stable")] for pool in pools])
+
+    def _permuted(self, epoch: int) -> np.ndarray:
+        """Rows in the random order of one epoch (N,) int64."""
+        return np.random.default_rng((self.seed, epoch)).permutation(self.count)
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         """In which order batches of about equal length come in an epoch (steps per epoch,)."""

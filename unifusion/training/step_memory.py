@@ -7,7 +7,6 @@ keeps what fused kernels keep: queries, keys, values, output and one number a qu
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,10 +22,11 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv
 
 from unifusion.models.head import head_loss
+from unifusion.models.hollow import encoder_without_weights, on_meta, zeroed
 from unifusion.models.recompute import recompute_frozen
 from unifusion.models.segments import replaced_attention
 
-__all__ = ["StepMemory", "adapter_step", "encoder_step", "language_step", "on_meta"]
+__all__ = ["StepMemory", "adapter_step", "encoder_step", "language_step"]
 
 NAME = "unifusion_budget"
 _SCALES = ("final_logit_softcapping", "logits_scaling", "logit_scale")
@@ -115,16 +115,6 @@ def _watch(*modules: nn.Module) -> Iterator[_Live]:
             weight.grad = None
 
 
-def on_meta(module: nn.Module) -> Any:
-    """A copy of a module whose weights are on the meta device, with their `requires_grad`: it takes no memory."""
-    memo: dict[int, Any] = {}
-    for parameter in module.parameters():
-        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
-    for buffer in module.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(module, memo)
-
-
 class _Fused(torch.autograd.Function):
     """Attention as fused kernels keep it, without a result."""
 
@@ -194,10 +184,7 @@ def adapter_step(adapter: nn.Module, inputs: Any, *others: Any) -> StepMemory:
         adapter: on any device.
         inputs: what its `forward` takes first, on the CPU; `others` follow.
     """
-    own = on_meta(adapter).to_empty(device="cpu").train()
-    with torch.no_grad():
-        for parameter in own.parameters():
-            parameter.zero_()
+    own = zeroed(adapter).train()
     with _watch(own) as live:
         out = own(inputs, *others)
         live.memory.kept = live.now
@@ -209,10 +196,8 @@ def adapter_step(adapter: nn.Module, inputs: Any, *others: Any) -> StepMemory:
 
 def encoder_step(encoder: Any, tensors: Mapping[str, Tensor]) -> StepMemory:
     """Go through an encoder on tensors (C, ..) as `preprocess` makes them; with a backward pass where it is trained."""
-    own = on_meta(encoder)
+    own, inputs = encoder_without_weights(encoder, tensors)
     trained = any(p.requires_grad for p in own.parameters())
-    kind = next(own.parameters()).dtype
-    inputs = {n: (t.to(kind) if t.is_floating_point() else t).to("meta") for n, t in tensors.items()}
     with torch.set_grad_enabled(trained), _watch(own) as live:
         out = own.encode_chunks(**inputs)
         live.memory.kept = live.now

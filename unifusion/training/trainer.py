@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from unifusion.errors import CheckpointError, DatasetError, UniFusionError
 from unifusion.quarantine import Quarantine
@@ -21,10 +21,11 @@ from unifusion.training.loader import TOLD, Loader, take
 from unifusion.training.order import Order, StepSampler
 from unifusion.training.strategy import local, shard_fsdp2
 
-__all__ = ["FitTrainer", "Plan"]
+__all__ = ["BEST", "FitTrainer", "Plan"]
 
 log = logging.getLogger(__name__)
-_BEST = "best"
+BEST = "best"
+"""Folder of a run with the weights of the best held-out loss."""
 
 
 @dataclass(kw_only=True)
@@ -127,6 +128,9 @@ class FitTrainer(Trainer):
             callbacks=[_Restore(self), self.journal, self.signals, *(callbacks or [])],
         )  # fmt: skip
         self.remove_callback(PrinterCallback)
+        if not args.disable_tqdm:
+            self.remove_callback(ProgressCallback)
+            self.add_callback(journal.Bar)
 
     # -- reading
 
@@ -172,6 +176,12 @@ class FitTrainer(Trainer):
             gathered.append(batch)
         self.lr_scheduler.at(self.state.global_step)
         return gathered, self._get_num_items_in_batch(gathered, device)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Trainer's, with epochs of the data (its own count is the share of the run that is done) and the pace."""
+        self.state.epoch = self.state.global_step * self.plan.choices.accumulate / self.plan.order.steps_per_epoch
+        self.journal.measure(logs, self.state.global_step, self.state.max_steps)
+        super().log(logs, start_time)
 
     # -- one step
 
@@ -353,8 +363,8 @@ class FitTrainer(Trainer):
         if loss < self.best:
             self.best, self.waited = loss, 0
             state = {"loss": loss, "step": self.state.global_step}
-            snapshot.shift(self.plan.folder / _BEST, choices.keep_best)
-            snapshot.write_apart(self.plan.folder / _BEST, lambda folder: tensors.save_trained(self.model, folder), state)
+            snapshot.shift(self.plan.folder / BEST, choices.n_best)
+            snapshot.write_apart(self.plan.folder / BEST, lambda folder: tensors.save_trained(self.model, folder), state)
             return
         self.waited += 1
         if choices.patience and self.waited >= choices.patience:

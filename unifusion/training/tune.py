@@ -21,39 +21,26 @@ from unifusion.errors import ConfigError, MediaError, UniFusionError
 from unifusion.models.build import build_chat_model
 from unifusion.models.language_model import is_quantized
 from unifusion.models.segments import packed_attention
-from unifusion.processor import StreamSpec, UniFusionProcessor
+from unifusion.processor import UniFusionProcessor
 from unifusion.processor.packing import collate_packed
 from unifusion.processor.processor import IGNORED, Row
 from unifusion.training import snapshot
 from unifusion.training.corpus import Corpus, Rows
-from unifusion.training.fit import FitChoices, fit, load_trained, weights_of
+from unifusion.training.fit import FitChoices, fit, load_trained
+from unifusion.training.journal import held_loss
 from unifusion.training.launch import everyone_waits, is_first, my_share, world_size
 from unifusion.training.lengths import measured_lengths
 from unifusion.training.order import Endless, Order, Packs
 from unifusion.training.parts import PartChoices, apply_parts, parts_table, read_parts_table
 from unifusion.training.stage import commit
+from unifusion.training.trainer import BEST
+from unifusion.training.tune_choices import hold_to_start, specs_of
+from unifusion.training.tuned_card import tuned_card
 from unifusion.training.within import check_budget
 
-__all__ = ["collate_rows", "order_of", "specs_of", "tune"]
+__all__ = ["collate_rows", "order_of", "tune"]
 
 log = logging.getLogger(__name__)
-
-
-def specs_of(streams: Mapping[str, Any]) -> dict[str, StreamSpec]:
-    """Streams as a recipe writes them: `source` and `revision` may stand beside `encoder`, for its config.
-
-    Raises:
-        ConfigError: a stream names no encoder, or has an unknown key.
-    """
-    found = {}
-    for name, raw in streams.items():
-        given: dict[str, Any] = {"encoder": raw} if isinstance(raw, str) else dict(raw)
-        if "encoder" not in given:
-            raise ConfigError(f"stream {name!r} names no encoder;", remedy="write {encoder: whisper, source: openai/whisper-small}.")
-        beside = {k: given.pop(k) for k in ("source", "revision") if k in given}
-        given["encoder_config"] = {**dict(given.get("encoder_config") or {}), **beside}
-        found[name] = StreamSpec.from_dict(given)
-    return found
 
 
 def collate_rows(processor: UniFusionProcessor, rows: Sequence[Row], *, packed: bool = False) -> dict[str, Any]:
@@ -81,6 +68,7 @@ def make(c: Any) -> Made:
     torch.manual_seed(c.seed)
     if c.start:
         model, processor = checkpoint.load(c.start)
+        hold_to_start(c, model)
     else:
         if not c.llm or not c.streams:
             raise ConfigError(
@@ -210,7 +198,10 @@ def tune(c: Any, folder: Path) -> dict[str, Any]:
     if kept is not None:
         for one, count in ((corpus, rows_read(c, corpus)), *(((held, len(held)),) if held else ())):
             media.update(dict.fromkeys(clips_of(one, count, skip=skip)))
-    processor = with_features(c, made, list(media), kept)
+    try:
+        processor = with_features(c, made, list(media), kept)
+    except MediaError as error:
+        raise type(error)(error.found, remedy=f"{error.remedy} Or go on without such clips: --on-bad-media skip.") from error
     rows = Rows(corpus, processor, max_tokens=c.max_tokens)
     work = folder.with_name(f"{folder.name}.fit")
     lengths = None
@@ -223,8 +214,13 @@ def tune(c: Any, folder: Path) -> dict[str, Any]:
         FitChoices.of(c), steps=c.steps or math.ceil(c.epochs * per_epoch), rates=made.rates, decays=made.decays,
         batch_size=world_size() if c.pack else c.batch_size,
     )  # fmt: skip
+    if choices.evaluate_every > choices.steps:
+        raise ConfigError(
+            f"held-out rows are looked at every {choices.evaluate_every} steps, the run has {choices.steps};",
+            remedy="lower --evaluate-every.",
+        )
+    told = parts_table(made.model, made.table, learning_rate=c.learning_rate, weight_decay=c.weight_decay)
     if is_first():
-        told = parts_table(made.model, made.table, learning_rate=c.learning_rate, weight_decay=c.weight_decay)
         log.info("what is trained:\n%s", told)
         log.info("%d rows, %d steps an epoch, %d steps in all", len(rows), per_epoch, choices.steps)
     check_budget(c, made, rows, available_gb=c.available_gb)
@@ -237,31 +233,33 @@ def tune(c: Any, folder: Path) -> dict[str, Any]:
             made.model, rows, choices, work, collate=collate, order=order,
             validation=Rows(held, processor, max_tokens=c.max_tokens) if held else None,
         )  # fmt: skip
-    save(c, unsharded(c, made, work), folder, result)
+    save(c, unsharded(c, made, work), folder, result, told)
     return result
 
 
 def unsharded(c: Any, made: Made, work: Path) -> Made:
-    """The model with whole weights: a strategy that shards leaves them in parts, so they are read from the last checkpoint."""
-    if c.strategy == "ddp" or (world_size() == 1 and not c.strategy.startswith("zero")):
+    """The model with whole weights, the best ones with `keep_best`: a strategy that shards leaves them in parts, so they are read again."""
+    last = work / BEST if c.keep_best else snapshot.newest(work)
+    whole = c.strategy == "ddp" or (world_size() == 1 and not c.strategy.startswith("zero"))
+    if last is None or not is_first() or (whole and not c.keep_best):
         return made
-    last = weights_of(work, FitChoices.of(c)) or snapshot.newest(work)
-    if last is None or not is_first():
-        return made
-    whole = make(c)
-    load_trained(whole.model, last)
-    return whole
+    again = made if whole else make(c)
+    load_trained(again.model, last)
+    return again
 
 
-def save(c: Any, made: Made, folder: Path, result: Mapping[str, Any]) -> None:
-    """Write the checkpoint; the first process does, and the others wait."""
+def save(c: Any, made: Made, folder: Path, result: Mapping[str, Any], told: str) -> None:
+    """Write the checkpoint; the first process does, and the others wait. `told` is the table of parts, for the card."""
     from unifusion.training.choices import as_dict
 
     if is_first():
         if not is_quantized(made.model.language_model):
             made.model.float()
         made.model.eval()
-        provenance = {"recipe": "tune", "choices": as_dict(c), "result": dict(result), "commit": commit(), "data": str(c.data)}
-        checkpoint.save(made.model, made.processor, folder, provenance=provenance, self_contained=c.self_contained)
+        held = held_loss(folder.with_name(f"{folder.name}.fit"), best=c.keep_best)
+        card = tuned_card(folder.name, made.model, as_dict(c), result, table=told, held=held)
+        known = {"recipe": "tune", "choices": as_dict(c), "result": {**result, "held_out_loss": held}, "commit": commit()}
+        known["data"] = str(c.data)
+        checkpoint.save(made.model, made.processor, folder, provenance=known, card=card, self_contained=c.self_contained)
+        log.info("saved in %s; ask it: unifusion chat CLIP -q QUESTION --model %s", folder, folder)
     everyone_waits()
-

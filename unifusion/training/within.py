@@ -19,6 +19,7 @@ from unifusion.processor import Row, StreamSpec, UniFusionProcessor
 from unifusion.training.budget import Budget, BudgetChoices, check, estimate, planned_model
 from unifusion.training.launch import is_first, world_size
 from unifusion.training.parts import apply_parts, parts_table, read_parts_table
+from unifusion.training.tune_choices import specs_of
 
 __all__ = ["available_bytes", "check_budget", "dry_run"]
 
@@ -57,12 +58,14 @@ def budget_choices(c: Any, tokens: int, *, labelled: float, world: int) -> Budge
 def sampled(rows: Any, most: int = _SAMPLE) -> list[Row]:
     """Some rows, evenly spaced; those that cannot be read are left to the run."""
     step = max(1, len(rows) // most)
-    found = []
+    found, bad = [], []
     for index in range(0, len(rows), step)[:most] if step > 1 else range(min(len(rows), most)):
         try:
             found.append(rows[index])
         except UniFusionError as error:
-            log.info("row %d is left out of the sample: %s", index, error)
+            bad.append(f"{rows.name(index)}: {error}")
+    if bad:
+        log.warning("%d of %d rows looked at for the budget cannot be read, the first is %s", len(bad), len(bad) + len(found), bad[0])
     return found
 
 
@@ -145,8 +148,6 @@ def _called(device: str | float) -> str:
 
 def _planned(c: Any, plan: Mapping[str, Any]) -> tuple[UniFusionConfig, UniFusionProcessor, str]:
     """Config and processor of the model, and where they come from."""
-    from unifusion.training.tune import specs_of
-
     if not c.llm or not c.streams:
         raise ConfigError("a dry run needs a language model and streams;", remedy="name --llm and --streams.")
     told = []

@@ -98,8 +98,8 @@ def parse_reference(text: str) -> Script:
     return scripts[turn]
 
 
-def write_mp4(path: str | Path, clip: Clip, script: Script) -> None:
-    """Write H.264 and AAC into an mp4 at the script's rate; a stream that the clip lacks is not in the file.
+def write_mp4(path: str | Path, clip: Clip, script: Script, *, form: str = "mp4") -> None:
+    """Write H.264 and AAC into an mp4 (or an `flv`) at the script's rate; a stream that the clip lacks is not in the file.
 
     Raises:
         ConfigError: the clip has neither picture nor sound, or its frames are not those of the script's rate.
@@ -112,7 +112,7 @@ def write_mp4(path: str | Path, clip: Clip, script: Script) -> None:
         found, wanted = len(clip.frames_THWC), len(frame_times(script))
         remedy = f"render all {wanted} (times_s=None)."
         raise ConfigError(f"{found} frames for {script.duration_s} s at {script.rate_hz} Hz;", remedy=remedy)
-    with av.open(str(path), "w", format="mp4") as container:
+    with av.open(str(path), "w", format=form) as container:
         video = None if clip.frames_THWC is None else _video_stream(container, clip.frames_THWC, script)
         audio = container.add_stream("aac", rate=RATE_HZ, layout="mono") if clip.waveform_N is not None else None
         if video is not None and clip.frames_THWC is not None:

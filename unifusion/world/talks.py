@@ -14,7 +14,7 @@ from unifusion.world.script import Expression, Identity, Script, Split, Utteranc
 from unifusion.world.sentences import estimate_s, voice_of
 from unifusion.world.world_file import ranges, talk_topics
 
-__all__ = ["Person", "Profile", "Talk", "talk"]
+__all__ = ["Person", "Profile", "Talk", "said_by", "shown_by", "talk"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,8 @@ def talk(seed: int, index: int, *, split: Split = "train", duration_s: float = 6
         scripts.append(
             Script(
                 seed=seed, index=index, split=split, duration_s=duration_s, rate_hz=ranges()["clip"]["rate_hz"], size_px=size_px,
-                background_rgb=ground_of(draw), identity=person.identity, expressions=_shown(draw, turn, emotion, duration_s),
-                utterance=_said(draw, turn, person, (text, emotion), duration_s), agreement="agree", profile=profile,
+                background_rgb=ground_of(draw), identity=person.identity, expressions=shown_by(draw, turn, emotion, duration_s),
+                utterance=said_by(draw, turn, person, (text, emotion, emotion), duration_s), agreement="agree", profile=profile,
             )
         )  # fmt: skip
     return Talk(**about, emotion=subject["emotion"], people=people, scripts=tuple(scripts))
@@ -106,8 +106,8 @@ def _people(draw: Draw, split: Split) -> tuple[Person, Person]:
     return found[0], found[1]
 
 
-def _shown(draw: Draw, turn: int, emotion: str, duration_s: float) -> tuple[Expression, ...]:
-    """The face takes on the line's emotion as the line begins."""
+def shown_by(draw: Draw, turn: int, emotion: str, duration_s: float) -> tuple[Expression, ...]:
+    """Return how a face takes on an emotion as a line begins; no expression for a neutral one."""
     if emotion == "neutral":
         return ()
     world = talk_topics()
@@ -119,14 +119,18 @@ def _shown(draw: Draw, turn: int, emotion: str, duration_s: float) -> tuple[Expr
     return (Expression(emotion=emotion, intensity=intensity, action_units=units, **times),)
 
 
-def _said(draw: Draw, turn: int, person: Person, line: tuple[str, str], duration_s: float) -> Utterance:
-    """One line in the person's voice, at the tempo of the personality where that fits, else faster."""
+def said_by(draw: Draw, turn: int, person: Person, line: tuple[str, str, str], duration_s: float) -> Utterance:
+    """Return one line (text, what its words mean, emotion of the voice) at the tempo of the personality where that fits, else faster.
+
+    Raises:
+        ConfigError: the line does not fit into the clip at any tempo.
+    """
     world = talk_topics()
-    text, emotion = line
+    text, meaning, emotion = line
     tempi: tuple[Literal["fast", "normal", "slow"], ...] = (person.tempo, "normal", "fast")
     for tempo in tempi:
         said = Utterance(
-            voice=person.voice, language="english", text=text, meaning=emotion, emotion=emotion, tempo=tempo, start_s=world["start_s"],
+            voice=person.voice, language="english", text=text, meaning=meaning, emotion=emotion, tempo=tempo, start_s=world["start_s"],
             intensity=draw.uniform(f"voice{turn}", *world["intensity"]),
             level_db=draw.uniform(f"level{turn}", *ranges()["voice"]["level_db"]),
         )  # fmt: skip

@@ -174,6 +174,14 @@ def test_pictures_shrink_where_they_would_fill_the_context(engines, name, monkey
     assert len(engine.encode(narrow).streams["video"].tokens_SD) == narrow.reports["video"].tokens
 
 
+def test_pictures_leave_room_for_their_sound(engines):
+    engine = engines("qwen2_5_omni")
+    (answer,) = engine.answer([talk([video(seed=1, seconds=30.0, rate_hz=2.0)], "what?")], max_new_tokens=1)
+    told = answer.report.streams
+    assert told["audio"].tokens == 750 and list(told) == ["video", "audio"]
+    assert told["video"].tokens <= 0.75 * engine.context
+
+
 def test_emotion_is_complete_and_encodes_once(engine, name, monkeypatch):
     calls, real = [], engine.processor.family.encode
     monkeypatch.setattr(engine.processor.family, "encode", lambda *a, **k: calls.append(1) or real(*a, **k))

@@ -117,6 +117,8 @@ class Patching:
         if cramped:
             room = max(most_tokens // steps, 1) * factor**2
             height, width = smart_size(*pixels_TCHW.shape[-2:], factor=factor, least=min(self.shortest, room), most=room)
+            if height * width > room:  # made larger, to the next patch
+                height, width = smart_size(height, width, factor=factor, least=1, most=room)
         told = chosen(self.settings, resample=3)
         pixels_TCHW = normalised(resized(pixels_TCHW, (height, width), told["resample"]), self.settings)
         short = -len(pixels_TCHW) % self.temporal
