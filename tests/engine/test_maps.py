@@ -18,7 +18,7 @@ def by_stream(found):
     return {(m.clip, m.stream): m for m in found}
 
 
-@pytest.mark.parametrize("fusion", ["attention_pool", "perceiver_io", "cross_attention"])
+@pytest.mark.parametrize("fusion", ["perceiver_io", "cross_attention"])
 def test_of_a_fusion(fusion):
     torch.manual_seed(0)
     clip = ask_about(AffectEngine(model(fusion=fusion, fusion_config={})), MEDIA)
@@ -28,15 +28,39 @@ def test_of_a_fusion(fusion):
     video = found[0, "video"]
     assert list(video.times_s) == sorted(set(video.times_s)) and len(video.times_s) == len(video.weights_T) == len(video.grids_TRC)
     torch.testing.assert_close(video.grids_TRC.sum((1, 2)), video.weights_T)
+    assert video.grid_times_s == video.times_s
     assert found[0, "audio"].grids_TRC is None and video.to_dict()["grids"][0][0][0] >= 0.0
 
 
-def test_of_a_chat_model_and_of_each_clip(tiny_engine):
-    clip = ask_about(tiny_engine, [*MEDIA, toys.video(seconds=1.0, picture=False)], ["sad", "happy"])
+def test_a_fusion_of_means_looks_at_every_moment_alike_and_is_occluded_instead():
+    clip = ask_about(AffectEngine(model(fusion="attention_pool", fusion_config={})), MEDIA)
+    for one in maps(clip, clip.answer()):
+        assert one.of == "occlusion" and one.grids_TRC is None and one.weights_T.max() > one.weights_T.min()
+
+
+def chat(window_s):
+    """A chat engine whose adapters look at windows of a length."""
+    own, processor = toys.chat_model(seed=1)
+    for adapter in own.adapters.values():
+        adapter.config.window_s = window_s
+    return Engine(own, processor)
+
+
+def test_of_a_chat_model_and_of_each_clip():
+    clip = ask_about(chat(99.0), [*MEDIA, toys.video(seconds=1.0, picture=False)], ["sad", "happy"])
     found = by_stream(maps(clip, clip.answer()))
     assert set(found) == {(0, "video"), (0, "audio"), (1, "audio")} and {m.of for m in found.values()} == {"attention of the adapter"}
     for m in found.values():
         assert float(m.weights_T.sum()) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_window_a_moment_says_nothing_of_time_but_of_places():
+    clip = ask_about(chat(0.05), MEDIA, ["sad", "happy"])
+    found = by_stream(maps(clip, clip.answer()))
+    video = found[0, "video"]
+    assert video.of == "occlusion" and video.weights_T.max() > video.weights_T.min()
+    assert len(video.grid_times_s) == len(video.grids_TRC) and video.grids_TRC.max() > video.grids_TRC.min()
+    assert video.to_dict()["grid_times_s"] != video.to_dict()["times_s"]
 
 
 def test_short_windows_where_there_is_no_attention():

@@ -25,7 +25,11 @@ def over_talk(
     talk: Path, out: Path | None, model: str, labels: tuple[str, ...] | None, *, reply: bool, json: bool, batch_size: int,
     loading: dict[str, Any], overwrite: bool, retry_errors: bool,
 ) -> None:  # fmt: skip
-    """Tell a talk: into a file that is gone on with after a kill, or onto stdout."""
+    """Tell a talk: into a file that is gone on with after a kill, or onto stdout.
+
+    Raises:
+        typer.Exit: with 3, no turn could be told.
+    """
     from unifusion.evaluation import predict as work
     from unifusion.evaluation.dialogue import feel_turns, read_talks, told_turns
 
@@ -33,11 +37,15 @@ def over_talk(
     if out is None:
         with common.quiet_stdout():
             engine = common.load_teller(model, **loading)
+        answered = 0
         for turn, told in told_turns(engine, turns, labels, reply=reply, batch_size=batch_size):
+            answered += "error" not in told
             if json:
                 common.print_json({"id": turn.id, **told})
             else:
                 print(common.visible(_line(turn, told)), flush=True)
+        if not answered:
+            raise typer.Exit(3)
         return
     task = "emotion of each turn of a talk" + (", with a reply" if reply else "")
     run = work.Run(
@@ -53,7 +61,7 @@ def over_talk(
 
 def _line(turn: Turn, told: dict[str, Any]) -> str:
     """One turn for a person."""
-    who = f"{turn.speaker}: {turn.text}" if turn.speaker else turn.text or turn.id
+    who = f"{turn.speaker}: {turn.text or turn.id}" if turn.speaker else turn.text or turn.id
     if "error" in told:
         return f"{who}\n  ({told['error']})"
     felt = [f"{n} {told[n]:+.2f}" for n in ("valence", "arousal") if told.get(n) is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,10 @@ _OUT = "OUT.jsonl for a manifest or a talk, one line a row; OUT.csv for --stream
 Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT", help=_OUT, show_default=False)]
 _WINDOW = "Seconds of a window: 1 with --explain, 4 with --stream."
 Window = Annotated[float | None, typer.Option("--window", metavar="S", min=0.05, help=_WINDOW, show_default=False)]
+_OWNERS = {
+    "--maps": "-d DIR", "--reply": "--dialogue", "--window": "--explain or --stream", "--hop": "--stream", "--smooth": "--stream",
+    "--rate": "--stream",
+}  # fmt: skip
 _ONE_MANIFEST = "-o takes one manifest, whose rows"
 
 
@@ -51,9 +55,9 @@ def emotion(
     maps: explaining.Maps = False,
     window: Window = None,
     stream: streaming.Stream = False,
-    hop: streaming.Hop = 1.0,
-    smooth: streaming.Smooth = 0.0,
-    rate: streaming.Rate = 16_000,
+    hop: streaming.Hop = None,
+    smooth: streaming.Smooth = None,
+    rate: streaming.Rate = None,
     dialogue: dialogues.Dialogue = None,
     reply: dialogues.Reply = False,
     device: common.Device = "",
@@ -72,13 +76,19 @@ def emotion(
     loading: dict[str, Any] = {"isolate": isolate, "lenient": lenient, "features": features, "device": device}
     span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound, "transcript": transcript}
     explained = explain or explain_to is not None
-    _check_modes(clips, explained=explained, maps=maps and explain_to is None, stream=stream, dialogue=dialogue, reply=reply)
+    _check_modes(clips, explained=explained, stream=stream, dialogue=dialogue)
+    _check_lone(
+        {"--maps": (maps, explain_to), "--reply": (reply, dialogue), "--window": (window, explained or stream), "--hop": (hop, stream),
+         "--smooth": (smooth, stream), "--rate": (rate, stream)}
+    )  # fmt: skip
     again = {"overwrite": overwrite, "retry_errors": retry_errors}
     if dialogue is not None:
         _no_spans(span, together, "--dialogue takes one talk, whose lines")
         dialogues.over_talk(dialogue, out, model, chosen, reply=reply, json=json, batch_size=batch_size, loading=loading, **again)
     elif stream:
-        choices = streaming.Choices(window_s=window or 4.0, hop_s=hop, smooth_s=smooth, batch_size=batch_size, rate_hz=rate)
+        choices = streaming.Choices(
+            window_s=window, hop_s=hop, smooth_s=smooth, rate_hz=rate, batch_size=batch_size, overwrite=overwrite
+        )
         streaming.over_recording(clips or [], model, chosen, choices, span=span, out=out, json=json, loading=loading)
     elif out is not None:
         if explain_to is not None:
@@ -90,18 +100,19 @@ def emotion(
         _over_clips(clips or [], model, chosen, span, together=together, json=json, loading=loading, explaining_as=explaining_as)
 
 
-def _check_modes(
-    clips: Sequence[str] | None, *, explained: bool, maps: bool, stream: bool, dialogue: Path | None, reply: bool
-) -> None:  # fmt: skip
+def _check_modes(clips: Sequence[str] | None, *, explained: bool, stream: bool, dialogue: Path | None) -> None:
     """Refuse what does not go together."""
     if sum([explained, stream, dialogue is not None]) > 1:
         raise typer.BadParameter("--explain, --stream and --dialogue exclude each other.")
-    if maps:
-        raise typer.BadParameter("--maps are written beside an explanation: say with -d where.")
-    if reply and dialogue is None:
-        raise typer.BadParameter("--reply is given in a talk: name one with --dialogue.")
     if bool(clips) == (dialogue is not None):
         raise typer.BadParameter("name a clip." if dialogue is None else "a talk names its own clips.")
+
+
+def _check_lone(given: Mapping[str, tuple[Any, Any]]) -> None:
+    """Refuse options, each with what it belongs to, that would do nothing."""
+    for name, (value, owner) in given.items():
+        if value not in (None, False) and owner in (None, False):
+            raise typer.BadParameter(f"{name} goes with {_OWNERS[name]}.")
 
 
 def _no_spans(span: dict[str, Any], together: bool, what: str) -> None:

@@ -22,20 +22,30 @@ __all__ = ["Choices", "Hop", "Rate", "Smooth", "Stream", "over_recording"]
 
 _STREAM = "Tell a recording of any length window by window; the clip - is raw 16-bit mono sound on stdin."
 Stream = Annotated[bool, typer.Option("--stream", help=_STREAM)]
-Hop = Annotated[float, typer.Option("--hop", metavar="S", min=0.05, help="With --stream: seconds from window to window.")]
-Smooth = Annotated[float, typer.Option("--smooth", metavar="S", min=0.0, help="With --stream: mean over so many seconds before.")]
-Rate = Annotated[int, typer.Option("--rate", metavar="HZ", help="With --stream -: samples a second.")]
+_HOP, _SMOOTH = "With --stream: seconds from window to window; 1.", "With --stream: tell the mean of so many seconds before."
+_RATE = "With --stream and -: samples a second; 16000."
+Hop = Annotated[float | None, typer.Option("--hop", metavar="S", min=0.05, help=_HOP, show_default=False)]
+Smooth = Annotated[float | None, typer.Option("--smooth", metavar="S", min=0.0, help=_SMOOTH, show_default=False)]
+Rate = Annotated[int | None, typer.Option("--rate", metavar="HZ", help=_RATE, show_default=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """How a recording is told."""
+    """How a recording is told; None takes the default.
 
-    window_s: float
-    hop_s: float
-    smooth_s: float
-    batch_size: int
-    rate_hz: int
+    Attributes:
+        window_s, hop_s, smooth_s: seconds.
+        rate_hz: of sound on stdin.
+        batch_size: windows told at once.
+        overwrite: a CSV that is there.
+    """
+
+    window_s: float | None = None
+    hop_s: float | None = None
+    smooth_s: float | None = None
+    rate_hz: int | None = None
+    batch_size: int = 8
+    overwrite: bool = False
 
 
 def over_recording(
@@ -48,33 +58,46 @@ def over_recording(
         typer.BadParameter: several clips, or options that do not fit.
         KeyboardInterrupt: somebody stopped it; what was told is written and drawn.
     """
-    if len(clips) != 1:
-        raise typer.BadParameter("--stream takes one recording.")
-    if loading["features"] is not None:
-        raise typer.BadParameter("--stream encodes windows as they come: leave --features out.")
+    live = _check(clips, choices, span, loading)
     if out is not None:
-        _check_out(out)
-    live = clips[0] == "-"
+        _check_out(out, overwrite=choices.overwrite)
     media = None if live else common.open_media(clips, **span)[0]
-    if live and any(v is not None and v is not False for v in span.values()):
-        raise typer.BadParameter("sound on stdin has no spans and no picture: leave --start, --end, --no-picture and --no-sound out.")
     with common.quiet_stdout():
         engine = common.load_teller(model, **loading)
         from unifusion.engine.stream import smoothed, stream_emotions
 
-        pieces = _sound_as_it_comes(choices) if live else _pieces(media, engine, loading)
+        hop_s = choices.hop_s or 1.0
+        pieces = _sound_as_it_comes(choices.rate_hz or 16_000, hop_s) if live else _pieces(media, engine, loading)
     told = stream_emotions(
-        engine, pieces, window_s=choices.window_s, hop_s=choices.hop_s, batch_size=1 if live else choices.batch_size, labels=labels
+        engine, pieces, window_s=choices.window_s or 4.0, hop_s=hop_s, batch_size=1 if live else choices.batch_size, labels=labels
     )
-    _tell(smoothed(told, choices.smooth_s), out=out, json=json)
+    _tell(smoothed(told, choices.smooth_s or 0.0), out=out, json=json)
 
 
-def _check_out(out: Path) -> None:
-    """Refuse a name that is no CSV, and pictures that cannot be drawn."""
+def _check(clips: Sequence[str], choices: Choices, span: dict[str, Any], loading: dict[str, Any]) -> bool:
+    """Whether sound comes on stdin; refuses what a recording has no use for."""
+    if len(clips) != 1:
+        raise typer.BadParameter("--stream takes one recording.")
+    if loading["features"] is not None:
+        raise typer.BadParameter("--stream encodes windows as they come: leave --features out.")
+    if span["transcript"]:
+        raise typer.BadParameter("--stream does not know when words are said: leave --transcript out.")
+    live = clips[0] == "-"
+    if live and any(v is not None and v is not False for v in span.values()):
+        raise typer.BadParameter("sound on stdin has no spans and no picture: leave --start, --end, --no-picture and --no-sound out.")
+    if not live and choices.rate_hz is not None:
+        raise typer.BadParameter("--rate is of sound on stdin, named - : a file says its own.")
+    return live
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse a name that is no CSV, one that is there, and pictures that cannot be drawn."""
     from unifusion.evaluation.timeline import need_plots
 
     if out.suffix != ".csv":
         raise typer.BadParameter(f"-o {out}: with --stream it is a .csv; the curve is drawn beside it.")
+    if out.exists() and not overwrite:
+        raise typer.BadParameter(f"{out} is there already: say --overwrite, or another name.")
     need_plots()
 
 
@@ -89,11 +112,11 @@ def _pieces(media: Any, engine: Any, loading: dict[str, Any]) -> Iterator[Clip]:
     return read_pieces(media, rate_hz=rate_hz, sampling_rate_hz=sampling_rate_hz, **reading)
 
 
-def _sound_as_it_comes(choices: Choices) -> Iterator[Clip]:
+def _sound_as_it_comes(rate_hz: int, hop_s: float) -> Iterator[Clip]:
     """Of stdin, a hop at a time."""
     from unifusion.engine.recording import read_pcm
 
-    return read_pcm(sys.stdin.buffer, sampling_rate_hz=choices.rate_hz, piece_s=choices.hop_s)
+    return read_pcm(sys.stdin.buffer, sampling_rate_hz=rate_hz, piece_s=hop_s)
 
 
 def _tell(windows: Iterable[Window], *, out: Path | None, json: bool) -> None:

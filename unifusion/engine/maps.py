@@ -1,7 +1,8 @@
 """Where a model looked: how much of its attention each moment of each stream got, and within a moment each place of the picture.
 
 Of a fusion, what its outputs attended to; of a chat model, what its adapters' queries attended to, which says where they looked and not
-what the label hangs on (`explain` tells that). Where a model has no attention to show, short windows are occluded instead.
+what the label hangs on (`explain` tells that). Where a model has no attention to show, or gives every moment alike whatever
+the clip (means do, and queries that each window has for itself), short windows are occluded instead.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from unifusion.processor import StreamItem
 __all__ = ["StreamMap", "maps"]
 
 _FINER_S = 0.25
+_SAME = 1e-3
+"""Weights that differ by less of the largest are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +36,11 @@ class StreamMap:
         stream: its name.
         modality: video, image, audio or text.
         clip: number of the clip.
-        of: attention of the fusion, attention of the adapter, or occlusion.
+        of: attention of the fusion, attention of the adapter, or occlusion: what `weights_T` are.
         times_s: of T moments, ascending.
         weights_T: how much each got; of an occlusion by how much the label's probability falls.
-        grids_TRC: weights of the places of a moment, (T, rows, columns), row by row from the top left; None where a moment has no grid.
+        grids_TRC: attention to the places of a moment, (T, rows, columns), row by row from the top left; None where a moment has no grid.
+        grid_times_s: of the grids; `times_s`, unless these are of an occlusion.
     """
 
     stream: str
@@ -46,13 +50,15 @@ class StreamMap:
     times_s: tuple[float, ...]
     weights_T: Tensor
     grids_TRC: Tensor | None = None
+    grid_times_s: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         grids = None if self.grids_TRC is None else [[[round(v, 6) for v in r] for r in grid] for grid in self.grids_TRC.tolist()]
         return {
             "stream": self.stream, "clip": self.clip, "of": self.of, "times_s": [round(t, 4) for t in self.times_s],
-            "weights": [round(w, 6) for w in self.weights_T.tolist()], **({"grids": grids} if grids is not None else {}),
+            "weights": [round(w, 6) for w in self.weights_T.tolist()],
+            **({"grids": grids, "grid_times_s": [round(t, 4) for t in self.grid_times_s]} if grids is not None else {}),
         }  # fmt: skip
 
 
@@ -61,23 +67,29 @@ def maps(asked: Asked, answer: EmotionAnswer) -> list[StreamMap]:
     """Where the model looked, for each stream whose seconds are those of the clips."""
     weights = _of_fusion(asked) if isinstance(asked, AskedFusion) else _of_adapters(asked)
     of = "attention of the fusion" if isinstance(asked, AskedFusion) else "attention of the adapter"
-    found, lacking = [], set()
-    for k, clip in enumerate(asked.clips):
-        for name, item in clip.items():
-            if name not in asked.clocked:
-                continue
-            if (k, name) in weights:
-                found.append(_moments(name, asked.modality[name], k, of, item, weights[k, name]))
-            else:
-                lacking.add((k, name))
-    if lacking:
-        windows = [w for w in explain(asked, answer, window_s=_FINER_S).windows if (w.clip, w.stream) in lacking]
-        for k, name in sorted(lacking):
-            own = [w for w in windows if (w.clip, w.stream) == (k, name)]
-            times = tuple((w.start_s + w.end_s) / 2 for w in own)
-            drops_T = torch.tensor([w.drop for w in own])
-            found.append(StreamMap(stream=name, modality=asked.modality[name], clip=k, of="occlusion", times_s=times, weights_T=drops_T))
+    attended = {
+        (k, name): _moments(name, asked.modality[name], k, of, item, weights[k, name]) if (k, name) in weights else None
+        for k, clip in enumerate(asked.clips) for name, item in clip.items() if name in asked.clocked
+    }  # fmt: skip
+    lacking = any(one is None or _is_flat(one.weights_T) for one in attended.values())
+    tried = explain(asked, answer, window_s=_FINER_S).windows if lacking else ()
+    found = []
+    for (k, name), one in attended.items():
+        if one is None or _is_flat(one.weights_T):
+            own = [w for w in tried if (w.clip, w.stream) == (k, name)]
+            looked = one if one and one.grids_TRC is not None and not _is_flat(one.grids_TRC) else None
+            one = StreamMap(
+                stream=name, modality=asked.modality[name], clip=k, of="occlusion",
+                times_s=tuple((w.start_s + w.end_s) / 2 for w in own), weights_T=torch.tensor([w.drop for w in own]),
+                grids_TRC=looked.grids_TRC if looked else None, grid_times_s=looked.grid_times_s if looked else (),
+            )  # fmt: skip
+        found.append(one)
     return found
+
+
+def _is_flat(weights: Tensor) -> bool:
+    """Whether every one of several moments or places got the same."""
+    return weights.numel() > 1 and float(weights.max() - weights.min()) <= _SAME * float(weights.max())
 
 
 def _of_fusion(asked: AskedFusion) -> dict[tuple[int, str], Tensor]:
@@ -117,5 +129,6 @@ def _moments(name: str, modality: str, clip: int, of: str, item: StreamItem, wei
     if modality in ("video", "image") and side > 1 and set(counts) == {side * side}:
         grids = own_N[place_N.argsort(stable=True)].view(len(times), side, side)
     return StreamMap(
-        stream=name, modality=modality, clip=clip, of=of, times_s=tuple(times.tolist()), weights_T=weights_T, grids_TRC=grids
-    )
+        stream=name, modality=modality, clip=clip, of=of, times_s=tuple(times.tolist()), weights_T=weights_T, grids_TRC=grids,
+        grid_times_s=() if grids is None else tuple(times.tolist()),
+    )  # fmt: skip

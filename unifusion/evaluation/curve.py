@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from unifusion.engine.stream import Window
-from unifusion.evaluation.timeline import paint
+from unifusion.evaluation.drawing import COLOURS, draw
 
 __all__ = ["WindowTable", "draw_curve"]
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#5B5B9A", "#7F7F7F", "#B22222")
 _MOST_POINTS = 2000
 
 
@@ -97,11 +96,11 @@ def draw_curve(stem: Path, windows: Sequence[Window]) -> list[Path]:
         axes = figure.subplots(1 + bool(felt), 1, sharex=True, squeeze=False)[:, 0]
         for i, label in enumerate(labels):
             shares = [w.probabilities.get(label, float("nan")) for w in shown]
-            axes[0].plot(at, shares, color=_COLOURS[i % len(_COLOURS)], linewidth=1.2, label=label)
+            axes[0].plot(at, shares, color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=label)
         axes[0].set(ylim=(0.0, 1.0), ylabel="probability")
         if labels:
             axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)
-        for colour, name in zip(_COLOURS, felt, strict=False):
+        for colour, name in zip(COLOURS, felt, strict=False):
             numbers = [x if (x := getattr(w, name)) is not None else float("nan") for w in shown]
             axes[1].plot(at, numbers, color=colour, linewidth=1.2, label=name)
         if felt:
@@ -110,4 +109,5 @@ def draw_curve(stem: Path, windows: Sequence[Window]) -> list[Path]:
             axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)
         axes[-1].set_xlabel("seconds")
 
-    return paint(stem, (9.0, 2.2 + 1.8 * bool(felt)), put)
+    svg = draw(stem, (9.0, 2.2 + 1.8 * bool(felt)), put)
+    return [svg.with_suffix(".png"), svg]

@@ -5,8 +5,7 @@ Drawn by matplotlib (extra `plots`).
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,21 +16,19 @@ import numpy as np
 from unifusion.conversation import Media
 from unifusion.engine.explain import Claim, Explanation
 from unifusion.errors import ConfigError, MediaError
+from unifusion.evaluation.drawing import COLOURS, GREY, can_draw, draw, label
 from unifusion.limits import Limits
 from unifusion.processor.opening import decode
 
-__all__ = ["Strip", "draw_timeline", "need_plots", "paint", "read_strips"]
+__all__ = ["Strip", "draw_timeline", "need_plots", "read_strips"]
 
 _RATE_HZ = 4.0
 _STEP_S = 0.025
 _FLOOR_DB = -70.0
-_THUMBNAILS = 12
+_STRIP_ASPECT, _THUMBNAILS = 9.0, 12
+"""Width by height of the row of small pictures, each squeezed a little; the most there are."""
 _SIDE_PX = 96
-_STYLE = {
-    "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "svg.hashsalt": "unifusion",
-    "font.family": "DejaVu Sans", "figure.facecolor": "white", "savefig.facecolor": "white",
-}  # fmt: skip
-_YES, _NO = "#009E73", "#8a939c"
+_YES, _NO = COLOURS[2], GREY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +68,7 @@ def need_plots() -> None:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    if importlib.util.find_spec("matplotlib") is None:
+    if not can_draw():
         raise ConfigError("pictures are drawn by matplotlib, which is not installed;", remedy="pip install 'unifusion-x[plots]'.")
 
 
@@ -103,23 +100,6 @@ def _small(frames_THWC: np.ndarray) -> np.ndarray:
     return frames_THWC[:, ::step, ::step]
 
 
-def paint(stem: Path, size: tuple[float, float], put: Callable[[Any], None]) -> list[Path]:
-    """Write a picture as PNG and SVG, the same bytes for the same figures; `put` fills the empty figure."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        put(figure)
-        figure.savefig(paths[0], dpi=150, metadata={"Software": None})
-        figure.savefig(paths[1], dpi=110, metadata={"Date": None, "Creator": None})
-    return paths
-
-
 def draw_timeline(stem: Path, found: Explanation, strips: Sequence[Strip]) -> list[Path]:
     """Draw an explanation over its clips.
 
@@ -135,29 +115,30 @@ def draw_timeline(stem: Path, found: Explanation, strips: Sequence[Strip]) -> li
     shown = [("frames", k) for k, s in enumerate(strips) if s.frames_THWC is not None]
     shown += [("level", k) for k, s in enumerate(strips) if s.waveform_N is not None and len(s.waveform_N)]
     kinds: list[tuple[str, Any]] = [*shown, *(("lane", lane) for lane in lanes), *([("claims", None)] if found.claims else [])]
-    heights = {"frames": 1.1, "level": 0.7, "lane": 0.45, "claims": 0.3 * len(found.claims) + 0.3}
-    end_s = max([*(s.duration_s for s in strips), *(w.end_s for w in found.windows)], default=1.0)
+    heights = {"frames": 0.9, "level": 0.7, "lane": 0.45, "claims": 0.3 * len(found.claims) + 0.3}
+    end_s = max((s.duration_s for s in strips), default=0.0) or max((w.end_s for w in found.windows), default=1.0)
 
     def put(figure: Any) -> None:
         """All of it."""
         axes = figure.subplots(len(kinds), 1, sharex=True, squeeze=False, height_ratios=[heights[k] for k, _ in kinds])[:, 0]
-        figure.suptitle(f"{_plain(found.label)} {found.probability:.0%}{_support(found)}", fontsize=9)
+        figure.suptitle(f"{label(found.label, 40)} {found.probability:.0%}{_support(found)}", fontsize=9)
         for axis, (kind, what) in zip(axes, kinds, strict=True):
             axis.set(xlim=(0.0, end_s), yticks=[])
             if kind == "frames":
                 _frames(axis, strips[what], end_s)
             elif kind == "level":
                 axis.fill_between(*strips[what].level_db, _FLOOR_DB, color="#b8c4d0", linewidth=0)
-                axis.set(ylim=(_FLOOR_DB, 0.0), ylabel="dB")
+                axis.set(ylim=(_FLOOR_DB, 0.0), ylabel="loudness")
             elif kind == "lane":
                 colours = _lane(axis, found, *what)
             else:
                 _claims(axis, found.claims)
         axes[-1].set_xlabel("seconds")
         if lanes:
-            figure.colorbar(colours, ax=list(axes), shrink=0.6, pad=0.01, label="drop of the probability without it")
+            figure.colorbar(colours, ax=list(axes), shrink=0.6, pad=0.01, label="lost without it")
 
-    return paint(stem, (8.0, 0.9 + sum(heights[k] for k, _ in kinds)), put)
+    svg = draw(stem, (8.0, 0.9 + sum(heights[k] for k, _ in kinds)), put)
+    return [svg.with_suffix(".png"), svg]
 
 
 def _support(found: Explanation) -> str:
@@ -169,7 +150,8 @@ def _frames(axis: Any, strip: Strip, end_s: float) -> None:
     """Small pictures side by side, each from its own second on."""
     if strip.frames_THWC is None or strip.times_s is None:
         return
-    n = min(_THUMBNAILS, len(strip.frames_THWC))
+    height, width = strip.frames_THWC.shape[1:3]
+    n = max(1, min(_THUMBNAILS, len(strip.frames_THWC), round(_STRIP_ASPECT * height / width)))
     edges = np.linspace(0.0, strip.duration_s or end_s, n + 1)
     at = np.clip(np.searchsorted(strip.times_s, edges[:-1] + 1e-6, side="right") - 1, 0, len(strip.frames_THWC) - 1)
     for i, frame in enumerate(at):
@@ -184,7 +166,7 @@ def _lane(axis: Any, found: Explanation, clip: int, stream: str) -> Any:
     drops = np.array([[w.drop] for w in own]).T
     edges = [w.start_s for w in own] + [own[-1].end_s]
     several = len({w.clip for w in found.windows}) > 1
-    axis.set_ylabel(_plain(f"{stream} {clip + 1}" if several else stream), rotation=0, ha="right", va="center")
+    axis.set_ylabel(label(f"{stream} {clip + 1}" if several else stream), rotation=0, ha="right", va="center")
     if len(edges) == len(own) + 1 and all(a.end_s == b.start_s for a, b in pairwise(own)):
         return axis.pcolormesh(edges, [0, 1], drops, cmap="RdBu_r", vmin=-most, vmax=most, edgecolors="white", linewidth=0.5)
     for w in own:  # a stream with holes
@@ -201,10 +183,4 @@ def _claims(axis: Any, claims: Sequence[Claim]) -> None:
         axis.plot([claim.start_s, claim.start_s, claim.end_s, claim.end_s], [y - 0.15, y, y, y - 0.15], color=colour, linewidth=1.3)
         verdict = "supported" if claim.supported else "not supported"
         words = f"{claim.stream}: {claim.text} ({verdict}, {claim.drop:+.2f})"
-        axis.text(claim.start_s, y - 0.12, _plain(words, 90), color=colour, fontsize=7, va="bottom", clip_on=False)
-
-
-def _plain(text: str, most: int = 40) -> str:
-    """What is written in a picture: nothing unseen, no mathematics, not too long."""
-    shown = "".join(c if c.isprintable() else " " for c in text)
-    return (shown if len(shown) <= most else shown[: most - 1] + "…").replace("$", r"\$")
+        axis.text(claim.start_s, y - 0.12, label(words, 90), color=colour, fontsize=7, va="bottom", clip_on=False)

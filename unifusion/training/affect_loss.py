@@ -108,7 +108,7 @@ class Pretraining(nn.Module):
         self.model = model
 
     def forward(self, batch: Mapping[str, Any], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The loss () of B rows and how many, (); whatever their targets (B,)."""
+        """The loss () of rows whose streams are (B, S, D), whatever their targets, and how many they are, ()."""
         loss = self.model.fusion.pretrain_loss(self.model.inputs(batch)) + nothing_of(self)
         return {"loss": loss, "n_targets": torch.tensor(len(targets["label"]))}
 
