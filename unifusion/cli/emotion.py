@@ -111,7 +111,7 @@ def _check_modes(clips: Sequence[str] | None, *, explained: bool, stream: bool, 
 def _check_lone(given: Mapping[str, tuple[Any, Any]]) -> None:
     """Refuse options, each with what it belongs to, that would do nothing."""
     for name, (value, owner) in given.items():
-        if value not in (None, False) and owner in (None, False):
+        if value is not None and value is not False and (owner is None or owner is False):
             raise typer.BadParameter(f"{name} goes with {_OWNERS[name]}.")
 
 

@@ -56,7 +56,8 @@ def over_recording(
 
     Raises:
         typer.BadParameter: several clips, or options that do not fit.
-        KeyboardInterrupt: somebody stopped it; what was told is written and drawn.
+        MediaError: nothing came, or the recording cannot be read on; what was told is written and drawn.
+        KeyboardInterrupt: somebody stopped it; the same.
     """
     live = _check(clips, choices, span, loading)
     if out is not None:
@@ -121,6 +122,7 @@ def _sound_as_it_comes(rate_hz: int, hop_s: float) -> Iterator[Clip]:
 
 def _tell(windows: Iterable[Window], *, out: Path | None, json: bool) -> None:
     """Print and write each window; at the end, also at an early one, say how fast it went and draw the curve."""
+    from unifusion.errors import MediaError
     from unifusion.evaluation.curve import WindowTable, draw_curve
 
     done: list[Window] = []
@@ -139,6 +141,8 @@ def _tell(windows: Iterable[Window], *, out: Path | None, json: bool) -> None:
                     common.print_json(window.to_dict())
                 else:
                     print(common.visible(line(window)), flush=True)
+            if not done:
+                raise MediaError("the recording is empty;", remedy="name one of some length, or send sound to stdin.")
         finally:
             if table is not None:
                 table.close()
