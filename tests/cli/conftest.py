@@ -50,10 +50,12 @@ def evidence(monkeypatch):
     from unifusion.engine import emotion
 
     monkeypatch.setattr(emotion, "_MAX_RATIONALE", 4)
+    monkeypatch.setattr(emotion, "_MAX_AFFECT", 4)
 
     def say(*lines):
         told = "\n".join(["Emotion: calm.", *lines])
-        monkeypatch.setattr(emotion, "_generate", lambda engine, rows, most, begun: [told if b else "valence 0.1, arousal 0.2" for b in begun])
+        felt = "valence 0.1, arousal 0.2"
+        monkeypatch.setattr(emotion, "_generate", lambda engine, rows, most, begun: [told if b else felt for b in begun])
 
     return say
 

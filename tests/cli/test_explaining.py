@@ -56,7 +56,8 @@ def test_people_see_bars_of_each_window_and_what_became_of_each_claim(feel, clip
     assert [(n, a, b) for n, a, b, *_ in bars] == [(n, a, b) for n in ("video", "audio") for a, b in (("0.0", "0.5"), ("0.5", "1.0"))]
     assert max(len(bar) for *_, bar in bars) == 24 and all(set(bar) <= {"#" if drop[0] == "+" else "-"} for *_, drop, bar in bars)
     assert len(re.findall(r"^  without (?:video|audio): (?:calm|angry) [\d.]+%$", out, re.MULTILINE)) == 2
-    claims = re.findall(r"^  (supported|not supported) \([+-][\d.]+\): (sound|picture) 0\.0-(0\.5|1\.0) s: a (laugh|smile)$", out, re.MULTILINE)
+    verdict = r"^  (supported|not supported) \([+-][\d.]+\): (sound|picture) 0\.0-(0\.5|1\.0) s: a (laugh|smile)$"
+    claims = re.findall(verdict, out, re.MULTILINE)
     assert [c[1:] for c in claims] == [("sound", "0.5", "laugh"), ("picture", "1.0", "smile")]
     right = sum(c[0] == "supported" for c in claims)
     assert out.splitlines()[-1] == f"support {right / 2:.2f} ({right} of 2 claims)"
@@ -178,7 +179,8 @@ def test_a_manifest_without_evidence_has_no_support(fuse, manifest, tmp_path):
         (("CLIP", "--reply"), "--reply goes with --dialogue"), (("CLIP", "--window", "2"), "--window goes with --explain or --stream"),
         (("CLIP", "--hop", "2"), "--hop goes with --stream"), (("CLIP", "--smooth", "0"), "--smooth goes with --stream"),
         (("CLIP", "--explain", "--rate", "8000"), "--rate goes with --stream"), (("CLIP", "--explain", "--window", "0"), "--window"),
-        (("--explain",), "name a clip"), (("m.jsonl", "--explain"), "say with -o"), (("m.jsonl", "-o", "o.jsonl", "-d", "x"), "-d draws single"),
+        (("--explain",), "name a clip"), (("m.jsonl", "--explain"), "say with -o"),
+        (("m.jsonl", "-o", "o.jsonl", "-d", "x"), "-d draws single"),
         (("CLIP", "--dialogue", "t.jsonl"), "names its own clips"), (("a.wav", "b.wav", "--explain", "-o", "o.jsonl"), "one manifest"),
     ],
 )  # fmt: skip

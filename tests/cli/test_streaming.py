@@ -26,7 +26,7 @@ def film(tmp_path_factory):
 
 
 @pytest.fixture
-def tell(run, toy_folder):
+def tell(run, toy_folder, evidence):
     return lambda *words: run("emotion", *words, "--stream", *LABELS, "--model", toy_folder)
 
 
@@ -74,11 +74,12 @@ def test_json_lines_for_machines(tell, film):
 
 
 @pytest.mark.parametrize("engine", ["tell", "fuse"])
-def test_a_window_is_told_as_its_span_is_and_batches_change_nothing(engine, film, run, toy_folder, fusion_folder, evidence, request):
+def test_a_window_is_told_as_its_span_is_and_batches_change_nothing(engine, film, run, toy_folder, fusion_folder, request):
     stream = request.getfixturevalue(engine)
     told = objects(stream(film, "--json", "--window", "2", "--hop", "0.5", "--batch-size", "3"))
     assert len(told) == 9
-    assert shares(objects(stream(film, "--json", "--window", "2", "--hop", "0.5", "--batch-size", "1"))) == pytest.approx(shares(told), abs=1e-4)
+    one_by_one = objects(stream(film, "--json", "--window", "2", "--hop", "0.5", "--batch-size", "1"))
+    assert shares(one_by_one) == pytest.approx(shares(told), abs=1e-4)
     model = (*LABELS, "--model", toy_folder) if engine == "tell" else ("--model", fusion_folder)
     alone = json.loads(run("emotion", film, "--json", "--start", "0.5", "--end", "2.5", *model)[1])
     assert list(told[1]["probabilities"].values()) == pytest.approx(list(alone["probabilities"].values()), abs=2e-3)
@@ -204,7 +205,8 @@ def test_no_sound_on_stdin(fuse, heard, raw):
         (("a.wav", "b.wav"), "one recording"), ((), "name a clip"), (("a.wav", "--features", "store"), "leave --features out"),
         (("a.wav", "--transcript", "hi"), "leave --transcript out"), (("a.wav", "--rate", "8000"), "--rate is of sound on stdin"),
         (("-", "--start", "1"), "sound on stdin"), (("-", "--no-picture"), "sound on stdin"), (("a.wav", "-o", "x.jsonl"), "it is a .csv"),
-        (("a.wav", "--start", "2", "--end", "1"), "must come after"), (("a.wav", "--hop", "0"), "--hop"), (("a.wav", "--smooth", "-1"), "--smooth"),
+        (("a.wav", "--start", "2", "--end", "1"), "must come after"), (("a.wav", "--hop", "0"), "--hop"),
+        (("a.wav", "--smooth", "-1"), "--smooth"),
         (("a.wav", "--maps"), "--maps goes with"), (("a.wav", "--reply"), "--reply goes with"), (("a.wav", "--labels", "a"), "two or more"),
     ],
 )  # fmt: skip
