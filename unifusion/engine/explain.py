@@ -23,7 +23,9 @@ from unifusion.errors import ConfigError
 from unifusion.models.affect_rows import AffectRow
 from unifusion.processor import StreamItem
 
-__all__ = ["LEAST", "Asked", "AskedChat", "AskedFusion", "Claim", "Explanation", "Occlusion", "ask_about", "explain", "occluded"]
+__all__ = [
+    "LEAST", "Asked", "AskedChat", "AskedFusion", "Claim", "Explanation", "Occlusion", "ask_about", "explain", "occluded", "windows_of",
+]  # fmt: skip
 
 Streams = Mapping[str, StreamItem]
 _OF_EVIDENCE = {"picture": ("video", "image"), "sound": ("audio",), "words": ("text", "audio")}
@@ -251,7 +253,7 @@ def explain(asked: Asked, answer: EmotionAnswer, *, window_s: float = 1.0, batch
         raise ConfigError(f"windows of {window_s} s;", remedy="take more than 0.")
     names = sorted({n for clip in asked.clips for n in clip})
     names = names if len(names) > 1 else []
-    windows = list(_windows(asked, window_s))
+    windows = list(windows_of(asked, window_s))
     without = [[{n: item for n, item in clip.items() if n != name} for clip in asked.clips] for name in names]
     claimed = [asked.hiding(str(e["stream"]), float(e["start_s"]), float(e["end_s"])) for e in answer.evidence]
     variants = [asked.clips, *[v for _, v in windows], *without, *claimed]
@@ -272,8 +274,8 @@ def _claim(piece: Mapping[str, Any], drop: float) -> Claim:
     return Claim(stream=str(piece["stream"]), text=str(piece["text"]), drop=drop, supported=drop > LEAST, **span)
 
 
-def _windows(asked: Asked, width_s: float) -> Iterator[tuple[tuple[int, str, float, float], Sequence[Streams]]]:
-    """Each window of each stream of each clip, and the clips without it."""
+def windows_of(asked: Asked, width_s: float) -> Iterator[tuple[tuple[int, str, float, float], Sequence[Streams]]]:
+    """Each window of each stream of each clip (number of the clip, stream, start, end), and the clips without it."""
     for k, streams in enumerate(asked.clips):
         for name, item in streams.items():
             if name not in asked.clocked or item.tokens_SD is None or not bool(item.mask_S.any()):

@@ -8,6 +8,7 @@ the clip (means do, and queries that each window has for itself), short windows 
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from unifusion.batch import Features
 from unifusion.engine.answers import EmotionAnswer
-from unifusion.engine.explain import Asked, AskedChat, AskedFusion, explain
+from unifusion.engine.explain import Asked, AskedChat, AskedFusion, windows_of
 from unifusion.models.affect_rows import collate_affect, to_device
 from unifusion.models.chat import UniFusionForConditionalGeneration
 from unifusion.processor import StreamItem
@@ -71,19 +72,30 @@ def maps(asked: Asked, answer: EmotionAnswer) -> list[StreamMap]:
         (k, name): _moments(name, asked.modality[name], k, of, item, weights[k, name]) if (k, name) in weights else None
         for k, clip in enumerate(asked.clips) for name, item in clip.items() if name in asked.clocked
     }  # fmt: skip
-    lacking = any(one is None or _is_flat(one.weights_T) for one in attended.values())
-    tried = explain(asked, answer, window_s=_FINER_S).windows if lacking else ()
+    lacking = {key for key, one in attended.items() if one is None or _is_flat(one.weights_T)}
+    drops = _drops(asked, answer.label, lacking)
     found = []
     for (k, name), one in attended.items():
-        if one is None or _is_flat(one.weights_T):
-            own = [w for w in tried if (w.clip, w.stream) == (k, name)]
+        if one is None or (k, name) in lacking:
             looked = one if one and one.grids_TRC is not None and not _is_flat(one.grids_TRC) else None
             one = StreamMap(
                 stream=name, modality=asked.modality[name], clip=k, of="occlusion",
-                times_s=tuple((w.start_s + w.end_s) / 2 for w in own), weights_T=torch.tensor([w.drop for w in own]),
+                times_s=tuple(at for at, _ in drops[k, name]), weights_T=torch.tensor([drop for _, drop in drops[k, name]]),
                 grids_TRC=looked.grids_TRC if looked else None, grid_times_s=looked.grid_times_s if looked else (),
             )  # fmt: skip
         found.append(one)
+    return found
+
+
+def _drops(asked: Asked, label: str, lacking: Set[tuple[int, str]]) -> dict[tuple[int, str], list[tuple[float, float]]]:
+    """The middle of each short window of some streams, and by how much the label's probability falls without it."""
+    if not lacking:
+        return {}
+    tried = [(where, variant) for where, variant in windows_of(asked, _FINER_S) if where[:2] in lacking]
+    base, *without = asked.told(label, [asked.clips, *[variant for _, variant in tried]])
+    found: dict[tuple[int, str], list[tuple[float, float]]] = {key: [] for key in lacking}
+    for ((k, name, start_s, end_s), _), probability in zip(tried, without, strict=True):
+        found[k, name].append(((start_s + end_s) / 2, base - probability))
     return found
 
 
