@@ -110,7 +110,7 @@ class Pretraining(nn.Module):
         self.model = model
 
     def forward(self, batch: Mapping[str, Any], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The loss () of a batch as `AffectModel.forward` takes it, of B rows with tokens (B, S, D); targets are only counted."""
+        """The loss () of rows whose streams are (B, S, D), whatever their targets, and how many they are, ()."""
         loss = self.model.fusion.pretrain_loss(self.model.inputs(batch)) + nothing_of(self)
         return {"loss": loss, "n_targets": torch.tensor(len(targets["label"]))}
 
