@@ -197,7 +197,9 @@ def check_plain_folder(folder: Path, *, also: Sequence[str] = ()) -> dict[str, A
         CheckpointError: no config.json, pickled weights without safetensors, or code named by a config.
     """
     if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder} holds no config.json;", remedy="name a folder that unifusion saved.")
+        seeds = sorted(p.parent for p in folder.glob("seed-*/config.json"))
+        found = f"{folder} holds {'a model of each of several seeds' if seeds else 'no config.json'};"
+        raise CheckpointError(found, remedy=f"name one of them: {seeds[0]}." if seeds else "name a folder that unifusion saved.")
     inner = sorted(p.relative_to(folder).as_posix() for p in folder.glob("streams/*/*_config.json"))
     for name in (*_CONFIGS, *inner, *also):
         if (folder / name).is_file():

@@ -21,8 +21,8 @@ from unifusion.evaluation.predictions import Prediction
 from unifusion.models.affect import AffectModel
 from unifusion.models.affect_files import is_affect, load_affect, save_affect
 from unifusion.models.affect_rows import AffectOpener, AffectRow, media_of
-from unifusion.training.affect import opener_of, tell_opened
-from unifusion.training.affect_data import Target, store_features, target_of
+from unifusion.training.affect import opener_of, readable, tell_opened, tell_rows
+from unifusion.training.affect_data import AffectRows, Target, store_features, target_of
 from unifusion.training.choices import as_dict
 from unifusion.training.stage import commit
 
@@ -200,19 +200,28 @@ def finish(
         result: of the training.
         seed: of the training.
     """
-    held = splits.get("val") or ()
-    if held and model.config.labels:
-        opener = opener_of(c, model, held)
-        logits = tell_opened(model, [opener.open(row) for row in held])["logits"]
-        records = [
-            {"log_probs": dict(zip(model.config.labels, own.tolist(), strict=True)), "truth": target[0]}
-            for own, target in zip(logits, [target_of(row) for row in held], strict=True) if target is not None and target[0]
-        ]  # fmt: skip
-        model.config.temperature = fit_scaling(records, deviation=0.0)[0]
+    kept: dict[str, list[Example]] = {}
+    for name, rows in splits.items():
+        opener = opener_of(c, model, rows)
+        kept[name] = readable(c, opener, rows)
+        if name == "val" and model.config.labels:
+            _calibrate(model, AffectRows(kept[name], opener), c.batch_size)
     provenance = {"recipe": "emotion", "choices": as_dict(c), "result": result, "commit": commit()}
     save_affect(model, folder, provenance=provenance)
     stores = None if c.features == "none" else c.features
     system = FusionSystem(model, stores=stores, batch_size=c.batch_size)
-    told = [p for rows in splits.values() if rows for p in system.tell(rows, list(conditions_of(system.streams)), seed=seed)]
+    told = [p for rows in kept.values() for p in system.tell(rows, list(conditions_of(system.streams)), seed=seed)]
     atomic.write_text(folder / "README.md", affect_card(folder.name, model, as_dict(c), result, told))
     return told
+
+
+def _calibrate(model: AffectModel, rows: AffectRows, batch_size: int) -> None:
+    """Fit the temperature on rows with a label; without any it stays as it is."""
+    known = [i for i, target in enumerate(rows.targets) if target[0]]
+    if not known:
+        return
+    logits_NK = tell_rows(model, rows, batch_size=batch_size)["logits"]
+    records = [
+        {"log_probs": dict(zip(model.config.labels, logits_NK[i].tolist(), strict=True)), "truth": rows.targets[i][0]} for i in known
+    ]
+    model.config.temperature = fit_scaling(records, deviation=0.0)[0]
