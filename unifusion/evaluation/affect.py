@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 from unifusion import atomic, catalog
 from unifusion.conversation import Example
 from unifusion.engine import Engine, LabelScores
-from unifusion.errors import ConfigError, DatasetError, MediaError
+from unifusion.errors import ConfigError, DatasetError, MediaError, NoStreamError
 from unifusion.evaluation.affect_card import affect_card
 from unifusion.evaluation.calibrate import fit_scaling
 from unifusion.evaluation.predictions import Prediction
@@ -27,6 +28,8 @@ from unifusion.training.choices import as_dict
 from unifusion.training.stage import commit
 
 __all__ = ["ChatSystem", "FusionSystem", "System", "conditions_of", "finish", "seeds_of", "system_of"]
+
+log = logging.getLogger(__name__)
 
 
 def conditions_of(streams: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -52,6 +55,8 @@ class System(Protocol):
 class FusionSystem:
     """A trained fusion.
 
+    Rows that have none of its streams are counted and told, and have no prediction.
+
     Args:
         model: the model.
         stores: folder of features, filled where something is missing; None encodes in passing.
@@ -69,20 +74,24 @@ class FusionSystem:
     def tell(self, rows: Sequence[Example], conditions: Sequence[str], *, seed: int = 0) -> list[Prediction]:
         """See System; clips are opened once for all conditions."""
         if self.stores is not None:
-            store_features(self.model, rows, self.stores, on_bad=(lambda media, error: None) if self.on_bad else None)
+            store_features(self.model, rows, self.stores, on_bad=lambda media, error: None)  # opening its row tells of it again
         opener = AffectOpener(self.model, stores=self.stores)
         out: list[Prediction] = []
+        without: list[str] = []
         for start in tqdm(range(0, len(rows), self.batch_size), desc="predict", disable=None):
             opened: list[tuple[Example, AffectRow]] = []
             for row in rows[start : start + self.batch_size]:
                 try:
                     opened.append((row, opener.open(row)))
+                except NoStreamError:
+                    without.append(row.id)
                 except MediaError as error:
                     if self.on_bad is None:
                         raise
                     self.on_bad(row, error)
             for condition in conditions:
                 out += self._told(opened, condition, seed)
+        _note_silent(without, rows)
         return sorted(out, key=lambda p: conditions.index(p.condition))
 
     def _told(self, opened: Sequence[tuple[Example, AffectRow]], condition: str, seed: int) -> list[Prediction]:
@@ -99,6 +108,12 @@ class FusionSystem:
             felt = (None, None) if found["affect"] is None else tuple(float(x) for x in found["affect"][i])
             out.append(_prediction(row, shares, felt, tuple(clip.streams), condition, seed))
         return out
+
+
+def _note_silent(without: Sequence[str], rows: Sequence[Example]) -> None:
+    """Tell how many rows no prediction was made for since nothing of them fits the model."""
+    if without:
+        log.warning("%d of %d rows, such as %s, have no stream of the model and so no prediction", len(without), len(rows), without[0])
 
 
 class ChatSystem:
@@ -122,18 +137,23 @@ class ChatSystem:
         """See System."""
         task = catalog.load("tasks", "emotion")(seed=seed, labels=self.labels)
         out: list[Prediction] = []
+        without: dict[str, None] = {}
         for condition in conditions:
             mute = _left_out(self.streams, condition)
             for start in tqdm(range(0, len(rows), self.batch_size), desc=f"ask ({condition})", disable=None):
                 some = [replace(r, media=tuple(m.muted(*mute) for m in media_of(r))) for r in rows[start : start + self.batch_size]]
                 scored = self.engine.score_labels([task.conversation(r) for r in some], [self.labels] * len(some), task="emotion")
                 for row, scores in zip(some, scored, strict=True):
+                    if isinstance(scores, NoStreamError):
+                        without.setdefault(row.id)
+                        continue
                     if not isinstance(scores, LabelScores):
                         raise DatasetError(f"{row.id}: {scores}", remedy="check the file with `unifusion chat`.") from scores
                     there = tuple(n for n, r in scores.report.streams.items() if r.present)
                     if there:
                         shares = dict(zip(self.labels, scores.probabilities, strict=True))
                         out.append(_prediction(row, shares, self._felt(row), there, condition, seed))
+        _note_silent(list(without), rows)
         return out
 
     def _felt(self, row: Example) -> tuple[float | None, float | None]:

@@ -74,8 +74,8 @@ def scope(found: Mapping[str, Any]) -> str:
     left = [f"{n} of {name}" for name, told in found["systems"].items() if (n := told["left_out"])]
     out = f" Left out, because not every system has them: {', '.join(left)}." if left else " No example was left out."
     return (
-        f"Compared by {METRICS[found['metric']]} on {found['examples']:,} examples{some} of {first['groups']:,} groups that all systems have "
-        f'(split {found["split"]}, condition "{found["condition"]}").{out}'
+        f"Compared by {METRICS[found['metric']]} on {found['examples']:,} examples{some} of {first['groups']:,} groups that all systems "
+        f'have (split {found["split"]}, condition "{found["condition"]}").{out}'
     )
 
 

@@ -23,6 +23,7 @@ from unifusion.metrics.macro_recall import macro_recall
 from unifusion.models.affect import AffectConfig, AffectModel, AffectStream, order_labels
 from unifusion.models.affect_files import stream_of_checkpoint
 from unifusion.models.affect_rows import AffectOpener, AffectRow, collate_affect, to_device
+from unifusion.models.build import from_anywhere
 from unifusion.models.fusions._metadata import TEXTS, VALUES, MetadataFields
 from unifusion.processor import AugmentingOpener
 from unifusion.processor.streams import read_config
@@ -53,7 +54,8 @@ def make_affect(c: Any, rows: Sequence[Example]) -> AffectModel:
             streams[name] = replace(streams[name], **_known(given, ("trained",), name))
             continue
         beside = {k: given.pop(k) for k in ("source", "revision") if k in given}
-        given["encoder_config"] = {**dict(given.get("encoder_config") or {}), **beside}
+        inner = {**dict(given.get("encoder_config") or {}), **beside}
+        given["encoder_config"] = {k: from_anywhere(v) if k in ("source", "tokenizer") else v for k, v in inner.items()}
         streams[name] = read_config(AffectStream, given, f"stream {name!r}")
     targets = [t for row in rows if (t := target_of(row)) is not None]
     labels = _labels(c, targets)
@@ -223,7 +225,10 @@ def opener_of(c: Any, model: AffectModel, rows: Sequence[Example]) -> AffectOpen
         log.warning("%s is not encoded: %s", media.name, error)
 
     folder = Path(f"{c.out}.features") if c.features == "auto" else Path(c.features)
-    count = store_features(model, rows, folder, workers=c.workers, on_bad=on_bad if skip else None)
+    try:
+        count = store_features(model, rows, folder, workers=c.workers, on_bad=on_bad if skip else None)
+    except MediaError as error:
+        raise type(error)(error.found, remedy=f"{error.remedy} Or go on without such rows: --on-bad-media skip.") from error
     log.info("encoded %d clips", count)
     return AffectOpener(model, stores=folder)
 
