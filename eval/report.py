@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unifusion.cli import script
-from unifusion.evaluation.emotion_report import write_report
+from unifusion.evaluation.emotion_report import found_by, write_report
 from unifusion.evaluation.emotion_units import Draws
-from unifusion.evaluation.predictions import read_predictions
+from unifusion.evaluation.predictions import predictions_of, read_predictions
 from unifusion.training.choices import parse
 
 
@@ -19,7 +18,7 @@ class Choices:
     """unifusion eval report PREDICTIONS.jsonl .. -o DIR: one line of JSON an example, condition and seed."""
 
     predictions: tuple[str, ...]
-    """Files of one system, such as one a seed; they may stand first, without the flag."""
+    """Files of one system, such as one a seed, or folders with predictions.jsonl; they may stand first, without the flag."""
     out: str = "runs/eval/report"
     """The folder; -o for short."""
     title: str = "Emotion"
@@ -34,10 +33,9 @@ class Choices:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the report and print what was found."""
     c = parse(Choices, flags(argv), prog="unifusion eval report")
-    rows = [row for path in c.predictions for row in read_predictions(path)]
+    rows = [row for path in c.predictions for row in read_predictions(predictions_of(path, models=True) or path)]
     page = write_report(rows, c.out, c.title, {"examples": c.examples, "groups": c.groups}, draws=Draws(resamples=c.resamples))
-    print("\n".join(json.loads((page.parent / "results.json").read_text(encoding="utf-8"))["statement"]))
-    print(page)
+    print("\n".join([*found_by(page), str(page)]))
 
 
 def flags(argv: Sequence[str] | None) -> list[str]:

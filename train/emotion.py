@@ -10,6 +10,7 @@ from unifusion.evaluation.affect import finish
 from unifusion.evaluation.predictions import write_predictions
 from unifusion.training.affect import train_affect
 from unifusion.training.affect_data import read_examples
+from unifusion.training.affect_loss import check
 from unifusion.training.choices import parse
 from unifusion.training.stage import stage
 
@@ -27,7 +28,7 @@ class Choices:
     data_root: str | None = None
     """Folder that paths in a YAML file are relative to."""
     options: dict[str, object] | None = None
-    """Of the reader."""
+    """Of the reader; `splits` among them says what the data call a split, {test: test_iid}, or that there is none, {test: null}."""
     streams: dict[str, object] | None = None
     """Stream -> {encoder, source, encoder_config, trained, reads}, or {checkpoint, stream} for an encoder of a chat model."""
     fusion: str = "attention_pool"
@@ -64,7 +65,7 @@ class Choices:
     pretrain_steps: int = 0
     """Steps without labels first, where the fusion has such a loss (flava)."""
     unfreeze: str = "at once"
-    """What is trained of the encoders: at once, or gradual, the last blocks first."""
+    """How encoders that are trained begin: at once, or gradual, the last blocks first."""
     encoder_rate: float = 2e-5
     """Learning rate of encoders that are trained."""
     seeds: int = 1
@@ -97,6 +98,7 @@ class Choices:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train it, once a seed, and tell the splits val and test."""
     c = parse(Choices, argv, prog="unifusion train emotion")
+    check(c)
     with stage(c.out, c, made=Path(c.out) / "predictions.jsonl") as todo:
         if todo:
             told = []

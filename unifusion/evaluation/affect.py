@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,19 +15,22 @@ from tqdm.auto import tqdm
 from unifusion import atomic, catalog
 from unifusion.conversation import Example
 from unifusion.engine import Engine, LabelScores
-from unifusion.errors import ConfigError, DatasetError, MediaError
+from unifusion.errors import ConfigError, DatasetError, MediaError, NoStreamError
 from unifusion.evaluation.affect_card import affect_card
 from unifusion.evaluation.calibrate import fit_scaling
 from unifusion.evaluation.predictions import Prediction
 from unifusion.models.affect import AffectModel
 from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
 from unifusion.models.affect_rows import AffectOpener, AffectRow, media_of
-from unifusion.training.affect import opener_of, tell_opened
-from unifusion.training.affect_data import Target, store_features, target_of
+from unifusion.training.affect import opener_of, readable, tell_opened, tell_rows
+from unifusion.training.affect_data import AffectRows, Target, store_features, target_of
 from unifusion.training.choices import as_dict
 from unifusion.training.stage import commit
 
 __all__ = ["ChatSystem", "FusionSystem", "System", "conditions_of", "finish", "seeds_of", "system_of"]
+
+log = logging.getLogger(__name__)
+
 
 def conditions_of(streams: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Condition -> streams left out: all, each stream alone, each left out (which of two streams is the same as the other alone)."""
@@ -51,6 +55,8 @@ class System(Protocol):
 class FusionSystem:
     """A trained fusion.
 
+    Rows that have none of its streams are counted and told, and have no prediction.
+
     Args:
         model: the model.
         stores: folder of features, filled where something is missing; None encodes in passing.
@@ -68,20 +74,24 @@ class FusionSystem:
     def tell(self, rows: Sequence[Example], conditions: Sequence[str], *, seed: int = 0) -> list[Prediction]:
         """See System; clips are opened once for all conditions."""
         if self.stores is not None:
-            store_features(self.model, rows, self.stores, on_bad=(lambda media, error: None) if self.on_bad else None)
+            store_features(self.model, rows, self.stores, on_bad=lambda media, error: None)  # opening its row tells of it again
         opener = AffectOpener(self.model, stores=self.stores)
         out: list[Prediction] = []
+        without: list[str] = []
         for start in tqdm(range(0, len(rows), self.batch_size), desc="predict", disable=None):
             opened: list[tuple[Example, AffectRow]] = []
             for row in rows[start : start + self.batch_size]:
                 try:
                     opened.append((row, opener.open(row)))
+                except NoStreamError:
+                    without.append(row.id)
                 except MediaError as error:
                     if self.on_bad is None:
                         raise
                     self.on_bad(row, error)
             for condition in conditions:
                 out += self._told(opened, condition, seed)
+        _note_silent(without, rows)
         return sorted(out, key=lambda p: conditions.index(p.condition))
 
     def _told(self, opened: Sequence[tuple[Example, AffectRow]], condition: str, seed: int) -> list[Prediction]:
@@ -98,6 +108,12 @@ class FusionSystem:
             felt = (None, None) if found["affect"] is None else tuple(float(x) for x in found["affect"][i])
             out.append(_prediction(row, shares, felt, tuple(clip.streams), condition, seed))
         return out
+
+
+def _note_silent(without: Sequence[str], rows: Sequence[Example]) -> None:
+    """Tell how many rows no prediction was made for since nothing of them fits the model."""
+    if without:
+        log.warning("%d of %d rows, such as %s, have no stream of the model and so no prediction", len(without), len(rows), without[0])
 
 
 class ChatSystem:
@@ -121,18 +137,23 @@ class ChatSystem:
         """See System."""
         task = catalog.load("tasks", "emotion")(seed=seed, labels=self.labels)
         out: list[Prediction] = []
+        without: dict[str, None] = {}
         for condition in conditions:
             mute = _left_out(self.streams, condition)
             for start in tqdm(range(0, len(rows), self.batch_size), desc=f"ask ({condition})", disable=None):
                 some = [replace(r, media=tuple(m.muted(*mute) for m in media_of(r))) for r in rows[start : start + self.batch_size]]
                 scored = self.engine.score_labels([task.conversation(r) for r in some], [self.labels] * len(some), task="emotion")
                 for row, scores in zip(some, scored, strict=True):
+                    if isinstance(scores, NoStreamError):
+                        without.setdefault(row.id)
+                        continue
                     if not isinstance(scores, LabelScores):
                         raise DatasetError(f"{row.id}: {scores}", remedy="check the file with `unifusion chat`.") from scores
                     there = tuple(n for n, r in scores.report.streams.items() if r.present)
                     if there:
                         shares = dict(zip(self.labels, scores.probabilities, strict=True))
                         out.append(_prediction(row, shares, self._felt(row), there, condition, seed))
+        _note_silent(list(without), rows)
         return out
 
     def _felt(self, row: Example) -> tuple[float | None, float | None]:
@@ -199,20 +220,29 @@ def finish(
         result: of the training.
         seed: of the training.
     """
-    held = splits.get("val") or ()
-    if held and model.config.labels:
-        opener = opener_of(c, model, held)
-        logits = tell_opened(model, [opener.open(row) for row in held])["logits"]
-        records = [
-            {"log_probs": dict(zip(model.config.labels, own.tolist(), strict=True)), "truth": target[0]}
-            for own, target in zip(logits, [target_of(row) for row in held], strict=True) if target is not None and target[0]
-        ]  # fmt: skip
-        model.config.temperature = fit_scaling(records, deviation=0.0)[0]
+    kept: dict[str, list[Example]] = {}
+    for name, rows in splits.items():
+        opener = opener_of(c, model, rows)
+        kept[name] = readable(c, opener, rows)
+        if name == "val" and model.config.labels:
+            _calibrate(model, AffectRows(kept[name], opener), c.batch_size)
     provenance = {"recipe": "emotion", "choices": as_dict(c), "result": result, "commit": commit()}
     save_affect(model, folder, provenance=provenance, dtype=STORED[c.stored])
     model = model if c.stored == "float32" else load_affect(folder, device=model.device)
     stores = None if c.features == "none" else c.features
     system = FusionSystem(model, stores=stores, batch_size=c.batch_size)
-    told = [p for rows in splits.values() if rows for p in system.tell(rows, list(conditions_of(system.streams)), seed=seed)]
+    told = [p for rows in kept.values() for p in system.tell(rows, list(conditions_of(system.streams)), seed=seed)]
     atomic.write_text(folder / "README.md", affect_card(folder.name, model, as_dict(c), result, told))
     return told
+
+
+def _calibrate(model: AffectModel, rows: AffectRows, batch_size: int) -> None:
+    """Fit the temperature on rows with a label; without any it stays as it is."""
+    known = [i for i, target in enumerate(rows.targets) if target[0]]
+    if not known:
+        return
+    logits_NK = tell_rows(model, rows, batch_size=batch_size)["logits"]
+    records = [
+        {"log_probs": dict(zip(model.config.labels, logits_NK[i].tolist(), strict=True)), "truth": rows.targets[i][0]} for i in known
+    ]
+    model.config.temperature = fit_scaling(records, deviation=0.0)[0]

@@ -69,12 +69,13 @@ def _page(found: Mapping[str, Any], title: str, pictures: list[Picture]) -> Page
 
 def scope(found: Mapping[str, Any]) -> str:
     """What was compared on which examples, and how many were left out."""
-    groups = next(iter(found["systems"].values()))["groups"]
+    first = next(iter(found["systems"].values()))
+    some = f" ({first['labelled']:,} with a label)" if 0 < first["labelled"] < found["examples"] else ""
     left = [f"{n} of {name}" for name, told in found["systems"].items() if (n := told["left_out"])]
     out = f" Left out, because not every system has them: {', '.join(left)}." if left else " No example was left out."
     return (
-        f"Compared by {METRICS[found['metric']]} on {found['examples']:,} examples of {groups:,} groups that all systems have "
-        f'(split {found["split"]}, condition "{found["condition"]}").{out}'
+        f"Compared by {METRICS[found['metric']]} on {found['examples']:,} examples{some} of {first['groups']:,} groups that all systems "
+        f'have (split {found["split"]}, condition "{found["condition"]}").{out}'
     )
 
 

@@ -44,10 +44,10 @@ def emotion_figures(predictions: Sequence[Prediction], draws: Draws | None = Non
         draws: how resamples are made.
 
     Returns:
-        `main_split`; `splits`: split -> `labels`, `conditions`: condition -> `examples`, `rows`, `groups`, `seeds`, `interval_over`,
-        `metrics` (value, sd, low, high, by_seed), `classes`, `confusion`, `reliability`, `chance`, `majority`, `affect` (None where
-        there are none), and `against` (loss against the condition `all`, with interval and p). Numbers are rounded to six decimals; what
-        is undefined is None.
+        `main_split`; `splits`: split -> `labels`, `conditions`: condition -> `examples`, `labelled` (those with a true label), `rows`,
+        `groups`, `seeds`, `interval_over`, `metrics` (value, sd, low, high, by_seed), `classes`, `confusion`, `reliability`, `chance`,
+        `majority`, `affect` (None where there are none), and `against` (loss against the condition `all`, with interval and p). Numbers
+        are rounded to six decimals; what is undefined is None.
 
     Raises:
         DatasetError: no predictions, or some of which no figures can be made.
@@ -99,8 +99,9 @@ def condition_figures(told: Columns, draws: Draws) -> dict[str, Any]:
             metrics[name] = {**_over_seeds(by_seed[name], told.seeds), "low": rounded(low), "high": rounded(high)}
     labelled = bool(told.has_labels)
     return {
-        "examples": len(told.ids), "rows": int((told.answer_SN >= 0).sum()), "groups": units.groups, "seeds": list(told.seeds),
-        "interval_over": units.drawn, "metrics": metrics, "classes": _classes(told, by_seed, drawn) if labelled else None,
+        "examples": len(told.ids), "labelled": int((told.truth_N >= 0).sum()), "rows": int((told.answer_SN >= 0).sum()),
+        "groups": units.groups, "seeds": list(told.seeds), "interval_over": units.drawn,
+        "metrics": metrics, "classes": _classes(told, by_seed, drawn) if labelled else None,
         "confusion": _confusion(told) if labelled else None, "reliability": _reliability(told) if labelled else None,
         "chance": rounded(1 / int((np.bincount(told.truth_N[told.truth_N >= 0], minlength=k) > 0).sum())) if labelled else None,
         "majority": _majority(told) if labelled else None,

@@ -197,6 +197,7 @@ def _circumplex(points: tuple[list[str], np.ndarray, np.ndarray], folder: Path) 
     known = ~np.isnan(told + true).any(1)
     names = sorted({a for a, k in zip(labels, known, strict=True) if k})
     own = {a: known & np.array([b == a for b in labels]) for a in names}
+    beside = "no label" if len(names) > 1 else "all"
 
     def paint(figure: Any) -> None:
         """Put it onto the figure."""
@@ -211,13 +212,13 @@ def _circumplex(points: tuple[list[str], np.ndarray, np.ndarray], folder: Path) 
             start, end = true[of].mean(0), told[of].mean(0)
             axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0})
             axes.plot(*start, "o", markersize=6, markerfacecolor="white", markeredgecolor=colour, markeredgewidth=1.4)
-            axes.plot(*end, "o", markersize=6, color=colour, label=label(name) or "all")
+            axes.plot(*end, "o", markersize=6, color=colour, label=label(name) or beside)
         axes.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xlabel="valence", ylabel="arousal")
         axes.set_aspect("equal")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
 
     path = draw(folder / "circumplex", (5.0, 3.9), paint)
-    means = "; ".join(f"{a or 'all'} true {_point(true[own[a]])} told {_point(told[own[a]])}" for a in names)
+    means = "; ".join(f"{a or beside} true {_point(true[own[a]])} told {_point(told[own[a]])}" for a in names)
     caption = "Valence and arousal: each arrow goes from the true mean of a label (ring) to the told one (dot); small dots are examples."
     return Picture(path=path, alt=f"Circumplex of means, valence and arousal: {means}.", caption=caption)
 

@@ -23,7 +23,7 @@ from unifusion.evaluation.emotion_words import between, method, primary, stateme
 from unifusion.evaluation.page import Page, Picture, Section, Table, csv_text, number, p_value, signed
 from unifusion.evaluation.predictions import Prediction, write_predictions
 
-__all__ = ["write_report", "write_run"]
+__all__ = ["found_by", "write_report", "write_run"]
 
 log = logging.getLogger(__name__)
 _SHOWN = ("uar", "accuracy", "weighted_f1", "macro_f1", "ece", "ccc_valence", "ccc_arousal")
@@ -66,6 +66,12 @@ def write_report(
     atomic.write_text(folder / "index.html", _page(title, lead, told, results, pictures).html())
     write_run(folder)
     return folder / "index.html"
+
+
+def found_by(page: Path) -> list[str]:
+    """What a report that `write_report` wrote says it found, a sentence or more an item."""
+    told: list[str] = json.loads((page.parent / "results.json").read_text(encoding="utf-8"))["statement"]
+    return told
 
 
 def write_run(folder: Path) -> None:

@@ -49,7 +49,8 @@ def _counted(n: int, plural: str) -> str:
 def _level(whole: Mapping[str, Any], reference: str, words: Mapping[str, str]) -> str:
     """How good it is where nothing is left out."""
     metrics = whole["metrics"]
-    of = f"{_counted(whole['examples'], words['examples'])} of {_counted(whole['groups'], words['groups'])}"
+    some = f" ({whole['labelled']:,} with a label)" if 0 < whole["labelled"] < whole["examples"] else ""
+    of = f"{_counted(whole['examples'], words['examples'])}{some} of {_counted(whole['groups'], words['groups'])}"
     affect = [f"CCC of {d} {between(metrics[f'ccc_{d}'])}" for d in AFFECT if f"ccc_{d}" in metrics]
     where = "" if reference == "all" else f' under the condition "{reference}"'
     if not metrics:
@@ -69,6 +70,8 @@ def _classes(whole: Mapping[str, Any]) -> str:
     best, worst = ranked[0], ranked[-1]
     if best is worst:
         return f'The only class is "{best["label"]}" (F1 {number(best["f1"]["value"])}).'
+    if best["f1"]["value"] == worst["f1"]["value"]:
+        return f"All {len(ranked)} classes are told equally well (F1 {number(best['f1']['value'])})."
     confusion = whole["confusion"]
     row = confusion["labels"].index(worst["label"])
     others = [(n, a) for n, a in zip(confusion["counts"][row], confusion["answers"], strict=True) if a != worst["label"] and n]

@@ -11,7 +11,7 @@ from typing import Any
 from unifusion import atomic
 from unifusion.errors import DatasetError
 
-__all__ = ["Prediction", "read_predictions", "write_predictions"]
+__all__ = ["Prediction", "predictions_of", "read_predictions", "write_predictions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,20 @@ def write_predictions(path: str | Path, rows: Iterable[Prediction]) -> Path:
     return target
 
 
+def predictions_of(path: str | Path, *, models: bool = False) -> Path | None:
+    """The predictions that a path stands for: a `.jsonl` file, or that of a folder; None where it stands for a model.
+
+    Args:
+        path: of a file or folder.
+        models: take the predictions of folders with models in them too.
+    """
+    found = Path(path)
+    if found.suffix == ".jsonl":
+        return found
+    holds_model = (found / "config.json").is_file() or any(found.glob("seed-*/config.json"))
+    return found / "predictions.jsonl" if (found / "predictions.jsonl").is_file() and (models or not holds_model) else None
+
+
 def read_predictions(path: str | Path) -> list[Prediction]:
     """Read such a file.
 
@@ -67,7 +81,9 @@ def read_predictions(path: str | Path) -> list[Prediction]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot read the predictions {path}: {error};", remedy="name a file that `unifusion eval` wrote.") from error
+        reason = getattr(error, "strerror", None) or error
+        remedy = "name a file that `unifusion eval` wrote, or the folder of such a predictions.jsonl."
+        raise DatasetError(f"cannot read the predictions {path}: {reason};", remedy=remedy) from error
     return list(_parsed(lines, str(path)))
 
 

@@ -40,6 +40,9 @@ class AffectStream:
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
+        if isinstance(self.trained, bool) or not isinstance(self.trained, int) or self.trained < -1:
+            found = f"{self.encoder}: trained is {self.trained!r};"
+            raise ConfigError(found, remedy="say how many of its last blocks, 0 for none, -1 for all of it.")
         if self.reads not in ("clip", "history"):
             raise ConfigError(f"a stream reads {self.reads!r};", remedy="take clip or history.")
         if self.reads == "history" and self.spec.modality != "text":
@@ -189,8 +192,15 @@ class AffectModel(nn.Module):
         return tuple(n for n, s in self.config.streams.items() if s.trained)
 
     def _trained_blocks(self, name: str) -> list[nn.Module]:
-        """The blocks of an encoder that are trained, the last one first."""
+        """The blocks of an encoder that are trained, the last one first.
+
+        Raises:
+            ConfigError: it has fewer.
+        """
         blocks, wanted = repeated_blocks(self.encoders[name]), self.config.streams[name].trained
+        if wanted > len(blocks):
+            found = f"stream {name!r}: {wanted} blocks of {self.config.streams[name].encoder} are to be trained, and it has {len(blocks)};"
+            raise ConfigError(found, remedy=f"take 1 to {len(blocks)}, or -1 for all of it." if blocks else "take -1 to train all of it.")
         return blocks[::-1][: len(blocks) if wanted < 0 else wanted]
 
     def _free(self) -> None:

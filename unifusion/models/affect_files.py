@@ -95,15 +95,23 @@ def load_affect(folder: str | Path, *, device: str | torch.device = "cpu") -> Af
             raise CheckpointError(found, remedy="only catalog names may be loaded.")
     config = AffectConfig.from_dict(raw)
     absent = list(raw.get("absent") or ())
-    given = {
-        n: s.spec.encoder_class.build(s.spec.encoder_choices, load_weights=n in absent) for n, s in config.streams.items()
-    }
+    given = {n: _encoder(s, absent=n in absent, where=f"{path}, stream {n!r}") for n, s in config.streams.items()}
     model = AffectModel(config, encoders=given, load_weights=False)
     for name, stream in config.streams.items():
         if (path / "streams" / name).is_dir():
             stream.spec.read_from(path / "streams" / name)
     _fill(model, path / _WEIGHTS, absent)
     return model.to(device).eval()
+
+
+def _encoder(stream: AffectStream, *, absent: bool, where: str) -> torch.nn.Module:
+    """A stream's encoder, with its weights from their source where the folder lacks them."""
+    try:
+        built: torch.nn.Module = stream.spec.encoder_class.build(stream.spec.encoder_choices, load_weights=absent)
+    except CheckpointError as error:
+        remedy = "put it back where it was, or write into config.json, at `source`, where it is now."
+        raise CheckpointError(f"{where}: {error.found}", remedy=remedy) from error
+    return built
 
 
 def _fill(model: AffectModel, path: Path, absent: list[str]) -> None:

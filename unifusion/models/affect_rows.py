@@ -11,7 +11,7 @@ import torch
 
 from unifusion.batch import ModalityReport, StreamReport
 from unifusion.conversation import Clip, Example, Media
-from unifusion.errors import NoStreamError
+from unifusion.errors import DatasetError, NoStreamError
 from unifusion.features import StoredOpener
 from unifusion.features.source import Encoders
 from unifusion.limits import Limits
@@ -126,11 +126,13 @@ class AffectOpener:
         self.config: AffectConfig = model.config
         frozen = [n for n in model.config.streams if n not in model.live]
         self.stored: dict[str, StoredOpener] = {}
+        self._files: dict[str, _Opens] = {}
         self._openers: list[tuple[str, _Opens, tuple[str, ...]]] = []
         for reads in ("clip", "history"):
             held = encoders_of(model, reads, only=frozen, isolate=isolate, strict=strict) if stores is not None else None
             if held is not None and stores is not None:
                 self.stored[reads] = held.stores(stores)
+                self._files[reads] = held.opener
                 self._openers.append((reads, self.stored[reads], tuple(held.encoders)))
             rest = encoders_of(model, reads, only=[n for n in model.config.streams if stores is None or n not in frozen],
                                isolate=isolate, strict=strict)  # fmt: skip
@@ -161,7 +163,7 @@ class AffectOpener:
         for reads, opener, names in self._openers:
             for media in clips[reads]:
                 try:
-                    opened = opener.open(media)
+                    opened = self._opened(opener, reads, media)
                 except NoStreamError as error:
                     why[reads] = error.found.rstrip(";")
                     continue
@@ -174,13 +176,22 @@ class AffectOpener:
                 modality = self.config.streams[name].spec.modality
                 reports.setdefault(name, StreamReport(modality=modality, present=False, reason=absent))
         if not streams:
-            found = "; ".join(f"{n}: {r.reason}" for n, r in reports.items())
+            found = "; ".join(dict.fromkeys(r.reason if r.reason in why.values() else f"{n}: {r.reason}" for n, r in reports.items()))
             raise NoStreamError(f"{example.id}: no stream of the model is in this row ({found});", remedy="give a clip or words.")
         ordered = {n: reports[n] for n in self.config.streams}
         return AffectRow(
             id=example.id, streams=streams, reports=ordered, metadata=example.labels.get("metadata") or {}, notes=tuple(notes),
             duration_s=duration_s,
         )  # fmt: skip
+
+    def _opened(self, opener: _Opens, reads: str, media: Media) -> OpenedMedia:
+        """Open a clip; of one that is not stored since it cannot be read, its file tells why."""
+        try:
+            return opener.open(media)
+        except DatasetError:
+            if opener is self.stored.get(reads):
+                self._files[reads].open(media)
+            raise
 
 
 def collate_affect(rows: Sequence[AffectRow], config: AffectConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from unifusion.models.config import UniFusionConfig
 from unifusion.models.language_model import Quantize, grow_embeddings, load_language_model, shape_of
 from unifusion.processor import ChatFormat, FusedSpec, StreamSpec, UniFusionProcessor
 
-__all__ = ["build_chat_model", "describe_trainable", "grow_embeddings", "set_trainable"]
+__all__ = ["build_chat_model", "describe_trainable", "from_anywhere", "grow_embeddings", "set_trainable"]
 
 
 def build_chat_model(
@@ -50,7 +50,7 @@ def build_chat_model(
         ConfigError: an inline config without a tokenizer, or to be quantised.
         CheckpointError: weights cannot be read.
     """
-    llm = _from_anywhere(llm)
+    llm = from_anywhere(llm)
     inline = isinstance(llm, Mapping)
     if inline and quantize:
         raise ConfigError(
@@ -95,14 +95,14 @@ def build_chat_model(
     return model.eval(), processor
 
 
-def _from_anywhere(source: Any) -> Any:
+def from_anywhere(source: Any) -> Any:
     """A folder or file by its whole path, so that a checkpoint that names it loads from any folder; a hub name or a config as it is."""
     return str(Path(source).resolve()) if isinstance(source, str | Path) and Path(source).exists() else source
 
 
 def _sourced(spec: StreamSpec) -> StreamSpec:
     """A stream whose sources are found from anywhere."""
-    places = {k: _from_anywhere(v) for k, v in spec.encoder_config.items() if k in ("source", "tokenizer")}
+    places = {k: from_anywhere(v) for k, v in spec.encoder_config.items() if k in ("source", "tokenizer")}
     return replace(spec, encoder_config={**spec.encoder_config, **places})
 
 

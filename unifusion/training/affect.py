@@ -16,23 +16,24 @@ from torch import nn
 from transformers import TrainerCallback
 
 from unifusion.conversation import Example, Media
-from unifusion.errors import ConfigError, MediaError, nearest
+from unifusion.errors import ConfigError, DatasetError, MediaError, nearest
 from unifusion.media.augment import Augmentation
 from unifusion.metrics.ccc import ccc
 from unifusion.metrics.macro_recall import macro_recall
 from unifusion.models.affect import AffectConfig, AffectModel, AffectStream, order_labels
 from unifusion.models.affect_files import stream_of_checkpoint
 from unifusion.models.affect_rows import AffectOpener, AffectRow, collate_affect, to_device
+from unifusion.models.build import from_anywhere
 from unifusion.models.fusions._metadata import TEXTS, VALUES, MetadataFields
 from unifusion.processor import AugmentingOpener
 from unifusion.processor.streams import read_config
-from unifusion.training.affect_data import AffectRows, Rounds, collate_targets, store_features, target_of
-from unifusion.training.affect_loss import AffectObjective, Pretraining, check
+from unifusion.training.affect_data import AffectRows, Rounds, Target, collate_targets, store_features, target_of
+from unifusion.training.affect_loss import AffectObjective, Pretraining
 from unifusion.training.balance import Balanced
 from unifusion.training.fit import FitChoices, fit
 from unifusion.training.order import Order
 
-__all__ = ["make_affect", "opener_of", "tell_opened", "tell_rows", "train_affect"]
+__all__ = ["make_affect", "opener_of", "readable", "tell_opened", "tell_rows", "train_affect"]
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +54,11 @@ def make_affect(c: Any, rows: Sequence[Example]) -> AffectModel:
             streams[name] = replace(streams[name], **_known(given, ("trained",), name))
             continue
         beside = {k: given.pop(k) for k in ("source", "revision") if k in given}
-        given["encoder_config"] = {**dict(given.get("encoder_config") or {}), **beside}
+        inner = {**dict(given.get("encoder_config") or {}), **beside}
+        given["encoder_config"] = {k: from_anywhere(v) if k in ("source", "tokenizer") else v for k, v in inner.items()}
         streams[name] = read_config(AffectStream, given, f"stream {name!r}")
     targets = [t for row in rows if (t := target_of(row)) is not None]
-    named = [t[0] for t in targets if t[0]] if c.labels == "auto" else [x.strip() for x in c.labels.split(",") if x.strip()]
-    labels = () if c.labels == "none" else order_labels(named)
+    labels = _labels(c, targets)
     told = any(math.isfinite(t[1]) for t in targets)
     if c.affect == "yes" and not told:
         raise ConfigError("valence and arousal are to be told and no row has them;", remedy="leave --affect out.")
@@ -66,6 +67,21 @@ def make_affect(c: Any, rows: Sequence[Example]) -> AffectModel:
         affect=told if c.affect == "auto" else c.affect == "yes", metadata=_metadata(c, rows), dropout=c.dropout, max_seconds=c.max_seconds,
     )  # fmt: skip
     return AffectModel(config, encoders=encoders)
+
+
+def _labels(c: Any, targets: Sequence[Target]) -> tuple[str, ...]:
+    """The labels to be told, sorted.
+
+    Raises:
+        ConfigError: there is only one.
+    """
+    if c.labels == "none":
+        return ()
+    named = [t[0] for t in targets if t[0]] if c.labels == "auto" else [x.strip() for x in c.labels.split(",") if x.strip()]
+    found = order_labels(named)
+    if c.labels == "auto" and len(found) == 1:
+        raise ConfigError(f"every row to learn from is {found[0]!r};", remedy="add rows of other labels, or name them all with --labels.")
+    return found
 
 
 def _known(given: Mapping[str, Any], keys: Sequence[str], name: str) -> dict[str, Any]:
@@ -77,11 +93,19 @@ def _known(given: Mapping[str, Any], keys: Sequence[str], name: str) -> dict[str
 
 
 def _metadata(c: Any, rows: Sequence[Example]) -> MetadataFields | None:
-    """The fields to be known: none, all that the rows have, or some by name."""
+    """The fields to be known: none, all that the rows have, or some by name.
+
+    Raises:
+        ConfigError: a field is unknown, or no row has it.
+    """
     if c.metadata == "none":
         return None
-    names = (*VALUES, *TEXTS) if c.metadata == "all" else tuple(n.strip() for n in c.metadata.split(","))
-    return MetadataFields.of((row.labels.get("metadata") or {} for row in rows), names)
+    names = (*VALUES, *TEXTS) if c.metadata == "all" else tuple(n.strip() for n in c.metadata.split(",") if n.strip())
+    found = MetadataFields.of((row.labels.get("metadata") or {} for row in rows), names)
+    lacking = [n for n in names if n not in (*found.values, *found.texts)]
+    if lacking and c.metadata != "all":
+        raise ConfigError(f"no row to learn from has the metadata {lacking[0]!r};", remedy="leave it out of --metadata.")
+    return found
 
 
 class _Unfreeze(TrainerCallback):
@@ -110,14 +134,17 @@ def train_affect(c: Any, train: Sequence[Example], held: Sequence[Example], work
 
     Raises:
         ConfigError: choices that do not go together.
-        DatasetError: data that cannot be read.
+        DatasetError: data that cannot be read, or that the model cannot be judged by.
     """
-    check(c)
     model = make_affect(c, train)
+    _fits(model, train, "train")
+    _fits(model, held, "val")
+    first = Pretraining(model) if c.pretrain_steps else None
     opener = opener_of(c, model, [*train, *held])
+    held = readable(c, opener, held)
     rows, validation = AffectRows(train, opener, changing=_changing(c, model)), AffectRows(held, opener) if held else None
-    if c.pretrain_steps:
-        _pretrain(c, model, rows, work.with_name(f"{work.name}.pretrain"))
+    if first is not None:
+        _pretrain(c, first, rows, work.with_name(f"{work.name}.pretrain"))
     objective = AffectObjective(model, c, rows.targets)
     order = _order(c, rows)
     per_epoch = order.steps_per_epoch
@@ -133,6 +160,48 @@ def train_affect(c: Any, train: Sequence[Example], held: Sequence[Example], work
         callbacks=[_Unfreeze(model)] if c.unfreeze == "gradual" and model.live else None,
     )  # fmt: skip
     return model.eval(), result
+
+
+def _fits(model: AffectModel, rows: Sequence[Example], split: str) -> None:
+    """Refuse rows whose label the model cannot tell, and held-out rows that it cannot be judged by.
+
+    Raises:
+        DatasetError: names the label and the rows, or what is missing.
+    """
+    labels, targets = model.config.labels, [t for row in rows if (t := target_of(row)) is not None]
+    unknown = [(t[0], row.id) for t, row in zip(targets, rows, strict=True) if t[0] and t[0] not in labels] if labels else []
+    if unknown:
+        label, name = unknown[0]
+        others = f", and {len(unknown) - 1} rows more" if len(unknown) > 1 else ""
+        found = f"split {split}, row {name}{others}: the label {label!r} is none of the model's ({', '.join(labels)});"
+        raise DatasetError(found, remedy="leave such rows out, name them by these labels (reader's `classes`), or add it with --labels.")
+    labelled = bool(labels) and any(t[0] for t in targets)
+    felt = model.config.affect and sum(math.isfinite(t[1]) and math.isfinite(t[2]) for t in targets) > 1
+    if rows and not labelled and not felt:
+        wanted = " or ".join([*(["a label"] if labels else []), *(["two valence and arousal"] if model.config.affect else [])])
+        raise DatasetError(f"no rows of split {split} have {wanted};", remedy="give rows that the model can learn from and be judged by.")
+
+
+def readable(c: Any, opener: AffectOpener, rows: Sequence[Example]) -> list[Example]:
+    """The held-out rows that can be opened: all of them, unless those that cannot be may be left out, which is told.
+
+    Raises:
+        DatasetError: more than the share `max_bad` cannot be opened.
+    """
+    if c.on_bad_media != "skip":
+        return list(rows)
+    kept = []
+    for row in rows:
+        try:
+            opener.open(row)
+        except (DatasetError, MediaError) as error:
+            log.warning("%s of split %s is left out: %s", row.id, row.split, error)
+            continue
+        kept.append(row)
+    if len(rows) - len(kept) > c.max_bad * len(rows):
+        found = f"{len(rows) - len(kept)} of {len(rows)} rows of split {rows[0].split} cannot be opened;"
+        raise DatasetError(found, remedy="mend them, or allow a larger share with --max-bad.")
+    return kept
 
 
 def told(model: AffectModel) -> str:
@@ -156,7 +225,10 @@ def opener_of(c: Any, model: AffectModel, rows: Sequence[Example]) -> AffectOpen
         log.warning("%s is not encoded: %s", media.name, error)
 
     folder = Path(f"{c.out}.features") if c.features == "auto" else Path(c.features)
-    count = store_features(model, rows, folder, workers=c.workers, on_bad=on_bad if skip else None)
+    try:
+        count = store_features(model, rows, folder, workers=c.workers, on_bad=on_bad if skip else None)
+    except MediaError as error:
+        raise type(error)(error.found, remedy=f"{error.remedy} Or go on without such rows: --on-bad-media skip.") from error
     log.info("encoded %d clips", count)
     return AffectOpener(model, stores=folder)
 
@@ -169,15 +241,9 @@ def _order(c: Any, rows: AffectRows) -> Order:
 
 
 def _changing(c: Any, model: AffectModel) -> Callable[[Example, int], AffectRow] | None:
-    """What opens a changed copy of a row, another one in each round; None where nothing is changed.
-
-    Raises:
-        ConfigError: features are stored, so that nothing could be changed.
-    """
+    """What opens a changed copy of a row, another one in each round; None where nothing is changed."""
     if not c.augment:
         return None
-    if c.features != "none" and len(model.live) < len(model.config.streams):
-        raise ConfigError("stored features of a clip cannot be changed with it;", remedy="give --features none, or leave --augment out.")
     return Changing(model, Augmentation.from_dict(c.augment), c.seed)
 
 
@@ -201,11 +267,11 @@ class Changing:
         return self._rows.open(example)
 
 
-def _pretrain(c: Any, model: AffectModel, rows: AffectRows, work: Path) -> None:
+def _pretrain(c: Any, objective: Pretraining, rows: AffectRows, work: Path) -> None:
     """Train the fusion by its own loss first."""
     often = max(1, c.pretrain_steps // 20)
     choices = replace(FitChoices.of(c), steps=c.pretrain_steps, patience=0, save_every=max(200, 5 * often), log_every=often)
-    fit(Pretraining(model), rows, choices, work, collate=partial(collate_targets, model=model), order=_order(c, rows))
+    fit(objective, rows, choices, work, collate=partial(collate_targets, model=objective.model), order=_order(c, rows))
 
 
 def _judge(rows: AffectRows, c: Any, objective: nn.Module) -> dict[str, float]:

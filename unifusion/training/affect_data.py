@@ -42,24 +42,37 @@ def read_examples(
         split: train, val or test.
         dataset: name of a reader (`unifusion list datasets`); None for a YAML file.
         root: folder that paths in the YAML file are relative to.
-        options: of the reader; `splits` among them says what the reader calls a split (`{test: test_iid}`).
+        options: of the reader; `splits` among them says what the data call a split (`{test: test_iid}`), or that there is none of that
+            kind (`{test: null}`), which gives no rows.
 
     Raises:
-        ConfigError: no such reader, or `data` is neither.
+        ConfigError: no such reader or option, or `data` is neither.
         DatasetError: it cannot be read.
     """
+    given = dict(options or {})
+    called = given.pop("splits", None) or {}
+    if not isinstance(called, Mapping) or not {*called} <= {*SPLITS}:
+        raise ConfigError(f"splits is {called!r};", remedy="say what the data call train, val or test: {test: test_iid}.")
+    own = called.get(split, split)
+    if own is None:
+        return []
     if dataset is None:
+        if given:
+            raise ConfigError(f"the option {next(iter(given))!r} is of no reader;", remedy="write it into the YAML, or name --dataset.")
         if Path(data).suffix not in (".yaml", ".yml"):
             raise ConfigError(f"{data} is no YAML file of sources;", remedy="name its reader with --dataset (unifusion list datasets).")
-        mixture = Mixture(data, data=root, split=split)
+        mixture = Mixture(data, data=root, split=own)
         rows: list[Example] = [row for name, part in mixture.parts.items() if mixture.weights[name] for row in part]
     else:
         if dataset not in catalog.names("datasets"):
             raise ConfigError(f"no reader {dataset!r};", remedy=nearest(dataset, catalog.names("datasets")))
-        given = dict(options or {})
-        own = dict(given.pop("splits", None) or {}).get(split, split)
         found = catalog.load("datasets", dataset)
-        place = {"path": data} if "path" in inspect.signature(found).parameters else {}
+        takes = list(inspect.signature(found).parameters)
+        place = {"path": data} if "path" in takes else {}
+        known = [name for name in takes if name not in ("path", "split")]
+        for key in given:
+            if key not in known:
+                raise ConfigError(f"reader {dataset!r} has no option {key!r};", remedy=nearest(key, [*known, "splits"]))
         try:
             rows = list(found(**place, split=own, **given))
         except TypeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,29 +18,55 @@ from unifusion.losses.focal import focal_loss
 from unifusion.losses.label_smoothing_cross_entropy import label_smoothing_cross_entropy
 from unifusion.losses.mse import mse_loss
 from unifusion.losses.multi_task import MultiTask
+from unifusion.media.augment import Augmentation
 from unifusion.models.affect import AffectModel
 from unifusion.models.affect_files import STORED
+from unifusion.models.fusions.fusion import Fusion
 from unifusion.training.feature_augment import drop_streams, mixup, soft_targets
+from unifusion.training.fit import FitChoices
 
-__all__ = ["AffectObjective", "Pretraining"]
+__all__ = ["AffectObjective", "Pretraining", "check"]
 
 KNOWN = {
     "loss": ("cross_entropy", "focal"), "affect_loss": ("ccc", "mse", "both"), "class_weights": ("none", "balanced", "effective"),
     "sampling": ("shuffled", "balanced"), "unfreeze": ("at once", "gradual"), "affect": ("auto", "yes", "no"),
     "stored": tuple(STORED),
 }  # fmt: skip
+_LEAST = {"seeds": 1, "look_every": 1, "pretrain_steps": 0, "focal_gamma": 0, "mixup": 0, "affect_weight": 0}
+_SHARES = ("dropout", "stream_dropout", "label_smoothing", "warmup")
+_ABOVE_ZERO = ("epochs", "max_seconds", "encoder_rate")
 _EFFECTIVE = 0.999
 
 
 def check(c: Any) -> None:
-    """Refuse a choice that nothing stands for.
+    """Refuse, before anything is read, a choice that nothing stands for.
 
     Raises:
-        ConfigError: names the choice and the nearest value.
+        ConfigError: names the choice and what it may be.
     """
     for key, values in KNOWN.items():
         if getattr(c, key) not in values:
             raise ConfigError(f"{key} is {getattr(c, key)!r};", remedy=nearest(str(getattr(c, key)), list(values)))
+    for key, least in _LEAST.items():
+        if not getattr(c, key) >= least:
+            raise ConfigError(f"{key} is {getattr(c, key)};", remedy=f"take {least} or more.")
+    for key in _SHARES:
+        if not 0 <= getattr(c, key) <= 1:
+            raise ConfigError(f"{key} is {getattr(c, key)};", remedy="take a share from 0 to 1.")
+    for key in _ABOVE_ZERO:
+        if not getattr(c, key) > 0:
+            raise ConfigError(f"{key} is {getattr(c, key)};", remedy="take more than 0.")
+    replace(FitChoices.of(c), evaluate_every=c.look_every).check()
+    changed = Augmentation.from_dict(c.augment) if c.augment else None
+    if changed is not None and c.features != "none" and not all(_trains(s) for s in (c.streams or {}).values()):
+        raise ConfigError("stored features of a clip cannot be changed with it;", remedy="give --features none, or leave --augment out.")
+    if c.unfreeze == "gradual" and not any(_trains(s) for s in (c.streams or {}).values()):
+        raise ConfigError("unfreeze is gradual and no encoder is trained;", remedy="give a stream `trained: -1`, or leave it out.")
+
+
+def _trains(stream: Any) -> bool:
+    """Whether a stream of a recipe's choices has an encoder that is trained."""
+    return isinstance(stream, Mapping) and bool(stream.get("trained"))
 
 
 class AffectObjective(nn.Module):
@@ -103,10 +130,15 @@ class Pretraining(nn.Module):
 
     Args:
         model: whose fusion has one.
+
+    Raises:
+        ConfigError: it has none.
     """
 
     def __init__(self, model: AffectModel) -> None:
         super().__init__()
+        if type(model.fusion).pretrain_loss is Fusion.pretrain_loss:
+            raise ConfigError(f"fusion {model.config.fusion!r} has no pre-training;", remedy="leave --pretrain-steps out, or take flava.")
         self.model = model
 
     def forward(self, batch: Mapping[str, Any], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:

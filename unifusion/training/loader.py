@@ -228,7 +228,8 @@ def take(quarantine: Quarantine, told: Told) -> None:
     for bad in told.bad:
         if not quarantine.skip or bad.row < 0:
             raise DatasetError(
-                f"row {bad.name} cannot be trained on: {bad.reason}", remedy="Mend it, or go on without such rows: --on-bad-media skip."
+                f"{'' if bad.row < 0 else 'row '}{bad.name} cannot be trained on: {bad.reason}",
+                remedy="Mend it." if bad.row < 0 else "Mend it, or go on without such rows: --on-bad-media skip.",
             )
         quarantine.add(bad.name, UniFusionError(bad.reason), row=bad.row)
     quarantine.hold()
