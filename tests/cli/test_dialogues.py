@@ -165,12 +165,19 @@ def test_a_file_that_is_no_talk(run, tmp_path, lines, said):
     [
         (("--start", "1"), "one talk"), (("--together",), "one talk"), (("--no-sound",), "one talk"), (("--transcript", "hi"), "one talk"),
         (("a.wav",), "names its own clips"), (("--window", "2"), "--window goes with"), (("--labels", "a"), "two or more"),
-        (("-d", "x"), "exclude each other"), (("--batch-size", "0"), "--batch-size"),
+        (("--split", "val"), "--split goes with --dataset"), (("-d", "x"), "exclude each other"), (("--batch-size", "0"), "--batch-size"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused(run, talk, rows, words, said):
     code, out, err = run("emotion", "--dialogue", talk(rows), *words, "--model", "no/such/model")
     assert code == 2 and said in err and out == ""
+
+
+def test_talks_of_a_data_set(fuse, tmp_path):
+    head = "Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID\n"
+    (tmp_path / "dev_sent_emo.csv").write_text(head + "I lost it.,Ann,sadness,negative,0,0\nOh no!,Bob,surprise,negative,0,1\n")
+    first, second = objects(fuse(tmp_path, "--dataset", "meld", "--split", "val", "--json"))
+    assert (first["speaker"], first["turns_before"], second["text"], second["turns_before"]) == ("Ann", 0, "Oh no!", 1)
 
 
 def test_a_missing_talk(run):

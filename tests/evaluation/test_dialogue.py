@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests import toys
-from tests.models.test_affect import example, model
-from unifusion.conversation import Media
+from tests.models.test_affect import model
 from unifusion.engine import emotion
 from unifusion.engine.affect import AffectEngine
 from unifusion.errors import ConfigError, DatasetError
@@ -135,9 +134,23 @@ def test_replies_know_clip_talk_and_emotion(tiny_engine, monkeypatch):
         tell(AffectEngine(model()), turns, reply=True)
 
 
-def test_rows_of_data_sets_are_turns(tiny_engine):
-    row = example(1)
-    (turn,) = turns_of([replace(row, labels={**row.labels, "metadata": {"role": "speaker", "turn": 1}})])
-    assert turn.history == ({"speaker": "A", "text": "What is it?"},) and turn.speaker == "speaker" and turn.text == "I do not believe it"
-    assert turn.media == row.media and turn.clips()[0].transcript == turn.text
-    assert isinstance(turn.clips()[0], Media)
+MELD = "Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID\n"
+
+
+def test_rows_of_data_sets_are_turns(tmp_path, engine):
+    lines = ["I lost it.,Ann,sadness,negative,0,0", "Oh no!,Bob,surprise,negative,0,1", "Hello.,Cy,neutral,neutral,1,0"]
+    (tmp_path / "test_sent_emo.csv").write_text(MELD + "\n".join(lines))
+    turns = turns_of(tmp_path, "meld", "test")
+    assert [(t.speaker, t.text, len(t.history)) for t in turns] == [("Ann", "I lost it.", 0), ("Bob", "Oh no!", 1), ("Cy", "Hello.", 0)]
+    assert turns[1].history[0]["text"] == "I lost it." and len({t.mark for t in turns}) == 3
+    told = tell(engine, turns)
+    assert [t["turns_before"] for t in told] == [0, 1, 0] and all("error" not in t for t in told)
+    (tmp_path / "test_sent_emo.csv").write_text((MELD + "\n".join(lines)).replace("it.", "them."))
+    assert [a.mark == b.mark for a, b in zip(turns, turns_of(tmp_path, "meld", "test"), strict=True)] == [False, False, True]
+
+
+def test_a_data_set_that_is_none(tmp_path):
+    with pytest.raises(ConfigError, match="no reader 'mled'; did you mean 'meld'"):
+        turns_of(tmp_path, "mled", "test")
+    with pytest.raises(DatasetError, match="test_sent_emo"):
+        turns_of(tmp_path, "meld", "test")

@@ -14,26 +14,29 @@ from unifusion.cli.manifests import over_manifest
 if TYPE_CHECKING:
     from unifusion.evaluation.dialogue import Turn
 
-__all__ = ["Dialogue", "Reply", "over_talk"]
+__all__ = ["Dataset", "Dialogue", "Reply", "Split", "over_talk"]
 
 _TALK = "Turns in order, one a line: speaker, text, and path, start, end, metadata where there are any."
+_SET = "With --dialogue DIR: the reader of the talks that lie there (meld, avamerg ..)."
 Dialogue = Annotated[Path | None, typer.Option("--dialogue", metavar="TALK.jsonl", help=_TALK, show_default=False)]
+Dataset = Annotated[str | None, typer.Option("--dataset", metavar="READER", help=_SET, show_default=False)]
+Split = Annotated[str | None, typer.Option("--split", metavar="SPLIT", help="With --dataset: which part; test if nothing is said.")]
 Reply = Annotated[bool, typer.Option("--reply", help="With --dialogue: also an empathetic reply to each turn (chat models).")]
 
 
 def over_talk(
-    talk: Path, out: Path | None, model: str, labels: tuple[str, ...] | None, *, reply: bool, json: bool, batch_size: int,
-    loading: dict[str, Any], overwrite: bool, retry_errors: bool,
+    talk: Path, out: Path | None, model: str, labels: tuple[str, ...] | None, *, dataset: str | None = None, split: str | None = None,
+    reply: bool, json: bool, batch_size: int, loading: dict[str, Any], overwrite: bool, retry_errors: bool,
 ) -> None:  # fmt: skip
-    """Tell a talk: into a file that is gone on with after a kill, or onto stdout.
+    """Tell a talk, or those of a data set: into a file that is gone on with after a kill, or onto stdout.
 
     Raises:
         typer.Exit: with 3, no turn could be told.
     """
     from unifusion.evaluation import predict as work
-    from unifusion.evaluation.dialogue import feel_turns, read_talks, told_turns
+    from unifusion.evaluation.dialogue import feel_turns, read_talks, told_turns, turns_of
 
-    turns = read_talks(talk)
+    turns = read_talks(talk) if dataset is None else turns_of(talk, dataset, split or "test")
     if out is None:
         with common.quiet_stdout():
             engine = common.load_teller(model, **loading)

@@ -26,7 +26,8 @@ Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT", help=_OU
 _WINDOW = "Seconds of a window: 1 with --explain, 4 with --stream."
 Window = Annotated[float | None, typer.Option("--window", metavar="S", min=0.05, help=_WINDOW, show_default=False)]
 _OWNERS = {
-    "--maps": "-d DIR", "--reply": "--dialogue", "--window": "--explain or --stream", "--hop": "--stream", "--smooth": "--stream",
+    "--maps": "-d DIR", "--reply": "--dialogue", "--dataset": "--dialogue", "--split": "--dataset",
+    "--window": "--explain or --stream", "--hop": "--stream", "--smooth": "--stream",
     "--rate": "--stream",
 }  # fmt: skip
 _ONE_MANIFEST = "-o takes one manifest, whose rows"
@@ -59,6 +60,8 @@ def emotion(
     smooth: streaming.Smooth = None,
     rate: streaming.Rate = None,
     dialogue: dialogues.Dialogue = None,
+    dataset: dialogues.Dataset = None,
+    split: dialogues.Split = None,
     reply: dialogues.Reply = False,
     device: common.Device = "",
 ) -> None:
@@ -78,13 +81,15 @@ def emotion(
     explained = explain or explain_to is not None
     _check_modes(clips, explained=explained, stream=stream, dialogue=dialogue)
     _check_lone(
-        {"--maps": (maps, explain_to), "--reply": (reply, dialogue), "--window": (window, explained or stream), "--hop": (hop, stream),
+        {"--maps": (maps, explain_to), "--reply": (reply, dialogue), "--dataset": (dataset, dialogue),
+         "--split": (split, dataset), "--window": (window, explained or stream), "--hop": (hop, stream),
          "--smooth": (smooth, stream), "--rate": (rate, stream)}
     )  # fmt: skip
     again = {"overwrite": overwrite, "retry_errors": retry_errors}
     if dialogue is not None:
         _no_spans(span, together, "--dialogue takes one talk, whose lines")
-        dialogues.over_talk(dialogue, out, model, chosen, reply=reply, json=json, batch_size=batch_size, loading=loading, **again)
+        talks: dict[str, Any] = {"dataset": dataset, "split": split, "reply": reply}
+        dialogues.over_talk(dialogue, out, model, chosen, **talks, json=json, batch_size=batch_size, loading=loading, **again)
     elif stream:
         choices = streaming.Choices(
             window_s=window, hop_s=hop, smooth_s=smooth, rate_hz=rate, batch_size=batch_size, overwrite=overwrite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from unifusion import catalog
 from unifusion.conversation import Conversation, Example, Media
 from unifusion.engine import EmotionAnswer, Engine
 from unifusion.engine.affect import AffectEngine
-from unifusion.errors import ConfigError, DatasetError, UniFusionError
+from unifusion.errors import ConfigError, DatasetError, UniFusionError, nearest
 from unifusion.evaluation.manifest import Row, read_lines, row_of
 from unifusion.evaluation.outfile import OutFile
 from unifusion.models.affect_rows import words_media
@@ -99,19 +99,28 @@ def _history(own: Any, where: str) -> tuple[Mapping[str, str], ...]:
     return tuple(own)
 
 
-def turns_of(rows: Iterable[Example]) -> list[Turn]:
-    """Rows of a data set (avamerg, meld ..) as turns, with their own history and metadata."""
-    out = []
-    for row in rows:
-        known = dict(row.labels.get("metadata") or {})
-        speaker = str(row.labels.get("speaker") or known.get("role") or "")
-        out.append(
-            Turn(
-                id=row.id, speaker=speaker, text=row.texts.get("transcript", ""), media=row.media, metadata=known,
-                history=tuple(row.labels.get("history") or ()),
-            )
-        )  # fmt: skip
-    return out
+def turns_of(path: Path, dataset: str, split: str) -> list[Turn]:
+    """The rows of a data set's split (avamerg, meld ..) as turns, with their own history and metadata.
+
+    Raises:
+        ConfigError: no such reader.
+        DatasetError: it cannot be read, or the split is empty.
+    """
+    if dataset not in catalog.names("datasets"):
+        raise ConfigError(f"no reader {dataset!r};", remedy=nearest(dataset, catalog.names("datasets")))
+    turns = [_turn(row) for row in catalog.load("datasets", dataset)(path, split=split)]
+    if not turns:
+        raise DatasetError(f"{path} has no rows of split {split};", remedy="name another with --split.")
+    return turns
+
+
+def _turn(row: Example) -> Turn:
+    """A row as a turn."""
+    known, text = dict(row.labels.get("metadata") or {}), row.texts.get("transcript", "")
+    speaker, history = str(row.labels.get("speaker") or known.get("role") or ""), tuple(row.labels.get("history") or ())
+    told = json.dumps([row.id, speaker, text, history, known, [str(m.source) for m in row.media]], sort_keys=True, default=str)
+    mark = hashlib.sha256(told.encode()).hexdigest()[:12]
+    return Turn(id=row.id, speaker=speaker, text=text, media=row.media, metadata=known, history=history, mark=mark)
 
 
 def told_turns(
