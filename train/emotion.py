@@ -12,6 +12,7 @@ from unifusion.training.affect import train_affect
 from unifusion.training.affect_data import read_examples
 from unifusion.training.affect_loss import check
 from unifusion.training.choices import parse
+from unifusion.training.launch import is_first
 from unifusion.training.stage import stage
 
 
@@ -108,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 own = replace(c, seed=seed, features=f"{c.out}.features" if c.features == "auto" else c.features)
                 model, result = train_affect(own, rows["train"], rows["val"], folder.with_name(f"{folder.name}.fit"))
                 told += finish(model, own, folder, {s: rows[s] for s in ("val", "test")}, result, seed=seed)
-            write_predictions(Path(c.out) / "predictions.jsonl", told)
+            if is_first():
+                write_predictions(Path(c.out) / "predictions.jsonl", told)
 
 
 if __name__ == "__main__":

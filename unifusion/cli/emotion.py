@@ -85,7 +85,7 @@ def emotion(
          "--split": (split, dataset), "--window": (window, explained or stream), "--hop": (hop, stream),
          "--smooth": (smooth, stream), "--rate": (rate, stream)}
     )  # fmt: skip
-    again = {"overwrite": overwrite, "retry_errors": retry_errors}
+    again: dict[str, Any] = {"overwrite": overwrite, "retry_errors": retry_errors}
     if dialogue is not None:
         _no_spans(span, together, "--dialogue takes one talk, whose lines")
         talks: dict[str, Any] = {"dataset": dataset, "split": split, "reply": reply}

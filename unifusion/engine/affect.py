@@ -93,6 +93,8 @@ class AffectEngine:
             ConfigError: there is one.
         """
         own = self.model.config.labels
+        if labels and not own:
+            raise ConfigError("the model tells valence and arousal, and no labels;", remedy="leave the labels out.")
         for label in labels or ():
             if label not in own:
                 raise ConfigError(f"the model does not know the label {label!r};", remedy=nearest(label, list(own)))

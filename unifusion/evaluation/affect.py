@@ -25,6 +25,7 @@ from unifusion.models.affect_rows import AffectOpener, AffectRow, media_of
 from unifusion.training.affect import opener_of, readable, tell_opened, tell_rows
 from unifusion.training.affect_data import AffectRows, Target, store_features, target_of
 from unifusion.training.choices import as_dict
+from unifusion.training.launch import everyone_waits, is_first
 from unifusion.training.stage import commit
 
 __all__ = ["ChatSystem", "FusionSystem", "System", "conditions_of", "finish", "seeds_of", "system_of"]
@@ -210,7 +211,8 @@ def system_of(model: str, rows: Sequence[Example], *, stores: str | Path | None 
 def finish(
     model: AffectModel, c: Any, folder: Path, splits: dict[str, Sequence[Example]], result: dict[str, Any], *, seed: int
 ) -> list[Prediction]:  # fmt: skip
-    """Fit the temperature on held-out rows, write the model, tell the rows of splits under all conditions, and write its card.
+    """Fit the temperature on held-out rows, write the model, tell the rows of splits under all conditions, and write its card; of several
+    processes all tell, and the first one writes.
 
     Args:
         model: as trained.
@@ -227,12 +229,19 @@ def finish(
         if name == "val" and model.config.labels:
             _calibrate(model, AffectRows(kept[name], opener), c.batch_size)
     provenance = {"recipe": "emotion", "choices": as_dict(c), "result": result, "commit": commit()}
-    save_affect(model, folder, provenance=provenance, dtype=STORED[c.stored])
+    if is_first():
+        save_affect(model, folder, provenance=provenance, dtype=STORED[c.stored])
+    everyone_waits()
     model = model if c.stored == "float32" else load_affect(folder, device=model.device)
     stores = None if c.features == "none" else c.features
     system = FusionSystem(model, stores=stores, batch_size=c.batch_size)
     told = [p for rows in kept.values() for p in system.tell(rows, list(conditions_of(system.streams)), seed=seed)]
-    atomic.write_text(folder / "README.md", affect_card(folder.name, model, as_dict(c), result, told))
+    for name in system.streams:
+        if told and not any(name in p.streams for p in told):
+            log.warning("no row of %s has the stream %r: nothing is known of what it tells", " or ".join(kept), name)
+    if is_first():
+        atomic.write_text(folder / "README.md", affect_card(folder.name, model, as_dict(c), result, told))
+    everyone_waits()
     return told
 
 
