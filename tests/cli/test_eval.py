@@ -14,7 +14,7 @@ def test_help_lists_the_suites(run):
     assert code == 0 and all(name in out for name in catalog.names("suites")) and "report" in out
 
 
-@pytest.mark.parametrize("suite", [n for n in catalog.names("suites") if n != "emotion"])
+@pytest.mark.parametrize("suite", catalog.names("suites"))
 def test_each_suite_tells_its_flags(run, capsys, suite):
     with pytest.raises(SystemExit) as end:
         run("eval", suite, "--help")

@@ -15,13 +15,14 @@ from tqdm.auto import tqdm
 from unifusion import atomic, catalog
 from unifusion.conversation import Example
 from unifusion.engine import Engine, LabelScores
-from unifusion.errors import ConfigError, DatasetError, MediaError, NoStreamError
+from unifusion.errors import ConfigError, DatasetError, MediaError, NoStreamError, UniFusionError
 from unifusion.evaluation.affect_card import affect_card
 from unifusion.evaluation.calibrate import fit_scaling
 from unifusion.evaluation.predictions import Prediction
 from unifusion.models.affect import AffectModel
 from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
 from unifusion.models.affect_rows import AffectOpener, AffectRow, media_of
+from unifusion.prompts import ValenceArousalAnswer
 from unifusion.training.affect import opener_of, readable, tell_opened, tell_rows
 from unifusion.training.affect_data import AffectRows, Target, store_features, target_of
 from unifusion.training.choices import as_dict
@@ -31,6 +32,7 @@ from unifusion.training.stage import commit
 __all__ = ["ChatSystem", "FusionSystem", "System", "conditions_of", "finish", "seeds_of", "system_of"]
 
 log = logging.getLogger(__name__)
+_MAX_AFFECT = 24
 
 
 def conditions_of(streams: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -144,25 +146,32 @@ class ChatSystem:
             for start in tqdm(range(0, len(rows), self.batch_size), desc=f"ask ({condition})", disable=None):
                 some = [replace(r, media=tuple(m.muted(*mute) for m in media_of(r))) for r in rows[start : start + self.batch_size]]
                 scored = self.engine.score_labels([task.conversation(r) for r in some], [self.labels] * len(some), task="emotion")
+                known = []
                 for row, scores in zip(some, scored, strict=True):
                     if isinstance(scores, NoStreamError):
                         without.setdefault(row.id)
-                        continue
-                    if not isinstance(scores, LabelScores):
+                    elif not isinstance(scores, LabelScores):
                         raise DatasetError(f"{row.id}: {scores}", remedy="check the file with `unifusion chat`.") from scores
-                    there = tuple(n for n, r in scores.report.streams.items() if r.present)
-                    if there:
-                        shares = dict(zip(self.labels, scores.probabilities, strict=True))
-                        out.append(_prediction(row, shares, self._felt(row), there, condition, seed))
+                    elif there := tuple(n for n, r in scores.report.streams.items() if r.present):
+                        known.append((row, dict(zip(self.labels, scores.probabilities, strict=True)), there))
+                felt = self._felt([row for row, _, _ in known])
+                out += [_prediction(*k[:2], own, k[2], condition, seed) for k, own in zip(known, felt, strict=True)]
         _note_silent(list(without), rows)
         return out
 
-    def _felt(self, row: Example) -> tuple[float | None, float | None]:
-        """Valence and arousal of a row."""
-        if not self.affect:
-            return None, None
-        answer = self.engine.emotion(list(row.media), labels=self.labels)
-        return answer.valence, answer.arousal
+    def _felt(self, rows: Sequence[Example]) -> list[tuple[float | None, float | None]]:
+        """Valence and arousal of rows, as `Engine.emotion` tells them; None where the answer has none."""
+        if not self.affect or not rows:
+            return [(None, None)] * len(rows)
+        task = catalog.load("tasks", "valence_arousal")()
+        asked = [task.conversation(Example(id="emotion", media=row.media)) for row in rows]
+        told: list[tuple[float | None, float | None]] = []
+        for row, answer in zip(rows, self.engine.answer(asked, max_new_tokens=_MAX_AFFECT, batch_size=self.batch_size), strict=True):
+            if isinstance(answer, UniFusionError):
+                raise DatasetError(f"{row.id}: {answer}", remedy="check the file with `unifusion chat`.") from answer
+            found = task.template.parse(answer.text)
+            told.append((found.valence, found.arousal) if isinstance(found, ValenceArousalAnswer) else (None, None))
+        return told
 
 
 def _prediction(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -79,7 +80,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
         DatasetError: it cannot be read, or a line is no prediction; names the line.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").split("\n")  # splitlines would part a line at U+2028 within a word
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         remedy = "name a file that `unifusion eval` wrote, or the folder of such a predictions.jsonl."
@@ -97,8 +98,26 @@ def _parsed(lines: Iterable[str], path: str) -> Iterator[Prediction]:
             raw: dict[str, Any] = json.loads(line)
             given: dict[str, Any] = {k: tuple(v) if k == "streams" else v for k, v in raw.items() if k in known}
             row = Prediction(**given)
-            if row.probabilities and abs(sum(row.probabilities.values()) - 1.0) > 1e-3:
-                raise ValueError(f"probabilities sum to {sum(row.probabilities.values()):.3f}")
+            _check(row)
         except (ValueError, TypeError, AttributeError) as error:
             raise DatasetError(f"{path}, line {number}: {error};", remedy="each line needs id, truth and probabilities.") from error
         yield row
+
+
+def _check(row: Prediction) -> None:
+    """Refuse what figures could not be made of.
+
+    Raises:
+        ValueError: says which value.
+    """
+    for label, share in row.probabilities.items():
+        if not -1e-6 <= share <= 1 + 1e-3:
+            raise ValueError(f"the probability of {label!r} is {share}")
+    if row.probabilities and not abs(sum(row.probabilities.values()) - 1.0) <= 1e-3:
+        raise ValueError(f"probabilities sum to {sum(row.probabilities.values()):.3f}")
+    for key in ("valence", "arousal", "true_valence", "true_arousal"):
+        value = getattr(row, key)
+        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise ValueError(f"{key} is {value!r}, no number")
+    if not isinstance(row.seed, int):
+        raise ValueError(f"seed is {row.seed!r}, no whole number")

@@ -112,7 +112,7 @@ def _read(file: Path, name: str, manifest: Mapping[str, Row] | None) -> System:
     """One system."""
     try:
         content = file.read_bytes()
-        raw = [json.loads(line) for line in content.decode().splitlines() if line.strip()]
+        raw = [json.loads(line) for line in content.decode().split("\n") if line.strip()]
     except ValueError as error:
         raise DatasetError(f"{file} is not JSON lines: {error};", remedy="name a file of predictions or answers.") from error
     if not all(isinstance(r, dict) and isinstance(r.get("probabilities") or {}, dict) for r in raw):
