@@ -214,7 +214,8 @@ def fit(
     """
     choices.check()
     if (choices.evaluate_every or choices.use_best) and validation is None:
-        raise ConfigError("held-out rows are to be looked at and there are none;", remedy="give validation data, or leave it out.")
+        key = "evaluate_every" if choices.evaluate_every else "use_best"
+        raise ConfigError(f"{key} is set and there are no held-out rows;", remedy="give validation data, or leave it out.")
     check_launch(choices.strategy)
     if world_size() == 1 and _asked("CPU"):
         log.warning("one process, whatever --num_processes said: accelerate launch starts no more on a CPU; use torchrun")
