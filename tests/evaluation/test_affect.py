@@ -97,7 +97,7 @@ def test_a_row_that_cannot_be_read_stops_or_is_told(tmp_path, stored, own):
     broken.write_bytes(b"no sound")
     rows = [ROWS[0], Example(id="bad", media=(Media(kind="audio", source=str(broken)),), labels={"emotion": "sad"})]
     stores = tmp_path / "features" if stored else None
-    with pytest.raises(MediaError, match="broken.wav"):
+    with pytest.raises(MediaError, match=r"broken\.wav"):
         FusionSystem(own, stores=stores).tell(rows, ALL)
     bad = []
     told = FusionSystem(own, stores=stores, on_bad=lambda row, error: bad.append((row.id, str(error)))).tell(rows, ALL)
@@ -145,7 +145,7 @@ def test_a_chat_model_names_the_row_it_cannot_read(engine, tmp_path):
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"no sound")
     rows = [Example(id="bad", media=(Media(kind="audio", source=str(broken)),), labels={"emotion": "sad"})]
-    with pytest.raises(DatasetError, match="bad: .*broken.wav"):
+    with pytest.raises(DatasetError, match=r"bad: .*broken\.wav"):
         ChatSystem(engine, LABELS).tell(rows, ALL)
 
 
