@@ -91,6 +91,8 @@ class Choices:
     max_bad: float = 0.05
     compile: bool = False
     precision: str = "float32"
+    stored: str = "float32"
+    """Type of the weights on disk: float32, or float16 or bfloat16 for half the bytes."""
     report_to: str = "none"
 
 

@@ -139,6 +139,17 @@ class Attention(nn.Module):
         merged: Tensor = self.out(found_BHQd.transpose(1, 2).flatten(2))
         return merged
 
+    def weights(self, x_BQD: Tensor, context_BSE: Tensor, mask_BS: Tensor) -> Tensor:
+        """How much each query looks at each token, (B, Q, S) float32, the mean over heads; nothing where an item has no real token."""
+        split = (self.n_heads, self.head_width)
+        q_BHQd = self.query(x_BQD).unflatten(-1, split).transpose(1, 2)
+        k_BHSd = self.key(context_BSE).unflatten(-1, split).transpose(1, 2)
+        scores_BHQS = (q_BHQd @ k_BHSd.transpose(-1, -2)).float() * self.head_width**-0.5
+        real_B11S = mask_BS[:, None, None]
+        weights_BHQS = scores_BHQS.masked_fill(~real_B11S, torch.finfo(torch.float32).min).softmax(dim=-1) * real_B11S
+        mean_BQS: Tensor = weights_BHQS.mean(dim=1)
+        return mean_BQS
+
     def _absorbed(self, q_BHQd: Tensor, context_BSE: Tensor, allowed: Tensor | None) -> Tensor:
         """Attend in the context's own space, it being keys and values of one wide head: q (B, H, Q, d) to (B, H, Q, d)."""
         heads, queries = q_BHQd.shape[1:3]
@@ -189,6 +200,14 @@ class LatentBlock(nn.Module):
             self.norm_self, self.self_attention = nn.LayerNorm(width), Attention(width, n_heads, head_width=head_width)
         self.mlp = MLP(width, ff_mult * width, width)
 
+    def weights(self, latents_BQD: Tensor, context_BSE: Tensor, mask_BS: Tensor) -> Tensor:
+        """How much each latent looks at each token of the context (B, Q, S); the rest, to 1, went to other latents."""
+        x = self.norm_cross(latents_BQD)
+        if self.style == "cross":
+            return self.cross.weights(x, context_BSE, mask_BS)
+        both = torch.cat([self.norm_context(context_BSE), x], dim=1)
+        return self.cross.weights(x, both, F.pad(mask_BS, (0, x.shape[1]), value=True))[..., : context_BSE.shape[1]]
+
     def forward(self, latents_BQD: Tensor, context_BSE: Tensor, mask_BS: Tensor) -> Tensor:
         """Map latents (B, Q, D) with a context (B, S, E) and its mask (B, S) to latents (B, Q, D)."""
         x = self.norm_cross(latents_BQD)
@@ -237,3 +256,12 @@ class LatentResampler(nn.Module):
             latents_BQD = block(latents_BQD, context_BSE, mask_BS)
         out: Tensor = self.norm(latents_BQD)
         return out
+
+    def weights(self, context_BSE: Tensor, mask_BS: Tensor) -> Tensor:
+        """How much each latent looks at each token of the context (B, Q, S), the mean over blocks."""
+        latents_BQD: Tensor = self.latents(len(context_BSE))
+        looks = []
+        for block in self.blocks:
+            looks.append(block.weights(latents_BQD, context_BSE, mask_BS))  # type: ignore[operator]
+            latents_BQD = block(latents_BQD, context_BSE, mask_BS)
+        return torch.stack(looks).mean(dim=0)

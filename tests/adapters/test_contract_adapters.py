@@ -165,3 +165,20 @@ def test_layout_needs_no_weights(name):
     config = cls.Config(**json.loads(json.dumps(asdict(cls.tiny()))))
     assert config == cls.tiny()
     assert cls.n_tokens(config, torch.tensor([0.1, 0.2]), torch.tensor([True, True])) > 0
+
+
+def test_what_its_queries_look_at_is_real_shared_out_and_follows_the_features(name):
+    adapter, given = build(name).eval(), batch()
+    looks = adapter.attention(given)
+    if looks is None:
+        return
+    assert looks.shape == given.mask_BS.shape and looks.dtype == torch.float32 and (looks >= 0).all()
+    assert not looks[~given.mask_BS].any() and (looks[given.mask_BS] > 0).all()
+    assert (looks.sum(1) <= 1 + 1e-5).all() and (looks.sum(1) > 0.1).all()
+    order = torch.tensor([4, 2, 0, 1, 3])  # the second item's features in another order
+    moved = [t.clone() for t in (given.tokens_BSD, given.mask_BS, given.times_BS)]
+    for t in moved:
+        t[1, :5] = t[1, order]
+    after = adapter.attention(Features(tokens_BSD=moved[0], mask_BS=moved[1], times_BS=moved[2]))
+    torch.testing.assert_close(after[1, :5], looks[1, order])
+    torch.testing.assert_close(after[[0, 2]], looks[[0, 2]])

@@ -35,6 +35,31 @@ def sound(tmp_path_factory):
     return str(path)
 
 
+@pytest.fixture(scope="session")
+def fusion_folder(tmp_path_factory):
+    """A saved fusion over picture, sound, words and what was said before, with random weights."""
+    from tests.models.test_affect import model
+    from unifusion.models.affect_files import save_affect
+
+    return str(save_affect(model(fusion="perceiver_io"), tmp_path_factory.mktemp("models") / "fusion", provenance={"recipe": "random"}))
+
+
+@pytest.fixture
+def evidence(monkeypatch):
+    """Few words of the toy model, or what a rationale shall say."""
+    from unifusion.engine import emotion
+
+    monkeypatch.setattr(emotion, "_MAX_RATIONALE", 4)
+    monkeypatch.setattr(emotion, "_MAX_AFFECT", 4)
+
+    def say(*lines):
+        told = "\n".join(["Emotion: calm.", *lines])
+        felt = "valence 0.1, arousal 0.2"
+        monkeypatch.setattr(emotion, "_generate", lambda engine, rows, most, begun: [told if b else felt for b in begun])
+
+    return say
+
+
 @pytest.fixture
 def run(capsys):
     """Run the command line; gives exit code, stdout and stderr."""

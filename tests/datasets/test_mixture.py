@@ -72,6 +72,12 @@ def test_what_is_wrong_is_named(data, tmp_path, text, message):
         mixture(tmp_path, text, data=data)
 
 
+def test_clip_world_may_be_a_part(data, tmp_path):
+    text = "world: {dataset: clip_world, options: {count: 6, per_clip: 1}, splits: {test: test_iid}}\n"
+    found = mixture(tmp_path, text, data=data, split="test")
+    assert len(found.parts["world"]) == 6 and {r.split for r in found.parts["world"]} == {"test_iid"}
+
+
 def test_speakers_are_held_apart(data, tmp_path):
     text = "voices: {dataset: emodb, path: emodb}\n"
     train, val = (mixture(tmp_path, text, data=data, split=s) for s in ("train", "val"))

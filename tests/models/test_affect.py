@@ -11,9 +11,10 @@ from tests.toys import clip
 from unifusion import catalog
 from unifusion.conversation import Example, Media
 from unifusion.encoders.encoder import weights_hash
+from unifusion.engine import Engine
 from unifusion.errors import CheckpointError, ConfigError, NoStreamError
 from unifusion.models.affect import AffectConfig, AffectModel, AffectStream
-from unifusion.models.affect_files import is_affect, load_affect, save_affect
+from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
 from unifusion.models.affect_rows import AffectOpener, collate_affect, history_text, media_of
 from unifusion.models.fusions._metadata import MetadataFields
 from unifusion.training.affect import tell_opened
@@ -143,6 +144,23 @@ def test_a_model_comes_back_as_it_was(tmp_path):
         np.testing.assert_array_equal(tell_opened(again, rows)[key], tell_opened(own, rows)[key])
 
 
+def test_weights_may_be_stored_in_half_the_bytes(tmp_path):
+    own = model()
+    sizes = {}
+    for name, dtype in STORED.items():
+        save_affect(own, tmp_path / name, provenance={}, dtype=dtype)
+        sizes[name] = (tmp_path / name / "model.safetensors").stat().st_size
+        again = load_affect(tmp_path / name)
+        assert {p.dtype for p in again.parameters()} == {torch.float32}
+        close = {"float32": 0.0, "float16": 1e-3, "bfloat16": 1e-2}[name]
+        assert all(torch.allclose(a, b, atol=close, rtol=close) for a, b in zip(again.parameters(), own.parameters(), strict=True))
+    assert max(sizes["float16"], sizes["bfloat16"]) < 0.6 * sizes["float32"]
+    with torch.no_grad():
+        own.heads["valence"][-1].bias.fill_(1e5)
+    with pytest.raises(CheckpointError, match=r"heads.valence.*bias. is not finite in torch.float16"):
+        save_affect(own, tmp_path / "float16", provenance={}, dtype=torch.float16)
+
+
 def test_a_damaged_folder_is_refused(tmp_path):
     save_affect(model(), tmp_path, provenance={})
     raw = json.loads((tmp_path / "config.json").read_text())
@@ -183,3 +201,11 @@ def test_words_of_a_row():
     assert media.source.transcript == "Hello there" and media.source.duration_s > 0
     assert history_text(row) == "A: Hi\nYes?"
     assert media_of(Example(id="r")) == ()
+
+
+def test_a_chat_asks_for_a_chat_model(tmp_path):
+    save_affect(model(), tmp_path / "run" / "seed-0", provenance={})
+    with pytest.raises(CheckpointError, match="is an emotion model; it tells emotions alone: unifusion emotion"):
+        Engine.from_pretrained(str(tmp_path / "run" / "seed-0"))
+    with pytest.raises(CheckpointError, match=r"several seeds; name one of them: .*seed-0"):
+        Engine.from_pretrained(str(tmp_path / "run"))

@@ -135,7 +135,7 @@ def test_every_fusion_trains(here, tmp_path, fusion):
 @pytest.mark.parametrize(
     "options",
     [
-        {"loss": "focal", "sampling": "balanced", "affect_loss": "both", "affect_weight": 0.0},
+        {"loss": "focal", "sampling": "balanced", "affect_loss": "both", "affect_weight": 0.0, "stored": "float16"},
         {"class_weights": "effective", "affect_loss": "mse", "labels": "none"},
         {"features": "none", "augment": {"noise_snr_db": [10, 20], "tempo": [0.9, 1.1]}, "affect": "no"},
         {"streams": {"audio": stream("whisper"), "text": stream("bert", trained=1)}, "unfreeze": "gradual", "encoder_rate": 1e-3},
@@ -159,6 +159,7 @@ def test_choices_train(here, tmp_path, options):
         ({"streams": {}}, "no streams"),
         ({"metadata": "speaker_agee"}, "no metadata called 'speaker_agee'"),
         ({"loss": "focla"}, "did you mean 'focal'"),
+        ({"stored": "half"}, "stored is 'half'"),
         ({"labels": "happy,angry"}, "the label 'sad' is none of the model's"),
         ({"augment": {"tempo": [0.9, 1.1]}}, "--features none"),
         ({"augment": {"temp": [0.9, 1.1]}, "features": "none"}, "did you mean 'tempo'"),

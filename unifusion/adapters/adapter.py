@@ -74,6 +74,11 @@ class Adapter(nn.Module):
         Real tokens of item b are exactly `token_times(config, times[b], mask[b])`, in that order, before any padding.
         """
 
+    def attention(self, features: Features) -> Tensor | None:
+        """How much the adapter's queries look at each feature, (B, S) float32, summing to at most 1 an item; None: it has no queries."""
+        del features
+        return None
+
     def output_times(self, features: Features) -> tuple[Tensor, Tensor]:
         """Return (times_BQ, mask_BQ) of the output, padded to the longest item."""
         rows = [self.token_times(self.config, t, m) for t, m in zip(features.times_BS.cpu(), features.mask_BS.cpu(), strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from unifusion.adapters.adapter import Adapter, whole_clip_times
@@ -56,10 +57,22 @@ class Perceiver(Adapter):
     def forward(self, features: Features) -> Features:
         """Map features (B, S, in_width) to tokens (B, Q, out_width) with mask (B, Q) and times (B, Q)."""
         ordered = in_time_order(features, self.media.weight.dtype)
-        media_BSD = self.media(self.norm(ordered.tokens_BSD))
-        if self.config.time_embedding:
-            stamp_BSD = time_embedding(ordered.times_BS, self.config.width, shortest_s=0.25, longest_s=1000.0)
-            media_BSD = media_BSD + stamp_BSD.to(media_BSD.dtype)
+        media_BSD = self._context(ordered)
         times_BQ, mask_BQ = self.output_times(ordered)
         tokens_BQD = self.projection(self.resampler(media_BSD, ordered.mask_BS))[:, : mask_BQ.shape[1]] * mask_BQ[..., None]
         return Features(tokens_BSD=tokens_BQD, mask_BS=mask_BQ, times_BS=times_BQ)
+
+    def _context(self, ordered: Features) -> Tensor:
+        """Features in time order, projected, with their seconds (B, S, width)."""
+        media_BSD: Tensor = self.media(self.norm(ordered.tokens_BSD))
+        if self.config.time_embedding:
+            stamp_BSD = time_embedding(ordered.times_BS, self.config.width, shortest_s=0.25, longest_s=1000.0)
+            media_BSD = media_BSD + stamp_BSD.to(media_BSD.dtype)
+        return media_BSD
+
+    def attention(self, features: Features) -> Tensor:
+        """How much the latents look at each feature (B, S); the rest, to 1, is what they looked at each other."""
+        ordered = in_time_order(features, self.media.weight.dtype)
+        looks_BS = self.resampler.weights(self._context(ordered), ordered.mask_BS).mean(dim=1)
+        order_BS = features.times_BS.masked_fill(~features.mask_BS, torch.inf).argsort(dim=1, stable=True)[:, : looks_BS.shape[1]]
+        return looks_BS.new_zeros(features.mask_BS.shape).scatter(1, order_BS, looks_BS * ordered.mask_BS)

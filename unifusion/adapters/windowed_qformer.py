@@ -121,13 +121,28 @@ class WindowedQFormer(Adapter):
         mask = torch.zeros_like(times, dtype=torch.bool).index_put(place, torch.ones_like(times_KQ, dtype=torch.bool))
         return Features(tokens_BSD=tokens.flatten(1, 2), mask_BS=mask.flatten(1), times_BS=times.flatten(1))
 
+    def attention(self, features: Features) -> Tensor:
+        """How much the queries look at each feature (B, S): within each window, every window alike."""
+        windows = Windows.of(features.times_BS.cpu(), features.mask_BS.cpu(), self.config.window_s)
+        context_KLD, real_KL = self._context(features, windows)
+        looks_KL = self.resampler.weights(context_KLD, real_KL).mean(dim=1)
+        n_windows_B = torch.bincount(windows.row_K, minlength=len(features.times_BS)).to(looks_KL)
+        looks_KL = looks_KL / n_windows_B[windows.row_K.to(looks_KL.device)][:, None]
+        at_N, index_KL = features.mask_BS.numel(), windows.index_KL.to(looks_KL.device)
+        flat_N = looks_KL.new_zeros(at_N).index_put((index_KL[real_KL],), looks_KL[real_KL])
+        return flat_N.view(features.mask_BS.shape)
+
     def _read(self, features: Features, windows: Windows) -> Tensor:
-        """Gather the windows' features (K, L, in_width) and return what the queries read in them (K, Q, width)."""
+        """Return what the queries read in the windows (K, Q, width)."""
+        found_KQD: Tensor = self.resampler(*self._context(features, windows))
+        return found_KQD
+
+    def _context(self, features: Features, windows: Windows) -> tuple[Tensor, Tensor]:
+        """Gather the windows' features (K, L, in_width) with their seconds, and which are real (K, L)."""
         index_KL = windows.index_KL.to(features.tokens_BSD.device)
         real_KL, at_KL = index_KL >= 0, index_KL.clamp(min=0)
         context_KLD = features.tokens_BSD.flatten(0, 1)[at_KL].to(self.projection.weight.dtype)
         context_KLD = self.norm(context_KLD.masked_fill(~real_KL[..., None], 0.0))
         within_KL = windows.within_KL.to(index_KL.device)
         stamp_KLD = time_embedding(within_KL, self.in_width, shortest_s=self.config.window_s / 16, longest_s=4 * self.config.window_s)
-        found_KQD: Tensor = self.resampler(context_KLD + stamp_KLD.to(context_KLD.dtype), real_KL)
-        return found_KQD
+        return context_KLD + stamp_KLD.to(context_KLD.dtype), real_KL

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from unifusion.cli import common
 
 if TYPE_CHECKING:
-    from unifusion.evaluation.manifest import Row
-    from unifusion.evaluation.outfile import OutFile, Run
+    from unifusion.evaluation.outfile import Marked, OutFile, Run
 
 __all__ = ["BatchSize", "Overwrite", "Retry", "over_manifest"]
 
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Rows answered at once.")]
+M = TypeVar("M", bound="Marked")
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin again instead of going on with OUT.jsonl.")]
 Retry = Annotated[bool, typer.Option("--retry-errors", help="Try the rows again that ended in an error.")]
 
 
 def over_manifest(
-    rows: Sequence[Row], out: Path, run: Run, answer: Callable[[Any, Sequence[Row], OutFile], None], *,
+    rows: Sequence[M], out: Path, run: Run, answer: Callable[[Any, Sequence[M], OutFile], None], *,
     load: Callable[..., Any] = common.load_engine,
     isolate: bool = False, lenient: bool = False, features: str | None = None, device: str = "", overwrite: bool = False,
     retry_errors: bool = False,

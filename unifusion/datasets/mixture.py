@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -95,7 +96,8 @@ class Mixture(Dataset):
         path, thirds = str(part.pop("path", ".")), part.pop("thirds", None)
         place = root / path if kind != "huggingface" or (root / path).exists() else path  # else a name on the hub
         self._nothing_else(name, part, ("dataset", "path", "weight", "splits", "options", "thirds"))
-        rows = self._made(name, kind, place, split=split, **options)
+        drawn = kind in catalog.names("datasets") and "path" not in inspect.signature(catalog.load("datasets", kind)).parameters
+        rows = self._made(name, kind, *(() if drawn else (place,)), split=split, **options)  # clip world lies on no disk
         return rows if thirds is None else Listed((replace(r, labels={**r.labels, "thirds": thirds}) for r in rows), None, name)
 
     def _made(self, name: str, kind: str, *args: Any, **options: Any) -> Any:

@@ -71,7 +71,7 @@ class AffectEngine:
         metadata: Sequence[Mapping[str, Any]] = (), history: Sequence[Sequence[Mapping[str, str]]] = (),
     ) -> list[EmotionAnswer | UniFusionError]:  # fmt: skip
         """`emotion` of many groups of clips, in batches; a group that fails holds its error, the others are answered."""
-        self._known(labels)
+        self.check_labels(labels)
         out: list[EmotionAnswer | UniFusionError] = []
         for first in range(0, len(clips), batch_size):
             some = range(first, min(first + batch_size, len(clips)))
@@ -86,8 +86,12 @@ class AffectEngine:
             out += [row if isinstance(row, UniFusionError) else next(answers) for row in found]
         return out
 
-    def _known(self, labels: Sequence[str] | None) -> None:
-        """Refuse labels that the model was not trained on."""
+    def check_labels(self, labels: Sequence[str] | None) -> None:
+        """Refuse labels that the model was not trained on.
+
+        Raises:
+            ConfigError: there is one.
+        """
         own = self.model.config.labels
         if labels and not own:
             raise ConfigError("the model tells valence and arousal, and no labels;", remedy="leave the labels out.")

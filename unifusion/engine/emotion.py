@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unifusion import catalog
-from unifusion.conversation import Example, Media
+from unifusion.conversation import Conversation, Example, Media, Message
 from unifusion.engine.answers import EmotionAnswer, LabelScores
 from unifusion.engine.decoding import decode_batch
 from unifusion.engine.labels import score_batch
-from unifusion.errors import UniFusionError
+from unifusion.errors import ConfigError, UniFusionError
 from unifusion.prompts import Evidence, Parsed, RationaleAnswer, ValenceArousalAnswer
+from unifusion.tasks.task import said_alone
 
 if TYPE_CHECKING:
     from unifusion.batch import ModalityReport
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from unifusion.processor import OpenedMedia, Row
     from unifusion.tasks.task import Task
 
-__all__ = ["Moment", "answer_emotions"]
+__all__ = ["Moment", "answer_emotions", "answer_moments", "feel_moments", "open_moment", "score_moments"]
 
 _MAX_RATIONALE, _MAX_AFFECT = 160, 24
 
 
 def answer_emotions(
-    engine: Engine, clips: Sequence[Sequence[Media]], *, labels: Sequence[str] | None = None
+    engine: Engine, clips: Sequence[Sequence[Media]], *, labels: Sequence[str] | None = None,
+    history: Sequence[Sequence[Mapping[str, str]]] = (), said: Sequence[str] = (),
 ) -> list[EmotionAnswer | UniFusionError]:  # fmt: skip
     """Ask three questions about each of some groups of clips, each question about all groups together; each clip is opened once.
 
@@ -35,24 +37,36 @@ def answer_emotions(
         engine: where the model is.
         clips: groups of one or more clips that show one moment.
         labels: the closed set; None takes the task's default.
+        history: of each group, what was said before.
+        said: of each group, its words, where it has no clip.
 
     Returns:
         an answer a group, or what went wrong with it.
     """
     began = time.perf_counter()
-    groups = [_opened(engine, media, labels) for media in clips]
+    context = [{"history": tuple(history[i]) if history else (), "said": said[i] if said else ""} for i in range(len(clips))]
+    groups = [_tried(engine, media, labels, known) for media, known in zip(clips, context, strict=True)]
     good = [group for group in groups if isinstance(group, Moment)]
-    answers = iter(_answers(engine, good, labels) if good else ())
+    answers = iter(answer_moments(engine, good, labels) if good else ())
     each_s = (time.perf_counter() - began) / max(len(clips), 1)
     return [replace(next(answers), timing={"total_s": each_s}) if isinstance(group, Moment) else group for group in groups]
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Clips of one moment, opened."""
+    """Clips of one moment, opened.
+
+    Attributes:
+        media: the clips; none where there are words alone.
+        opened: the same with their features.
+        history: what was said before, `{"speaker", "text"}`, the oldest first.
+        said: the words, where there is no clip.
+    """
 
     media: Sequence[Media]
     opened: Sequence[OpenedMedia]
+    history: tuple[Mapping[str, str], ...] = ()
+    said: str = ""
 
     @staticmethod
     def task(labels: Sequence[str] | None) -> Task:
@@ -61,18 +75,40 @@ class Moment:
 
     def prompt(self, engine: Engine, task: Task) -> Row:
         """A task's question about them."""
-        talk = task.conversation(Example(id="emotion", media=tuple(self.media)))
+        talk = task.conversation(Example(id="emotion", media=tuple(self.media), labels={"history": self.history}))
+        if not self.media:
+            bare = task.conversation(Example(id="emotion")).messages[-1].text
+            words = said_alone(self.said, talk.messages[-1].text, bare=bare)
+            talk = Conversation(messages=(*talk.messages[:-1], Message(role="user", parts=(words,))), id=talk.id)
         return engine.fitting(engine.processor.row(talk, opened=self.opened, generate=True), talk)
 
+    @property
+    def calibration(self) -> str:
+        """Whose temperature and biases hold: what was fitted on clips does not hold for words alone."""
+        return "emotion" if self.media else "text_emotion"
 
-def _opened(engine: Engine, media: Sequence[Media], labels: Sequence[str] | None) -> Moment | UniFusionError:
-    """The clips of one group, or what is wrong with one of them, or that they are too long together."""
+
+def open_moment(
+    engine: Engine, media: Sequence[Media], labels: Sequence[str] | None, *, history: Sequence[Mapping[str, str]] = (), said: str = ""
+) -> Moment:
+    """Decode and encode the clips of one moment.
+
+    Raises:
+        UniFusionError: one cannot be decoded, they are too long together, or there is neither clip nor word.
+    """
+    if not media and not said:
+        raise ConfigError("neither a clip nor words to tell an emotion from;", remedy="give one of them.")
+    group = Moment(media, [engine.open(m)[0] for m in media], tuple(history), said)
+    group.prompt(engine, _tasks(labels)[1])
+    return group
+
+
+def _tried(engine: Engine, media: Sequence[Media], labels: Sequence[str] | None, context: Mapping[str, Any]) -> Moment | UniFusionError:
+    """The same, or what is wrong."""
     try:
-        group = Moment(media, [engine.open(m)[0] for m in media])
-        group.prompt(engine, _tasks(labels)[1])
+        return open_moment(engine, media, labels, **context)
     except UniFusionError as error:
         return error
-    return group
 
 
 def _tasks(labels: Sequence[str] | None) -> tuple[Task, Task, Task]:
@@ -81,19 +117,33 @@ def _tasks(labels: Sequence[str] | None) -> tuple[Task, Task, Task]:
     return label(labels=labels), why(labels=labels), affect()
 
 
-def _answers(engine: Engine, groups: Sequence[Moment], labels: Sequence[str] | None) -> list[EmotionAnswer]:
-    """One batch."""
-    task, why, affect = _tasks(labels)
+def score_moments(engine: Engine, groups: Sequence[Moment], labels: Sequence[str] | None) -> list[LabelScores]:
+    """The labels of one batch by likelihood, calibrated."""
+    task = _tasks(labels)[0]
     rows = [group.prompt(engine, task) for group in groups]
-    scored = [engine.calibrated(s, "emotion") for s in score_batch(engine.model, engine.processor, rows, [task.labels] * len(rows))]
+    scored = score_batch(engine.model, engine.processor, rows, [task.labels] * len(rows))
+    return [engine.calibrated(s, group.calibration) for group, s in zip(groups, scored, strict=True)]
+
+
+def feel_moments(engine: Engine, groups: Sequence[Moment]) -> list[tuple[float | None, float | None]]:
+    """Valence and arousal of one batch; None where the answer cannot be read."""
+    affect = _tasks(None)[2]
+    said = _generate(engine, [group.prompt(engine, affect) for group in groups], _MAX_AFFECT, [""] * len(groups))
+    parsed = [affect.template.parse(text) for text in said]
+    return [(p.valence, p.arousal) if isinstance(p, ValenceArousalAnswer) else (None, None) for p in parsed]
+
+
+def answer_moments(engine: Engine, groups: Sequence[Moment], labels: Sequence[str] | None) -> list[EmotionAnswer]:
+    """All three answers of one batch."""
+    why = _tasks(labels)[1]
+    scored = score_moments(engine, groups, labels)
     begun = [f"Emotion: {scores.best}." for scores in scored]
     reasons = _generate(engine, [group.prompt(engine, why) for group in groups], _MAX_RATIONALE, begun)
-    felt = _generate(engine, [group.prompt(engine, affect) for group in groups], _MAX_AFFECT, [""] * len(groups))
-    told = zip(scored, reasons, felt, strict=True)
-    return [_answer(scores, text, why.template.parse(text, choices=why.labels), affect.template.parse(said)) for scores, text, said in told]
+    told = zip(scored, reasons, feel_moments(engine, groups), strict=True)
+    return [_answer(scores, text, why.template.parse(text, choices=why.labels), felt) for scores, text, felt in told]
 
 
-def _answer(scores: LabelScores, text: str, reason: Parsed, affect: Parsed) -> EmotionAnswer:
+def _answer(scores: LabelScores, text: str, reason: Parsed, felt: tuple[float | None, float | None]) -> EmotionAnswer:
     """What the three answers say together."""
     report = scores.report
     found = reason.evidence if isinstance(reason, RationaleAnswer) else ()
@@ -102,9 +152,8 @@ def _answer(scores: LabelScores, text: str, reason: Parsed, affect: Parsed) -> E
         lines = [f"{e.stream.capitalize()} {e.start_s:.1f}-{e.end_s:.1f} s: {e.text}." for e in evidence]
         text = "\n".join([f"Emotion: {scores.best}.", *lines])
         report.notes.append(f"{len(found) - len(evidence)} piece(s) of evidence left out: named in streams or at times the clip has not.")
-    valence, arousal = (affect.valence, affect.arousal) if isinstance(affect, ValenceArousalAnswer) else (None, None)
     return EmotionAnswer(
-        label=scores.best, probabilities=dict(zip(scores.labels, scores.probabilities, strict=True)), valence=valence, arousal=arousal,
+        label=scores.best, probabilities=dict(zip(scores.labels, scores.probabilities, strict=True)), valence=felt[0], arousal=felt[1],
         rationale=text, evidence=[e.to_dict() for e in evidence], report=report,
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,25 +173,36 @@ class Engine:
         """Scores with the temperature, the biases and the threshold that the checkpoint holds for a task."""
         return replace(scores, **(self.model.config.calibration or {}).get(task, {}))
 
-    def emotion(self, media: Sequence[Media], *, labels: Sequence[str] | None = None) -> EmotionAnswer:
+    def emotion(
+        self, media: Sequence[Media], *, labels: Sequence[str] | None = None, history: Sequence[Mapping[str, str]] = (), said: str = ""
+    ) -> EmotionAnswer:
         """Label with probabilities, valence and arousal, and a rationale with evidence; the clips are opened once.
+
+        Args:
+            media: clips of one moment.
+            labels: to choose among; None takes the task's default.
+            history: what was said before, `{"speaker", "text"}`, the oldest first.
+            said: the words, where there is no clip.
 
         Raises:
             MediaError: a clip cannot be decoded.
         """
-        (answer,) = self.emotions([media], labels=labels)
+        (answer,) = self.emotions([media], labels=labels, history=[history], said=[said])
         if isinstance(answer, UniFusionError):
             raise answer
         return answer
 
     def emotions(
-        self, clips: Sequence[Sequence[Media]], *, labels: Sequence[str] | None = None, batch_size: int = 8
-    ) -> list[EmotionAnswer | UniFusionError]:
+        self, clips: Sequence[Sequence[Media]], *, labels: Sequence[str] | None = None, batch_size: int = 8,
+        history: Sequence[Sequence[Mapping[str, str]]] = (), said: Sequence[str] = (),
+    ) -> list[EmotionAnswer | UniFusionError]:  # fmt: skip
         """`emotion` of many groups of clips, in batches; a group that fails holds its error, the others are answered."""
         from unifusion.engine.emotion import answer_emotions
 
-        starts = range(0, len(clips), batch_size)
-        return [answer for i in starts for answer in answer_emotions(self, clips[i : i + batch_size], labels=labels)]
+        out = []
+        for some in (slice(i, i + batch_size) for i in range(0, len(clips), batch_size)):
+            out += answer_emotions(self, clips[some], labels=labels, history=history[some], said=said[some])
+        return out
 
 
 def _from_store(processor: Conversing, model: Any, folder: str | Path) -> StoredOpener:

@@ -1,12 +1,14 @@
 """What an emotion hangs on: each window of each stream is occluded in turn, and the label's probability asked for again.
 
 Occlusion after Zeiler and Fergus (2014), on features instead of pixels: the tokens of a window are replaced by the mean of the stream's
-others, so that length, times and layout stay. Encoders run once, whatever the number of windows.
+others, so that length, times and layout stay. Encoders run once, whatever the number of windows. What a rationale claims is tried the same
+way: evidence of a window that the label does not hang on is no reason for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,18 +17,20 @@ import torch
 from unifusion.conversation import Media
 from unifusion.engine.affect import AffectEngine
 from unifusion.engine.answers import EmotionAnswer
-from unifusion.engine.emotion import Moment
+from unifusion.engine.emotion import Moment, answer_moments, open_moment, score_moments
 from unifusion.engine.engine import Engine
-from unifusion.engine.labels import score_batch
-from unifusion.errors import UniFusionError
+from unifusion.errors import ConfigError
+from unifusion.models.affect_rows import AffectRow
 from unifusion.processor import StreamItem
 
-__all__ = ["Claim", "Explanation", "Occlusion", "explain", "occluded"]
+__all__ = [
+    "LEAST", "Asked", "AskedChat", "AskedFusion", "Claim", "Explanation", "Occlusion", "ask_about", "explain", "occluded", "windows_of",
+]  # fmt: skip
 
 Streams = Mapping[str, StreamItem]
 _OF_EVIDENCE = {"picture": ("video", "image"), "sound": ("audio",), "words": ("text", "audio")}
 """What evidence calls a stream -> modalities."""
-_LEAST = 1e-4
+LEAST = 1e-4
 """By so much the probability must fall for a claim to be supported."""
 
 
@@ -75,7 +79,7 @@ class Explanation:
 
     Attributes:
         label, probability: with everything there.
-        windows: each left out alone.
+        windows: each occluded alone; of streams whose seconds are the clip's.
         without: stream -> the label's probability with the stream left out, where there are others.
         claims: the rationale's evidence, tried.
         support: share of the claims whose window lowers the probability; None without claims.
@@ -105,7 +109,7 @@ def _rounded(value: Any) -> Any:
 def occluded(item: StreamItem, start_s: float, end_s: float) -> StreamItem | None:
     """A stream with the tokens of [start_s, end_s) replaced by the mean of its other real tokens; None where it has none there.
 
-    With nothing else to take the mean of, they become zeros.
+    With nothing else to take the mean of, they become zeros. What else goes into the language model at their places does alike.
     """
     if item.tokens_SD is None:
         return None
@@ -113,121 +117,172 @@ def occluded(item: StreamItem, start_s: float, end_s: float) -> StreamItem | Non
     if not bool(inside_S.any()):
         return None
     others_S = item.mask_S & ~inside_S
-    tokens_SD = item.tokens_SD.float()
-    mean_D = tokens_SD[others_S].mean(0) if bool(others_S.any()) else torch.zeros_like(tokens_SD[0])
-    return replace(item, tokens_SD=torch.where(inside_S[:, None], mean_D, tokens_SD).to(item.tokens_SD.dtype))
+
+    def hidden(x: torch.Tensor) -> torch.Tensor:
+        """Of (S, ..)."""
+        real, inside, others = x.float(), inside_S.to(x.device), others_S.to(x.device)
+        mean = real[others].mean(0) if bool(others.any()) else torch.zeros_like(real[0])
+        return torch.where(inside.view(-1, *[1] * (x.dim() - 1)), mean, real).to(x.dtype)
+
+    beside = {k: hidden(v) if k == "deep" else v for k, v in item.tensors.items()}
+    return replace(item, tokens_SD=hidden(item.tokens_SD), tensors=beside)
 
 
-class _Chat:
-    """A chat model's clips of one moment, and the probability of a label with some streams replaced."""
+class Asked(ABC):
+    """Clips of one moment, opened and encoded once, and the probability of a label with some of their features replaced.
 
-    def __init__(self, engine: Engine, media: Sequence[Media], labels: Sequence[str] | None) -> None:
-        self.engine, self.labels = engine, labels
-        self.moment = Moment(media, [engine.open(m)[0] for m in media])
-        self.clips: list[Streams] = [clip.streams for clip in self.moment.opened]
-        self.modality = {n: r.modality for clip in self.moment.opened for n, r in clip.reports.items()}
+    Attributes:
+        clips: the streams of each.
+        modality: stream -> modality.
+        clocked: streams whose seconds are those of the clips.
+    """
+
+    clips: Sequence[Streams]
+    modality: Mapping[str, str]
+    clocked: frozenset[str]
+
+    @abstractmethod
+    def answer(self) -> EmotionAnswer:
+        """What is told with everything there."""
+
+    @abstractmethod
+    def probabilities(self, variants: Sequence[Sequence[Streams]]) -> list[dict[str, float]]:
+        """Label -> probability for each variant of the clips' streams."""
+
+    def told(self, label: str, variants: Sequence[Sequence[Streams]], batch_size: int = 16) -> list[float]:
+        """The probability of a label for each variant.
+
+        Raises:
+            ConfigError: the label was not offered.
+        """
+        found = [p for i in range(0, len(variants), batch_size) for p in self.probabilities(variants[i : i + batch_size])]
+        if found and label not in found[0]:
+            raise ConfigError(f"the label {label!r} is not among {', '.join(found[0]) or 'any'};", remedy="explain what was answered.")
+        return [p[label] for p in found]
+
+    def hiding(self, evidence: str, start_s: float, end_s: float) -> Sequence[Streams]:
+        """The clips with a window occluded in all streams that a piece of evidence may be from: picture, sound or words."""
+        kinds = _OF_EVIDENCE.get(evidence, (evidence,))
+        named = [n for n, kind in self.modality.items() if kind in kinds and n in self.clocked]
+        return [{n: (occluded(s, start_s, end_s) or s) if n in named else s for n, s in clip.items()} for clip in self.clips]
+
+    @property
+    def duration_s(self) -> float:
+        """The last second of any stream."""
+        ends = [float(s.times_S[s.mask_S].max()) for c in self.clips for n, s in c.items() if n in self.clocked and bool(s.mask_S.any())]
+        return max(ends, default=0.0)
+
+
+class AskedChat(Asked):
+    """Of a chat model.
+
+    Args:
+        engine: where it is.
+        moment: the clips, opened.
+        labels: the closed set; None takes the task's default.
+    """
+
+    def __init__(self, engine: Engine, moment: Moment, labels: Sequence[str] | None) -> None:
+        self.engine, self.moment, self.labels = engine, moment, labels
+        self.clips = [clip.streams for clip in moment.opened]
+        self.modality = {n: r.modality for clip in moment.opened for n, r in clip.reports.items()}
+        self.clocked = frozenset(self.modality)
+
+    def answer(self) -> EmotionAnswer:
+        """Label, valence and arousal, rationale."""
+        return answer_moments(self.engine, [self.moment], self.labels)[0]
 
     def probabilities(self, variants: Sequence[Sequence[Streams]]) -> list[dict[str, float]]:
         """Label -> probability for each variant of the clips' streams."""
+        opened = self.moment.opened
         moments = [
-            replace(self.moment, opened=[replace(c, streams=dict(s)) for c, s in zip(self.moment.opened, v, strict=True)]) for v in variants
+            replace(self.moment, opened=[replace(c, streams=dict(s)) for c, s in zip(opened, v, strict=True)]) for v in variants
         ]
-        task = Moment.task(self.labels)
-        rows = [m.prompt(self.engine, task) for m in moments]
-        scored = score_batch(self.engine.model, self.engine.processor, rows, [task.labels] * len(rows))
-        return [dict(zip(s.labels, self.engine.calibrated(s, "emotion").probabilities, strict=True)) for s in scored]
+        return [dict(zip(s.labels, s.probabilities, strict=True)) for s in score_moments(self.engine, moments, self.labels)]
 
 
-class _Fusion:
-    """The same of a trained fusion."""
+class AskedFusion(Asked):
+    """Of a trained fusion.
 
-    def __init__(self, engine: AffectEngine, media: Sequence[Media], labels: Sequence[str] | None) -> None:
-        self.engine, self.labels = engine, labels
-        self.row = engine.encoded(engine.open(media))
-        self.clips: list[Streams] = [self.row.streams]
-        self.modality = {n: r.modality for n, r in self.row.reports.items()}
+    Args:
+        engine: where it is.
+        row: opened and encoded.
+        labels: some of the model's; None takes all.
+    """
+
+    def __init__(self, engine: AffectEngine, row: AffectRow, labels: Sequence[str] | None) -> None:
+        self.engine, self.row, self.labels = engine, row, labels
+        self.clips = [row.streams]
+        self.modality = {n: r.modality for n, r in row.reports.items()}
+        self.clocked = frozenset(n for n, s in engine.model.config.streams.items() if s.reads == "clip")
+
+    def answer(self) -> EmotionAnswer:
+        """Label, valence and arousal."""
+        return self.engine.answers([self.row], self.labels)[0]
 
     def probabilities(self, variants: Sequence[Sequence[Streams]]) -> list[dict[str, float]]:
         """Label -> probability for each variant of the row's streams."""
         return [a.probabilities for a in self.engine.answers([replace(self.row, streams=dict(s)) for (s,) in variants], self.labels)]
 
 
-def explain(
-    engine: Engine | AffectEngine, media: Sequence[Media], answer: EmotionAnswer, *, labels: Sequence[str] | None = None,
-    window_s: float = 1.0, batch_size: int = 16,
-) -> Explanation:  # fmt: skip
+def ask_about(engine: Engine | AffectEngine, media: Sequence[Media], labels: Sequence[str] | None = None) -> Asked:
+    """Open and encode the clips of one moment.
+
+    Raises:
+        UniFusionError: a clip cannot be opened, or a label is unknown to the model.
+    """
+    if isinstance(engine, AffectEngine):
+        engine.check_labels(labels)
+        return AskedFusion(engine, engine.encoded(engine.open(media)), labels)
+    return AskedChat(engine, open_moment(engine, media, labels), labels)
+
+
+def explain(asked: Asked, answer: EmotionAnswer, *, window_s: float = 1.0, batch_size: int = 16) -> Explanation:
     """Try what an answer hangs on.
 
     Args:
-        engine: what gave it.
-        media: the clips it was asked about.
+        asked: the clips.
         answer: its label, and its evidence where it has some.
-        labels: that were offered.
         window_s: seconds of each window.
         batch_size: variants told at once.
 
     Raises:
-        UniFusionError: the window has no length, or a clip cannot be opened.
+        ConfigError: the window has no length, or the answer has no label of the set.
     """
-    if window_s <= 0:
-        raise UniFusionError(f"windows of {window_s} s;", remedy="take more than 0.")
-    asked: Any = (_Fusion if isinstance(engine, AffectEngine) else _Chat)(engine, media, labels)  # type: ignore[arg-type]
-
-    def told(variants: list[Sequence[Streams]]) -> list[float]:
-        parts = [asked.probabilities(variants[i : i + batch_size]) for i in range(0, len(variants), batch_size)]
-        return [float(p[answer.label]) for part in parts for p in part]
-
-    (base,) = told([asked.clips])
-    windows = list(_windows(asked.clips, window_s))
-    found = told([v for _, v in windows])
-    tried = tuple(
-        Occlusion(stream=n, start_s=a, end_s=b, probability=p, drop=base - p, clip=k)
-        for ((k, n, a, b), _), p in zip(windows, found, strict=True)
-    )
+    if not window_s > 0:
+        raise ConfigError(f"windows of {window_s} s;", remedy="take more than 0.")
     names = sorted({n for clip in asked.clips for n in clip})
     names = names if len(names) > 1 else []
-    whole = told([[{n: item for n, item in clip.items() if n != name} for clip in asked.clips] for name in names])
-    claims = _claims(asked, answer, told, base)
-    support = sum(c.supported for c in claims) / len(claims) if claims else None
-    return Explanation(
-        label=answer.label, probability=base, windows=tried, without=dict(zip(names, whole, strict=True)), claims=claims, support=support
+    windows = list(windows_of(asked, window_s))
+    without = [[{n: item for n, item in clip.items() if n != name} for clip in asked.clips] for name in names]
+    claimed = [asked.hiding(str(e["stream"]), float(e["start_s"]), float(e["end_s"])) for e in answer.evidence]
+    variants = [asked.clips, *[v for _, v in windows], *without, *claimed]
+    base, *found = asked.told(answer.label, variants, batch_size)
+    rest = iter(found)
+    tried = tuple(
+        Occlusion(stream=n, start_s=a, end_s=b, probability=(p := next(rest)), drop=base - p, clip=k) for (k, n, a, b), _ in windows
     )
+    left = {name: next(rest) for name in names}
+    claims = tuple(_claim(piece, base - p) for piece, p in zip(answer.evidence, rest, strict=True))
+    support = sum(c.supported for c in claims) / len(claims) if claims else None
+    return Explanation(label=answer.label, probability=base, windows=tried, without=left, claims=claims, support=support)
 
 
-def _windows(clips: Sequence[Streams], width_s: float) -> Iterator[tuple[tuple[int, str, float, float], Sequence[Streams]]]:
-    """Each window of each stream of each clip, and the clips without it."""
-    for k, streams in enumerate(clips):
+def _claim(piece: Mapping[str, Any], drop: float) -> Claim:
+    """A piece of evidence with what its window is worth."""
+    span = {"start_s": float(piece["start_s"]), "end_s": float(piece["end_s"])}
+    return Claim(stream=str(piece["stream"]), text=str(piece["text"]), drop=drop, supported=drop > LEAST, **span)
+
+
+def windows_of(asked: Asked, width_s: float) -> Iterator[tuple[tuple[int, str, float, float], Sequence[Streams]]]:
+    """Each window of each stream of each clip (number of the clip, stream, start, end), and the clips without it."""
+    for k, streams in enumerate(asked.clips):
         for name, item in streams.items():
-            if item.tokens_SD is None or not bool(item.mask_S.any()):
+            if name not in asked.clocked or item.tokens_SD is None or not bool(item.mask_S.any()):
                 continue
-            end_s, at = float(item.times_S[item.mask_S].max()), 0
-            while at * width_s <= end_s:
+            end_s = float(item.times_S[item.mask_S].max())
+            for at in range(int(end_s / width_s) + 1):
                 start, stop = at * width_s, (at + 1) * width_s
                 changed = occluded(item, start, stop)
                 if changed is not None:
-                    yield (k, name, start, stop), [*clips[:k], {**streams, name: changed}, *clips[k + 1 :]]
-                at += 1
-
-
-def _replaced(clips: Sequence[Streams], change: Callable[[str, StreamItem], StreamItem | None]) -> Sequence[Streams]:
-    """The clips with some streams changed; None leaves one as it is."""
-    return [{n: change(n, item) or item for n, item in streams.items()} for streams in clips]
-
-
-def _claims(asked: Any, answer: EmotionAnswer, told: Callable[[list[Sequence[Streams]]], list[float]], base: float) -> tuple[Claim, ...]:
-    """The evidence of an answer, each piece's window occluded in all streams of its kind."""
-    variants = []
-    for piece in answer.evidence:
-        kinds = _OF_EVIDENCE.get(str(piece["stream"]), (str(piece["stream"]),))
-
-        def change(name: str, item: StreamItem, piece: Any = piece, kinds: tuple[str, ...] = kinds) -> StreamItem | None:
-            mine = asked.modality.get(name) in kinds
-            return occluded(item, float(piece["start_s"]), float(piece["end_s"])) if mine else None
-
-        variants.append(_replaced(asked.clips, change))
-    out = []
-    for piece, probability in zip(answer.evidence, told(variants) if variants else [], strict=True):
-        drop, span = base - probability, (float(piece["start_s"]), float(piece["end_s"]))
-        said = {"stream": str(piece["stream"]), "text": str(piece["text"])}
-        out.append(Claim(**said, start_s=span[0], end_s=span[1], drop=drop, supported=drop > _LEAST))
-    return tuple(out)
+                    yield (k, name, start, stop), [*asked.clips[:k], {**streams, name: changed}, *asked.clips[k + 1 :]]

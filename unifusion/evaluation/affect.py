@@ -20,7 +20,7 @@ from unifusion.evaluation.affect_card import affect_card
 from unifusion.evaluation.calibrate import fit_scaling
 from unifusion.evaluation.predictions import Prediction
 from unifusion.models.affect import AffectModel
-from unifusion.models.affect_files import is_affect, load_affect, save_affect
+from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
 from unifusion.models.affect_rows import AffectOpener, AffectRow, media_of
 from unifusion.prompts import ValenceArousalAnswer
 from unifusion.training.affect import opener_of, readable, tell_opened, tell_rows
@@ -239,7 +239,9 @@ def finish(
             _calibrate(model, AffectRows(kept[name], opener), c.batch_size)
     provenance = {"recipe": "emotion", "choices": as_dict(c), "result": result, "commit": commit()}
     if is_first():
-        save_affect(model, folder, provenance=provenance)
+        save_affect(model, folder, provenance=provenance, dtype=STORED[c.stored])
+    everyone_waits()
+    model = model if c.stored == "float32" else load_affect(folder, device=model.device)
     stores = None if c.features == "none" else c.features
     system = FusionSystem(model, stores=stores, batch_size=c.batch_size)
     told = [p for rows in kept.values() for p in system.tell(rows, list(conditions_of(system.streams)), seed=seed)]

@@ -32,7 +32,7 @@ def draw(stem: Path, size: tuple[float, float], paint: Callable[[Any], None]) ->
     """Write a picture as PNG and SVG, without a date, and return the SVG's path.
 
     Args:
-        stem: path without its suffix.
+        stem: path without its suffix; its folder is made.
         size: width and height in inches.
         paint: puts axes onto the empty figure.
     """
@@ -40,6 +40,7 @@ def draw(stem: Path, size: tuple[float, float], paint: Callable[[Any], None]) ->
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    stem.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)

@@ -14,7 +14,7 @@ from unifusion.errors import DatasetError
 from unifusion.limits import Limits
 from unifusion.rows import CLIP_KEYS, NamedClips, json_row, take_clips
 
-__all__ = ["Row", "kind_of", "read_manifest"]
+__all__ = ["Row", "kind_of", "read_lines", "read_manifest", "row_of"]
 
 _NAMED: dict[str, MediaKind] = {"video": "video", "audio": "audio", "image": "image"}
 
@@ -90,15 +90,9 @@ def read_manifest(path: Path) -> list[Row]:
     Raises:
         DatasetError: no such file, or a line that is not as the format says, by number.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # no other mark ends a line of JSON
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot read the manifest {path}: {error};", remedy="give a JSONL file with one row per line.") from error
     rows: dict[str, Row] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        row = _row(line, f"{path}:{number}", number, path.parent)
+    for number, raw in read_lines(path):
+        row = row_of(raw, f"{path}:{number}", number, path.parent)
         if row.id in rows:
             raise DatasetError(f"{path}:{number}: the id {row.id!r} stands twice;", remedy="answers are told apart by it.")
         rows[row.id] = row
@@ -107,9 +101,31 @@ def read_manifest(path: Path) -> list[Row]:
     return list(rows.values())
 
 
-def _row(line: str, where: str, number: int, base: Path) -> Row:
-    """Parse one line."""
-    raw = json_row(line, where)
+def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a JSONL file with the numbers of their lines.
+
+    Raises:
+        DatasetError: no such file, or a line that is no object.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # no other mark ends a line of JSON
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"cannot read the manifest {path}: {error};", remedy="give a JSONL file with one row per line.") from error
+    return [(number, json_row(line, f"{path}:{number}")) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def row_of(raw: dict[str, Any], where: str, number: int, base: Path) -> Row:
+    """A row from the object of its line, which is used up.
+
+    Args:
+        raw: the object.
+        where: file and line, for errors.
+        number: of the line, its id where it has none.
+        base: folder that paths follow.
+
+    Raises:
+        DatasetError: it is not as the format says.
+    """
     identity = raw.pop("id", None)
     mark = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:12]
     clips = take_clips(raw, where)

@@ -10,15 +10,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, Protocol, TextIO, TypeVar
 
 from unifusion.errors import ConfigError, DatasetError
 from unifusion.share import resolve_checkpoint
 
-if TYPE_CHECKING:
-    from unifusion.evaluation.manifest import Row
+__all__ = ["Marked", "OutFile", "Run", "weights_of"]
 
-__all__ = ["OutFile", "Run", "weights_of"]
+
+class Marked(Protocol):
+    """What is answered: a name, and a short hash of what its answer is to."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+
+    @property
+    def mark(self) -> str:
+        """The hash; "" where there is none."""
+
+
+M = TypeVar("M", bound=Marked)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +113,7 @@ class OutFile:
             with path.open("ab") as handle:
                 yield cls(handle, path, rows)
 
-    def waiting(self, rows: Sequence[Row]) -> list[Row]:
+    def waiting(self, rows: Sequence[M]) -> list[M]:
         """Those of `rows` that have no answer yet.
 
         Raises:

@@ -15,6 +15,7 @@ from unifusion.errors import DatasetError, UniFusionError
 from unifusion.evaluation.manifest import Row, read_manifest
 from unifusion.evaluation.outfile import OutFile, Run, weights_of
 from unifusion.prompts import FreeAnswer, Unparsed
+from unifusion.tasks.task import said_alone
 
 if TYPE_CHECKING:
     from unifusion.engine import Answer, Engine, LabelScores
@@ -33,17 +34,37 @@ def answer_rows(engine: Engine, rows: Sequence[Row], task: Task, sink: OutFile, 
         sink.write([{**answer, "mark": row.mark} for row, answer in zip(batch, answers, strict=True)])
 
 
-def feel_rows(engine: Engine, rows: Sequence[Row], labels: Sequence[str] | None, sink: OutFile, *, batch_size: int) -> None:
+def feel_rows(
+    engine: Engine, rows: Sequence[Row], labels: Sequence[str] | None, sink: OutFile, *, batch_size: int, window_s: float | None = None
+) -> None:
     """Tell the emotion in the clips of `rows`, evidence and all, and write each batch as soon as it is there.
 
-    Shows a progress bar on a terminal.
+    With `window_s`, each row also says what its label hangs on (`explanation`), by windows of so many seconds. Shows a progress bar on a
+    terminal.
     """
     for batch in _batches(rows, batch_size):
         media = [_media(row) for row in batch]
-        answers = iter(engine.emotions([m for m in media if not isinstance(m, UniFusionError)], labels=labels, batch_size=batch_size))
+        good = [m for m in media if not isinstance(m, UniFusionError)]
+        if window_s is None:
+            told = engine.emotions(good, labels=labels, batch_size=batch_size)
+            answers = iter([a if isinstance(a, UniFusionError) else a.to_dict() for a in told])
+        else:
+            answers = iter([_explained(engine, m, labels, window_s) for m in good])
         found = [(row, m if isinstance(m, UniFusionError) else next(answers)) for row, m in zip(batch, media, strict=True)]
-        answered = [(row, _failed(row, a) if isinstance(a, UniFusionError) else {"id": row.id, **a.to_dict()}) for row, a in found]
+        answered = [(row, _failed(row, a) if isinstance(a, UniFusionError) else {"id": row.id, **a}) for row, a in found]
         sink.write([{**answer, "mark": row.mark} for row, answer in answered])
+
+
+def _explained(engine: Any, media: Sequence[Media], labels: Sequence[str] | None, window_s: float) -> dict[str, Any] | UniFusionError:
+    """What is told of one row, and what that hangs on."""
+    from unifusion.engine.explain import ask_about, explain
+
+    try:
+        asked = ask_about(engine, media, labels)
+        answer = asked.answer()
+        return {**answer.to_dict(), "explanation": explain(asked, answer, window_s=window_s).to_dict()}
+    except UniFusionError as error:
+        return error
 
 
 def _batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
@@ -112,7 +133,9 @@ def ask(task: Task, example: Example) -> Conversation:
     if question and question not in "".join(m.text for m in conversation.messages):
         conversation = replace(conversation, messages=(*system, Message(role="user", parts=(*example.media, question))))
     if not example.media and (said := example.texts.get("transcript", "")):
-        words = f'Somebody says: "{said}" {conversation.messages[-1].text}'
+        bare = task.conversation(replace(example, labels={k: v for k, v in example.labels.items() if k != "history"})).messages[-1].text
+        shown = conversation.messages[-1].text
+        words = said_alone(said, shown, bare=bare if shown.endswith(bare) else shown)
         conversation = replace(conversation, messages=(*system, Message(role="user", parts=(words,))))
     return conversation
 

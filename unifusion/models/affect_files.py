@@ -16,9 +16,11 @@ from unifusion.features.source import EncoderSource
 from unifusion.models.affect import AffectConfig, AffectModel, AffectStream
 from unifusion.share import resolve_checkpoint
 
-__all__ = ["is_affect", "load_affect", "save_affect", "stream_of_checkpoint"]
+__all__ = ["STORED", "is_affect", "load_affect", "save_affect", "stream_of_checkpoint"]
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+STORED = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
+"""Types that weights may be stored in."""
 
 
 def is_affect(folder: str | Path) -> bool:
@@ -30,13 +32,22 @@ def is_affect(folder: str | Path) -> bool:
         return False
 
 
-def save_affect(model: AffectModel, folder: str | Path, *, provenance: Mapping[str, Any], card: str = "") -> Path:
+def save_affect(
+    model: AffectModel, folder: str | Path, *, provenance: Mapping[str, Any], card: str = "", dtype: torch.dtype | None = None
+) -> Path:  # fmt: skip
     """Write a model; the folder is replaced as a whole.
 
     A frozen encoder that names its source is not stored: it is fetched from there again.
 
+    Args:
+        model: the model.
+        folder: where to.
+        provenance: what it was made by.
+        card: README.md.
+        dtype: store floating tensors in this type; they are computed in float32 after loading all the same.
+
     Raises:
-        CheckpointError: an encoder is user code, or a weight is not finite.
+        CheckpointError: an encoder is user code, or a weight is not finite in the type.
     """
     target = Path(folder)
     for name, stream in model.config.streams.items():
@@ -48,8 +59,10 @@ def save_affect(model: AffectModel, folder: str | Path, *, provenance: Mapping[s
     for key, value in model.state_dict().items():
         if not any(key.startswith(f"encoders.{n}.") for n in absent):
             tensor = value.detach().cpu().contiguous().clone()
+            tensor = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise CheckpointError(f"the weight {key!r} is not finite; nothing was written;", remedy="take the checkpoint before it.")
+                found = f"the weight {key!r} is not finite in {tensor.dtype}; nothing was written;"
+                raise CheckpointError(found, remedy="take the checkpoint before it, or float32.")
             state[key] = tensor
     with atomic_folder(target) as work:
         told = {**model.config.to_dict(), "absent": absent}

@@ -139,6 +139,12 @@ class AffectOpener:
             if rest is not None:
                 self._openers.append((reads, opening(rest.opener) if opening else rest.opener, tuple(rest.encoders)))
 
+    @property
+    def rates(self) -> tuple[float | None, int | None]:
+        """Frames and samples a second that the streams of a clip take; None where none takes any."""
+        specs = {n: s.spec for n, s in self.config.streams.items() if s.reads == "clip"}
+        return MediaOpener(specs).rates
+
     def open(self, example: Example) -> AffectRow:
         """Open a row.
 

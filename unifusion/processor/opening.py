@@ -89,6 +89,13 @@ class MediaOpener:
         self.strict = strict
         self.wanted = {name: spec for name, spec in self.specs.items() if not only or name in only}
 
+    @property
+    def rates(self) -> tuple[float | None, int | None]:
+        """Frames and samples a second that are decoded for the streams; None where none takes any."""
+        each = [(s.modality, s.encoder_class.rate_hz(s.encoder_choices)) for s in self.specs.values()]
+        video = max((rate for kind, rate in each if kind in ("video", "image")), default=None)
+        return video, max((round(rate) for kind, rate in each if kind == "audio"), default=None)
+
     def open(self, media: Media, *, between: Callable[[Clip, Media], Clip] | None = None) -> OpenedMedia:
         """Decode the span of `media` and preprocess it for every stream.
 
@@ -136,13 +143,10 @@ class MediaOpener:
         read = {s.modality for s in self.wanted.values()} - set(media.mute)
         # Words are spread over what is decoded: so that they come out as with all streams, all are decoded.
         wanted = {s.modality for s in self.specs.values()} - set(media.mute) if "text" in read and media.transcript else read
-        video = max(
-            (s.encoder_class.rate_hz(s.encoder_choices) for s in self.specs.values() if s.modality in ("video", "image")), default=None
-        )
-        sound = max((s.encoder_class.rate_hz(s.encoder_choices) for s in self.specs.values() if s.modality == "audio"), default=16_000)
+        video, sound = self.rates
         picture, heard = bool(wanted & {"video", "image"}) and media.kind != "audio", "audio" in wanted and media.kind != "image"
         clip, cropped_s = decode(
-            media, rate_hz=video if picture else None, audio=heard, sampling_rate_hz=round(sound),
+            media, rate_hz=video if picture else None, audio=heard, sampling_rate_hz=sound or 16_000,
             max_seconds=self.max_seconds, limits=self.limits, isolate=self.isolate, strict=self.strict,
         )  # fmt: skip
         clip = raised(replace(clip, transcript=media.transcript or clip.transcript), media.at_least_db)

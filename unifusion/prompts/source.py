@@ -33,6 +33,8 @@ class TemplateSource:
     """Ways to ask; all read the same fields."""
     held_out_phrasings: tuple[str, ...] = ()
     """Ways to ask that training never shows."""
+    before: str = ""
+    """What stands before any of them, on lines of its own; may come out empty, and a field it alone reads may have no value."""
     system: str = ""
     answer: str = ""
     """The supervised answer; empty where a template is for asking only."""
@@ -120,7 +122,7 @@ def _check_fields(path: Path, source: TemplateSource) -> None:
     """Declared fields are the used ones, and every phrasing asks with the same ones."""
     used: set[str] = set()
     asked: set[str] | None = None
-    parts = [("system", source.system), ("answer", source.answer)]
+    parts = [("system", source.system), ("before", source.before), ("answer", source.answer)]
     parts += [("phrasings", p) for p in source.phrasings] + [("held_out_phrasings", p) for p in source.held_out_phrasings]
     for key, text in parts:
         try:

@@ -8,6 +8,7 @@ fields: [labels, emotion]           # exactly what the texts below read
 phrasings:                          # one is picked by (seed, example id)
   - "Which of these does the person feel: {{ labels | join(', ') }}?"
 held_out_phrasings: []              # never shown in training
+before: "{% if history %}..{% endif %}"  # on lines of its own before any of them; what it reads may be missing
 answer: "{{ emotion }}"             # supervised
 parser: label                       # a file of unifusion/prompts/parsers
 parser_options: {aliases: {happy: [joy]}}
@@ -49,8 +50,9 @@ class Template:
         self._parser = load_parser(source.parser)
         self._phrasings = [compile_source(p) for p in source.phrasings]
         self._held_out = [compile_source(p) for p in source.held_out_phrasings]
-        self._system, self._answer = compile_source(source.system), compile_source(source.answer)
+        self._system, self._before, self._answer = (compile_source(s) for s in (source.system, source.before, source.answer))
         self._asked = fields_of(source.system) | fields_of(source.phrasings[0])
+        self._perhaps = fields_of(source.before) - self._asked
         self._answered = fields_of(source.answer)
 
     def messages(
@@ -80,6 +82,8 @@ class Template:
         asked = self._values(example, given, self._asked)
         turns = [Message(role="system", parts=(render(self._system, asked),))] if self.source.system else []
         question = render(self._pick(example, seed, held_out), asked)
+        if before := render(self._before, {**asked, **self._values(example, given, self._perhaps, missing="")}).strip():
+            question = f"{before}\n{question}"
         turns.append(Message(role="user", parts=(*example.media, question)))
         if with_answer:
             turns.append(Message(role="assistant", parts=(self.answer(example, labels=labels, fields=fields),), supervised=True))
@@ -113,11 +117,11 @@ class Template:
         key = f"{seed}\0{self.name}\0{example.id}".encode("utf-8", "surrogatepass")
         return pool[int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") % len(pool)]
 
-    def _values(self, example: Example, given: Mapping[str, Any], wanted: set[str]) -> dict[str, Any]:
-        """The value of each wanted field."""
+    def _values(self, example: Example, given: Mapping[str, Any], wanted: set[str], *, missing: str | None = None) -> dict[str, Any]:
+        """The value of each wanted field; `missing` stands for one without, unless that is an error."""
         values: dict[str, Any] = {}
         for name in sorted(wanted):
-            value = next((m[name] for m in (given, example.texts, example.labels) if m.get(name) is not None), None)
+            value = next((m[name] for m in (given, example.texts, example.labels) if m.get(name) is not None), missing)
             if value is None:
                 known = sorted({*given, *example.texts, *example.labels})
                 raise PromptError(

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from unifusion.conversation import Example
-from unifusion.errors import DatasetError
 from unifusion.metrics.token_f1 import token_f1
 from unifusion.prompts import FreeAnswer
-from unifusion.tasks.task import Score, Task
+from unifusion.tasks.task import Score, Task, history_of
 
 __all__ = ["DialogueReply"]
 
@@ -17,19 +16,17 @@ __all__ = ["DialogueReply"]
 class DialogueReply(Task):
     """A reply to the person in the clip.
 
-    `labels["history"]` lists the turns so far as `{"speaker", "text"}` (may be empty); the truth is `texts["reply"]` (or
-    `["answer"]`). Scored by overlap F1 of words, which says little of empathy: read the answers too.
+    `labels["history"]` lists the turns so far as `{"speaker", "text"}` (may be empty), `texts["felt"]`, where it is known, what the
+    person feels; the truth is `texts["reply"]` (or `["answer"]`). Scored by overlap F1 of words, which says little of empathy: read the
+    answers too.
     """
 
     prompt = "dialogue_reply"
     metric = "token_f1"
 
     def fields(self, example: Example, *, with_answer: bool) -> Mapping[str, Any]:
-        """The turns so far, and the true reply."""
-        history = example.labels.get("history") or ()
-        if not all(isinstance(turn, Mapping) and {"speaker", "text"} <= set(turn) for turn in history):
-            raise DatasetError(f"example {example.id!r} has history {history!r};", remedy="each turn needs speaker and text.")
-        return {"history": history, **({"reply": self.truth(example, "reply", "answer")} if with_answer else {})}
+        """All turns so far, and the true reply."""
+        return {"history": history_of(example), **({"reply": self.truth(example, "reply", "answer")} if with_answer else {})}
 
     def score(self, answer: str, example: Example) -> Score:
         """Overlap F1 of words with the true reply."""

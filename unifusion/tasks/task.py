@@ -13,7 +13,10 @@ from unifusion.conversation import Conversation, Example
 from unifusion.errors import DatasetError
 from unifusion.prompts import LabelAnswer, OptionAnswer, Parsed, Template, load_template
 
-__all__ = ["LabelTask", "OptionTask", "Score", "Task"]
+__all__ = ["LabelTask", "OptionTask", "Score", "Task", "history_of", "said_alone"]
+
+_TURNS = 12
+"""Of what was said before a row: the last ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,30 @@ class Score:
     def unparsed(self) -> bool:
         """Whether the answer's parser found nothing."""
         return self.parsed is None
+
+
+def history_of(example: Example) -> tuple[Mapping[str, Any], ...]:
+    """What was said before a row, the oldest first.
+
+    Raises:
+        DatasetError: a turn lacks its speaker or its text.
+    """
+    history = tuple(example.labels.get("history") or ())
+    if not all(isinstance(turn, Mapping) and {"speaker", "text"} <= set(turn) for turn in history):
+        raise DatasetError(f"example {example.id!r} has history {history!r};", remedy="each turn needs speaker and text.")
+    return history
+
+
+def said_alone(said: str, question: str, *, bare: str | None = None) -> str:
+    """A question about words that come without a clip.
+
+    Args:
+        said: the words.
+        question: as a template asks it.
+        bare: the same without what was said before, which then stays in front of the words.
+    """
+    bare = question if bare is None else bare
+    return f'{question.removesuffix(bare)}Somebody says: "{said}" {bare}'
 
 
 class Task(ABC):
@@ -79,10 +106,14 @@ class Task(ABC):
             seed=self.seed,
             with_answer=with_answer,
             labels=self.labels,
-            fields=self.fields(example, with_answer=with_answer),
+            fields={**self._before(example), **self.fields(example, with_answer=with_answer)},
             held_out=self.held_out,
         )
         return Conversation(messages=messages, id=example.id)
+
+    def _before(self, example: Example) -> Mapping[str, Any]:
+        """What was said before, for templates that show it."""
+        return {"history": history_of(example)[-_TURNS:]} if "history" in self.template.source.fields else {}
 
     def fields(self, example: Example, *, with_answer: bool) -> Mapping[str, Any]:
         """What the template shows beyond the example's own texts and labels. The truth is looked at only `with_answer`."""

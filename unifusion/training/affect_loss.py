@@ -20,6 +20,7 @@ from unifusion.losses.mse import mse_loss
 from unifusion.losses.multi_task import MultiTask
 from unifusion.media.augment import Augmentation
 from unifusion.models.affect import AffectModel
+from unifusion.models.affect_files import STORED
 from unifusion.models.fusions.fusion import Fusion
 from unifusion.training.feature_augment import drop_streams, mixup, soft_targets
 from unifusion.training.fit import FitChoices
@@ -29,6 +30,7 @@ __all__ = ["AffectObjective", "Pretraining", "check"]
 KNOWN = {
     "loss": ("cross_entropy", "focal"), "affect_loss": ("ccc", "mse", "both"), "class_weights": ("none", "balanced", "effective"),
     "sampling": ("shuffled", "balanced"), "unfreeze": ("at once", "gradual"), "affect": ("auto", "yes", "no"),
+    "stored": tuple(STORED),
 }  # fmt: skip
 _LEAST = {"seeds": 1, "look_every": 1, "pretrain_steps": 0, "focal_gamma": 0, "mixup": 0, "affect_weight": 0}
 _SHARES = ("dropout", "stream_dropout", "label_smoothing", "warmup")
@@ -140,7 +142,7 @@ class Pretraining(nn.Module):
         self.model = model
 
     def forward(self, batch: Mapping[str, Any], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The loss () of a batch as `AffectModel.forward` takes it, of B rows with tokens (B, S, D); targets are only counted."""
+        """The loss () of rows whose streams are (B, S, D), whatever their targets, and how many they are, ()."""
         loss = self.model.fusion.pretrain_loss(self.model.inputs(batch)) + nothing_of(self)
         return {"loss": loss, "n_targets": torch.tensor(len(targets["label"]))}
 

@@ -41,6 +41,17 @@ class ExistingOpener:
         self.isolate = False
         self.strict = True
 
+    @property
+    def rates(self) -> tuple[float | None, int | None]:
+        """Frames and samples a second that are decoded for the model; None where it takes none."""
+        family = self.family
+        return family.rate_hz if "video" in family.takes else None, family.sampling_rate_hz if "audio" in family.takes else None
+
+    @property
+    def max_seconds(self) -> float:
+        """The longest span shown."""
+        return min(self.family.max_seconds, self.limits.max_span_seconds)
+
     def open(self, media: Media) -> OpenedMedia:
         """Decode the span of `media` and prepare each stream that the model takes; the others are reported absent.
 
@@ -84,7 +95,7 @@ class ExistingOpener:
             return Clip(), 0.0
         clip, cropped_s = decode(
             media, rate_hz=self.family.rate_hz if pictures else None, audio=sound, limits=self.limits, isolate=self.isolate,
-            max_seconds=min(self.family.max_seconds, self.limits.max_span_seconds), strict=self.strict,
+            max_seconds=self.max_seconds, strict=self.strict,
             sampling_rate_hz=self.family.sampling_rate_hz,
         )  # fmt: skip
         clip = at_sampling_rate(at_rate(raised(clip, media.at_least_db), self.family.rate_hz), self.family.sampling_rate_hz)

@@ -33,14 +33,7 @@ def parted(streams: Mapping[str, Steps], weights_BS: Tensor, inputs: Inputs) -> 
 
 def attention_weights(attention: Attention, x_BQD: Tensor, context_BSE: Tensor, mask_BS: Tensor) -> Tensor:
     """How much each query looks at each token, (B, Q, S) float32, the mean over heads; nothing where an item has no real token."""
-    split = (attention.n_heads, attention.head_width)
-    q_BHQd = attention.query(x_BQD).unflatten(-1, split).transpose(1, 2)
-    k_BHSd = attention.key(context_BSE).unflatten(-1, split).transpose(1, 2)
-    scores_BHQS = (q_BHQd @ k_BHSd.transpose(-1, -2)).float() * attention.head_width**-0.5
-    real_B11S = mask_BS[:, None, None]
-    weights_BHQS = scores_BHQS.masked_fill(~real_B11S, torch.finfo(torch.float32).min).softmax(dim=-1) * real_B11S
-    mean_BQS: Tensor = weights_BHQS.mean(dim=1)
-    return mean_BQS
+    return attention.weights(x_BQD, context_BSE, mask_BS)
 
 
 class SelfBlock(nn.Module):
