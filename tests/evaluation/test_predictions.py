@@ -13,8 +13,8 @@ WORDS = st.text(st.characters(codec="utf-8"), max_size=12)
 NUMBERS = st.one_of(st.none(), st.floats(-1, 1))
 SHARES = st.dictionaries(WORDS, st.integers(1, 50), max_size=4).map(lambda d: {k: v / sum(d.values()) for k, v in d.items()})
 ROWS = st.builds(
-    Prediction, id=WORDS, group=WORDS, split=WORDS, truth=WORDS, probabilities=SHARES, valence=NUMBERS, arousal=NUMBERS, true_valence=NUMBERS,
-    true_arousal=NUMBERS, streams=st.lists(WORDS, max_size=3).map(tuple), condition=WORDS, seed=st.integers(0, 9),
+    Prediction, id=WORDS, group=WORDS, split=WORDS, truth=WORDS, probabilities=SHARES, valence=NUMBERS, arousal=NUMBERS,
+    true_valence=NUMBERS, true_arousal=NUMBERS, streams=st.lists(WORDS, max_size=3).map(tuple), condition=WORDS, seed=st.integers(0, 9),
 )  # fmt: skip
 
 
@@ -33,7 +33,8 @@ def test_the_answer_is_the_likeliest_and_of_equals_the_first():
 
 
 def test_lines_of_others_are_read(tmp_path):
-    (tmp_path / "p.jsonl").write_text('\n{"id": "a", "truth": "sad", "probabilities": {"sad": 1}, "model": "mine", "streams": ["audio"]}\n\n')
+    line = '{"id": "a", "truth": "sad", "probabilities": {"sad": 1}, "model": "mine", "streams": ["audio"]}'
+    (tmp_path / "p.jsonl").write_text(f"\n{line}\n\n")
     (row,) = read_predictions(tmp_path / "p.jsonl")
     assert row == Prediction(id="a", truth="sad", probabilities={"sad": 1}, streams=("audio",))
 
@@ -74,7 +75,7 @@ def test_which_file_a_path_stands_for(tmp_path):
     (run / "seed-0").mkdir()
     for folder in (run / "seed-0", model):
         (folder / "config.json").write_text("{}")
-    assert predictions_of(fused) == fused / "predictions.jsonl" and predictions_of(fused / "predictions.jsonl") == fused / "predictions.jsonl"
+    assert {predictions_of(p) for p in (fused, fused / "predictions.jsonl")} == {fused / "predictions.jsonl"}
     assert predictions_of(tmp_path / "absent.jsonl") == tmp_path / "absent.jsonl"
     assert [predictions_of(p) for p in (run, model, empty, "org/chat-model")] == [None] * 4
     assert [predictions_of(p, models=True) for p in (run, model)] == [p / "predictions.jsonl" for p in (run, model)]

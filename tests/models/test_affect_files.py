@@ -20,7 +20,8 @@ from unifusion.training.affect import tell_opened
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A sound folder; tests take copies."""
-    return save_affect(model(), tmp_path_factory.mktemp("saved") / "m", provenance={"recipe": "emotion", "choices": {"seed": 1}}, card="# Mine\n")
+    provenance = {"recipe": "emotion", "choices": {"seed": 1}}
+    return save_affect(model(), tmp_path_factory.mktemp("saved") / "m", provenance=provenance, card="# Mine\n")
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_weights_of_another_model(copied):
     with pytest.raises(CheckpointError, match=rf"missing \['{name}'\], unknown \['heads\.mood'\]"):
         load_affect(copied)
     save_file({**state, name: torch.zeros(99)}, path)
-    with pytest.raises(CheckpointError, match="heads.emotion"):
+    with pytest.raises(CheckpointError, match=r"heads\.emotion"):
         load_affect(copied)
 
 
