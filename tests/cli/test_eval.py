@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.evaluation.told import told
 from unifusion import catalog
@@ -41,6 +43,19 @@ def test_report_of_files_of_seeds(run, tmp_path):
     assert code == 0 and "24 clips of 12 speakers" in out and "mean of 2 seeds" in out
     assert out.splitlines()[-1] == str(tmp_path / "out" / "index.html")
     assert json.loads((tmp_path / "out" / "results.json").read_text())["splits"]["test"]["conditions"]["all"]["seeds"] == [0, 1]
+
+
+def test_support_of_a_chat_model(run, toy_folder, tmp_path, evidence):
+    evidence("Sound 0.0-0.5 s: a loud voice.")
+    for i in range(4):
+        soundfile.write(tmp_path / f"{i}.wav", np.random.default_rng(i).normal(0, 0.1, 16_000), 16_000)
+    lines = [f"{i}.wav,{('happy', 'sad')[i % 2]},s{i},test" for i in range(4)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,speaker,split", *lines]) + "\n")
+    rows = ("--dataset", "folder", "--data", tmp_path / "labels.csv", "--count", "2")
+    code, out, err = run("eval", "support", "--model", toy_folder, *rows, "--out", tmp_path / "o")
+    assert code == 0, err
+    told = json.loads((tmp_path / "o" / "results.json").read_text())
+    assert "| support |" in out and "2 claims about 2 clips" in out and [p["id"] for p in told["predictions"]] == ["0.wav", "2.wav"]
 
 
 @pytest.mark.parametrize(
