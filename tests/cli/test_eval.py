@@ -8,6 +8,7 @@ import soundfile
 
 from tests.evaluation.told import told
 from unifusion import catalog
+from unifusion.engine import emotion
 from unifusion.evaluation.predictions import write_predictions
 
 
@@ -45,8 +46,9 @@ def test_report_of_files_of_seeds(run, tmp_path):
     assert json.loads((tmp_path / "out" / "results.json").read_text())["splits"]["test"]["conditions"]["all"]["seeds"] == [0, 1]
 
 
-def test_support_of_a_chat_model(run, toy_folder, tmp_path, evidence):
-    evidence("Sound 0.0-0.5 s: a loud voice.")
+def test_support_of_a_chat_model(run, toy_folder, tmp_path, monkeypatch):
+    told = "Emotion: happy.\nSound 0.0-0.5 s: a loud voice."
+    monkeypatch.setattr(emotion, "_generate", lambda engine, rows, most, begun: [told if b else "valence 0.1, arousal 0.2" for b in begun])
     for i in range(4):
         soundfile.write(tmp_path / f"{i}.wav", np.random.default_rng(i).normal(0, 0.1, 16_000), 16_000)
     lines = [f"{i}.wav,{('happy', 'sad')[i % 2]},s{i},test" for i in range(4)]

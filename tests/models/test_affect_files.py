@@ -137,7 +137,7 @@ def test_a_weight_that_is_not_finite_leaves_the_folder_as_it_was(copied):
     own = model()
     next(own.heads.parameters()).data[0] = float("nan")
     before = (copied / "model.safetensors").read_bytes()
-    with pytest.raises(CheckpointError, match=r"heads\..* is not finite in torch.float32; nothing was written"):
+    with pytest.raises(CheckpointError, match=r"heads\..* is not finite .*nothing was written"):
         save_affect(own, copied, provenance={})
     assert (copied / "model.safetensors").read_bytes() == before
 

@@ -221,6 +221,9 @@ def test_two_processes_train_what_one_does(here, tmp_path):
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
         losses.append([r["loss"] for r in logged(tmp_path / f"m{processes}.fit") if "loss" in r])
     assert losses[0] and len(losses[0]) == len(losses[1])
+    one, other = (read_predictions(tmp_path / f"m{n}" / "predictions.jsonl") for n in (1, 2))
+    assert [(r.id, r.condition) for r in one] == [(r.id, r.condition) for r in other]
+    assert sorted(p.name for p in (tmp_path / "m1").iterdir()) == sorted(p.name for p in (tmp_path / "m2").iterdir())
 
 
 def test_rows_of_a_mixture_come_once_each(here, tmp_path):
