@@ -22,12 +22,13 @@ KINDS = {
     "tasks": "task",
     "fusions": "fusion",
     "late_fusions": "late_fusion",
+    "backends": "backend",
     "losses": "",
     "metrics": "",
 }
 """Kinds that hold Python objects, each with the stem of its contract file (not itself an entry)."""
 
-_FOLDERS = {"fusions": "models/fusions", "late_fusions": "models/late_fusions"}
+_FOLDERS = {"fusions": "models/fusions", "late_fusions": "models/late_fusions", "backends": "retrieval/backends"}
 """Where a kind's files are, if not in a folder of its name."""
 
 SHARED = {

@@ -1,0 +1,1 @@
+"""Back ends of the index. A file's stem is its public name: `unifusion list backends`."""
