@@ -95,7 +95,7 @@ class FaissBackend(LocalBackend):
     class Config(LocalBackend.Config):
         """Choices of a coarse search."""
 
-        shortlist: int = 400
+        shortlist: int = 300
         """Rows whose exact scores are computed for a query, at least."""
         per_hit: int = 20
         """The same for each of the k that are wanted; the larger of both counts."""

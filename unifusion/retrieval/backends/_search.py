@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["ranked_slots", "rescored", "search_all"]
+__all__ = ["rescored", "search_all"]
 
 _BLOCK = 1024
 """Rows of a product: block and scores stay in the caches."""
@@ -21,8 +21,8 @@ _ALONE = 4
 """Queries up to which each is compared by itself; from five on a matrix product is faster."""
 _SLACK = 1e-5
 """Products of blocks and `_dots` differ by less (about 1e-7 for vectors of length one)."""
-_PAIRS = 4096
-"""Rows gathered at once for exact scores."""
+_GATHERED = 128
+"""Rows gathered at once for exact scores: larger copies come from fresh pages, which cost more than the copy."""
 
 
 def _dots(rows_ND: np.ndarray, queries_ND: np.ndarray) -> np.ndarray:
@@ -58,24 +58,28 @@ def _search_some(
     queries_BD: np.ndarray, vectors_ND: np.ndarray, k: int, ids_N: np.ndarray, slots_M: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """`search_all` for queries whose scores of a block fit into the caches."""
-    count = len(vectors_ND) if slots_M is None else len(slots_M)
+    count, batch = len(vectors_ND) if slots_M is None else len(slots_M), len(queries_BD)
     block = max(_BLOCK, k)
     slack_B = _SLACK * np.maximum(1.0, np.linalg.norm(queries_BD, axis=1))
     transposed_DB = np.ascontiguousarray(queries_BD.T)
-    held, least_B, full = _Held.empty(), np.full(len(queries_BD), -np.inf), 0
+    places, values, held, full = [], [], 0, 0  # a place is row x B + query
     for begin in range(0, count, block):
         some = slice(begin, begin + block) if slots_M is None else slots_M[begin : begin + block]
         scores_MB = _block_scores(vectors_ND[some], queries_BD, transposed_DB)
         if not begin:
             least_B = np.partition(scores_MB.T, len(scores_MB) - k, axis=1)[:, len(scores_MB) - k] - slack_B
-        rows, columns = np.divmod(np.flatnonzero(scores_MB >= least_B), len(queries_BD))
-        held = held.joined(columns, begin + rows, scores_MB[rows, columns])
-        if len(held.rows) > full:
-            held, least_B = held.pruned(k, slack_B)
-            full = max(4 * k * len(queries_BD), 2 * len(held.rows))  # where thousands of rows are equal none of them can go
-    held, _ = held.pruned(k, slack_B)
-    slots = held.rows if slots_M is None else slots_M[held.rows]
-    return ranked_slots(held.columns, slots, _pair_scores(queries_BD, vectors_ND, held.columns, slots), k, ids_N)
+        near = np.flatnonzero(scores_MB >= least_B)
+        places.append(near + begin * batch)
+        values.append(scores_MB.ravel()[near])
+        held += len(near)
+        if held > full:
+            place_P, value_P, least_B = _pruned(np.concatenate(places), np.concatenate(values), k, slack_B)
+            places, values, held = [place_P], [value_P], len(place_P)
+            full = max(4 * k * batch, 2 * held)  # where thousands of rows are equal none of them can go
+    place_P, _, _ = _pruned(np.concatenate(places), np.concatenate(values), k, slack_B)
+    rows_P, columns_P = np.divmod(place_P, batch)
+    slots_P = rows_P if slots_M is None else slots_M[rows_P]
+    return _ranked(columns_P, slots_P, _dots_of(vectors_ND, slots_P, queries_BD[columns_P]), k, ids_N)
 
 
 def rescored(
@@ -97,7 +101,7 @@ def rescored(
     slots_BK = np.full((len(queries_BD), k), -1, np.int64)
     for b, query_D in enumerate(queries_BD):
         slots = slots_BM[b][slots_BM[b] >= 0]
-        scores = _dots(vectors_ND[slots], query_D)
+        scores = _dots_of(vectors_ND, slots, query_D)
         if len(slots) > 4 * k:
             near = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
             slots, scores = slots[near], scores[near]
@@ -106,40 +110,26 @@ def rescored(
     return scores_BK, slots_BK
 
 
-def ranked_slots(
+def _pruned(
+    place_P: np.ndarray, value_P: np.ndarray, k: int, slack_B: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Those that may be among the k best of their query, and the least score that still may; each query has k or more."""
+    columns_P = place_P % len(slack_B)
+    order = np.lexsort((-value_P, columns_P))
+    ordered_P = columns_P[order]
+    least_B = value_P[order[np.searchsorted(ordered_P, np.arange(len(slack_B))) + k - 1]] - slack_B
+    kept = order[value_P[order] >= least_B[ordered_P]]
+    return place_P[kept], value_P[kept], least_B
+
+
+def _ranked(
     columns_P: np.ndarray, slots_P: np.ndarray, scores_P: np.ndarray, k: int, ids_N: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Cut pairs of query and place, k or more for each query, to the k best."""
     order = np.lexsort((ids_N[slots_P], -scores_P, columns_P))
-    columns = columns_P[order]
-    starts = np.flatnonzero(np.r_[True, columns[1:] != columns[:-1]])
+    starts = np.searchsorted(columns_P[order], np.arange(int(columns_P.max()) + 1))
     picked_BK = order[starts[:, None] + np.arange(k)]
     return scores_P[picked_BK], slots_P[picked_BK].astype(np.int64)
-
-
-class _Held:
-    """Candidates: query, row and score of each."""
-
-    def __init__(self, columns: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> None:
-        self.columns, self.rows, self.scores = columns, rows, scores
-
-    @classmethod
-    def empty(cls) -> _Held:
-        """None yet."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-
-    def joined(self, columns: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> _Held:
-        """These and more."""
-        pairs = ((self.columns, columns), (self.rows, rows), (self.scores, scores))
-        return _Held(*(np.concatenate(pair) for pair in pairs))
-
-    def pruned(self, k: int, slack_B: np.ndarray) -> tuple[_Held, np.ndarray]:
-        """Those that may be among the k best of their query, and the least score that still may; each query has k or more."""
-        order = np.lexsort((-self.scores, self.columns))
-        columns, scores = self.columns[order], self.scores[order]
-        least_B = scores[np.searchsorted(columns, np.arange(len(slack_B))) + k - 1] - slack_B
-        kept = order[scores >= least_B[columns]]
-        return _Held(self.columns[kept], self.rows[kept], self.scores[kept]), least_B
 
 
 def _block_scores(block_MD: np.ndarray, queries_BD: np.ndarray, transposed_DB: np.ndarray) -> np.ndarray:
@@ -150,10 +140,10 @@ def _block_scores(block_MD: np.ndarray, queries_BD: np.ndarray, transposed_DB: n
     return found
 
 
-def _pair_scores(queries_BD: np.ndarray, vectors_ND: np.ndarray, columns_P: np.ndarray, slots_P: np.ndarray) -> np.ndarray:
-    """The exact score of each pair."""
-    found = np.empty(len(slots_P), np.float32)
-    for begin in range(0, len(slots_P), _PAIRS):
-        some = slice(begin, begin + _PAIRS)
-        found[some] = _dots(vectors_ND[slots_P[some]], queries_BD[columns_P[some]])
+def _dots_of(vectors_ND: np.ndarray, slots_M: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Inner products (M,) of some rows with one query (D,), or each with its own (M, D)."""
+    found = np.empty(len(slots_M), np.float32)
+    for begin in range(0, len(slots_M), _GATHERED):
+        some = slice(begin, begin + _GATHERED)
+        found[some] = _dots(vectors_ND[slots_M[some]], queries if queries.ndim == 1 else queries[some])
     return found
