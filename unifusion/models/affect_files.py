@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from unifusion.atomic import atomic_folder
 from unifusion.errors import CheckpointError
 from unifusion.features.source import EncoderSource
-from unifusion.models.affect import AffectConfig, AffectModel, AffectStream
+from unifusion.models.affect import AffectConfig, AffectModel
+from unifusion.models.encoded import EncodedStream
 from unifusion.share import resolve_checkpoint
 
 __all__ = ["STORED", "is_affect", "load_affect", "save_affect", "stream_of_checkpoint"]
@@ -104,7 +105,7 @@ def load_affect(folder: str | Path, *, device: str | torch.device = "cpu") -> Af
     return model.to(device).eval()
 
 
-def _encoder(stream: AffectStream, *, absent: bool, where: str) -> torch.nn.Module:
+def _encoder(stream: EncodedStream, *, absent: bool, where: str) -> torch.nn.Module:
     """A stream's encoder, with its weights from their source where the folder lacks them."""
     try:
         built: torch.nn.Module = stream.spec.encoder_class.build(stream.spec.encoder_choices, load_weights=absent)
@@ -131,7 +132,7 @@ def _fill(model: AffectModel, path: Path, absent: list[str]) -> None:
         raise CheckpointError(f"{path}: {str(error).splitlines()[-1].strip()};", remedy="copy the checkpoint again.") from error
 
 
-def stream_of_checkpoint(checkpoint: str, stream: str) -> tuple[AffectStream, torch.nn.Module]:
+def stream_of_checkpoint(checkpoint: str, stream: str) -> tuple[EncodedStream, torch.nn.Module]:
     """A stream of a chat model's checkpoint, for an emotion model: its choices and its encoder with weights.
 
     Raises:
@@ -140,4 +141,4 @@ def stream_of_checkpoint(checkpoint: str, stream: str) -> tuple[AffectStream, to
     """
     held = EncoderSource(model=checkpoint, streams=(stream,)).load()
     spec = held.specs[stream]
-    return AffectStream(encoder=spec.encoder, encoder_config=spec.to_dict()["encoder_config"]), held.encoders[stream]
+    return EncodedStream(encoder=spec.encoder, encoder_config=spec.to_dict()["encoder_config"]), held.encoders[stream]
