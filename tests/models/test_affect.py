@@ -14,8 +14,9 @@ from unifusion.encoders.encoder import weights_hash
 from unifusion.engine import Engine
 from unifusion.errors import CheckpointError, ConfigError, NoStreamError
 from unifusion.models.affect import AffectConfig, AffectModel
-from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
+from unifusion.models.affect_files import is_affect, load_affect, save_affect
 from unifusion.models.encoded import EncodedStream
+from unifusion.models.encoded_files import STORED
 from unifusion.models.fusions._metadata import MetadataFields
 from unifusion.models.opened_rows import RowOpener, collate_rows, history_text, media_of
 from unifusion.training.affect import tell_opened

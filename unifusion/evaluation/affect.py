@@ -20,7 +20,8 @@ from unifusion.evaluation.affect_card import affect_card
 from unifusion.evaluation.calibrate import fit_scaling
 from unifusion.evaluation.predictions import Prediction
 from unifusion.models.affect import AffectModel
-from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
+from unifusion.models.affect_files import is_affect, load_affect, save_affect
+from unifusion.models.encoded_files import STORED
 from unifusion.models.opened_rows import OpenedRow, RowOpener, media_of
 from unifusion.prompts import ValenceArousalAnswer
 from unifusion.training.affect import opener_of, readable, tell_opened, tell_rows
