@@ -33,9 +33,10 @@ def anchored_pairs(
     | groups_B | (B,) int64 | rows of one group go with each other (captions of one clip); without, each with itself |
     | form | | what several positives mean: `out`, `mil` or `apart`, see `_contrast.FORMS` |
 
-    A row that lacks one of a pair is neither an answer nor a wrong one there; with `triplets` all pairs tell the same rows apart. A pair that fewer than two rows have is left out of the mean;
-    where all are, the loss is 0, with a gradient of 0. Every modality is part of the graph always, so that processes of a parallel training
-    agree on what has a gradient. A vector of norm 0 has cosine 0 with all and no gradient.
+    A row that lacks one of a pair is neither an answer nor a wrong one there; with `triplets` all pairs tell the same rows apart. A pair
+    that fewer than two rows have is left out of the mean; where all are, the loss is 0, with a gradient of 0. Every modality is part of
+    the graph always, so that processes of a parallel training agree on what has a gradient. A vector of norm 0 has cosine 0 with all and
+    no gradient.
 
     Over processes: gather vectors, presence and groups (`_gather.gather_rows`) and take the loss of all rows in each process; counts of
     pairs differ between processes, so that a mean of their own means would be another loss.

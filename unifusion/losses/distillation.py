@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,7 +31,7 @@ def distillation(
     | features_mse | mean squared difference (FitNets, Romero et al. 2015; bring widths together first) |
     | features_cosine | 1 - cosine |
     | similarity_mse | mean squared difference of the cosines of all pairs of different rows (Tung and Mori 2019) |
-    | similarity_kl | KL of each row's softmax of cosines / T to the other rows, teacher to student, times T^2 (after SEED, Fang et al. 2021) |
+    | similarity_kl | KL of rows' softmax of cosines to other rows / T, teacher to student, times T^2 (after SEED, Fang et al. 2021) |
     | logits_kl | KL of the softmax of logits / T, teacher to student, times T^2 (Hinton et al. 2015) |
 
     The logits of a CLIP teacher are scale * a @ b.T; those of Whisper its decoder's, of `known` tokens.

@@ -16,7 +16,7 @@ _STEPS = ((1, 1), (1, 0), (0, 1))
 def dtw(costs_NM: np.ndarray | Tensor, *, band: int | None = None) -> tuple[np.ndarray, float]:
     """Return the cheapest path (L, 2) int64 from (0, 0) to (N - 1, M - 1), and its cost: the sum over its cells.
 
-    A step goes down, right, or both. At equal cost a diagonal step comes first, then one down (the same costs give the same path).
+    A step goes down, right, or both. Of equally cheap steps to a cell a diagonal one is taken, then one down: equal costs give equal paths.
 
     | input | shape | meaning |
     |---|---|---|
