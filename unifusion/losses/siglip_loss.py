@@ -8,14 +8,14 @@ from torch.nn import functional
 
 from unifusion.errors import ConfigError
 from unifusion.losses._contrast import matches
-from unifusion.losses._vectors import check_rows, check_scale, cosines
+from unifusion.losses._vectors import check_mask, check_rows, check_scale, cosines
 
 __all__ = ["siglip_loss"]
 
 
 def siglip_loss(
     a_BD: Tensor, b_BD: Tensor, *, scale: float | Tensor, bias: float | Tensor, all_b_ND: Tensor | None = None, offset: int = 0,
-    groups_B: Tensor | None = None, all_groups_N: Tensor | None = None,
+    groups_B: Tensor | None = None, all_groups_N: Tensor | None = None, positives_BN: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the sum over all pairs of -log sigmoid(z (scale * cosine + bias)) over B (), in float32 or better; z is 1 or -1.
 
@@ -28,6 +28,7 @@ def siglip_loss(
     | offset | | place of this process's first row among all |
     | groups_B | (B,) int64 | rows of one group go with each other (captions of one clip); without, row i with row i |
     | all_groups_N | (N,) int64 | the groups of all rows |
+    | positives_BN | (B, N) bool | instead of groups: which b go with each a |
 
     Each pair is seen once, by the process that has its a, so that the mean over processes of equally many rows is the loss of all rows in
     one process, and so is its gradient. One row alone is one right pair. A vector of norm 0 has cosine 0 with all and no gradient.
@@ -44,6 +45,10 @@ def siglip_loss(
         if groups_B is not None and all_groups_N is None:
             raise ConfigError("siglip_loss has gathered rows, and groups of local rows only;", remedy="give all_groups_N.")
     others_ND = b_BD if all_b_ND is None else all_b_ND
-    positives_BN = matches(len(a_BD), groups_B, all_groups_N, total=len(others_ND), offset=offset, device=a_BD.device)
+    if positives_BN is not None and groups_B is not None:
+        raise ConfigError("siglip_loss has positives and groups;", remedy="give one of them.")
+    if positives_BN is None:
+        positives_BN = matches(len(a_BD), groups_B, all_groups_N, total=len(others_ND), offset=offset, device=a_BD.device)
+    check_mask("positives_BN", positives_BN, len(a_BD), len(others_ND))
     logits_BN = scale * cosines(a_BD, others_ND) + bias
     return -functional.logsigmoid(torch.where(positives_BN, logits_BN, -logits_BN)).sum() / len(a_BD)

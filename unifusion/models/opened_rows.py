@@ -117,15 +117,16 @@ class RowOpener:
         stores: folder of features; None opens everything from files.
         isolate: decode in a killable child process.
         strict: a damaged frame is an error.
+        only: streams that are opened; all when empty.
         opening: wraps what opens clips for encoders that are trained, such as to change them a little.
     """
 
     def __init__(
         self, model: EncodedModel, *, stores: str | Path | None = None, isolate: bool = False, strict: bool = True,
-        opening: Any = None,
+        only: Sequence[str] = (), opening: Any = None,
     ) -> None:  # fmt: skip
-        self.streams = model.streams
-        frozen = [n for n in model.streams if n not in model.live]
+        self.streams = {n: s for n, s in model.streams.items() if not only or n in only}
+        frozen = [n for n in self.streams if n not in model.live]
         self.stored: dict[str, StoredOpener] = {}
         self._files: dict[str, _Opens] = {}
         self._openers: list[tuple[str, _Opens, tuple[str, ...]]] = []
@@ -135,7 +136,7 @@ class RowOpener:
                 self.stored[reads] = held.stores(stores)
                 self._files[reads] = held.opener
                 self._openers.append((reads, self.stored[reads], tuple(held.encoders)))
-            rest = encoders_of(model, reads, only=[n for n in model.streams if stores is None or n not in frozen],
+            rest = encoders_of(model, reads, only=[n for n in self.streams if stores is None or n not in frozen],
                                isolate=isolate, strict=strict)  # fmt: skip
             if rest is not None:
                 self._openers.append((reads, opening(rest.opener) if opening else rest.opener, tuple(rest.encoders)))

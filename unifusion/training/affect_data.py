@@ -182,7 +182,7 @@ def _mark(media: Media) -> Any:
 
 def store_features(
     model: EncodedModel, examples: Sequence[Example], folder: str | Path, *, batch_size: int = 16, workers: int = 0,
-    on_bad: Callable[[Media, MediaError], None] | None = None,
+    on_bad: Callable[[Media, MediaError], None] | None = None, only: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """Encode what the stores lack, by the model's frozen encoders; processes share the clips. Returns how many were encoded here.
 
@@ -193,11 +193,12 @@ def store_features(
         batch_size: clips that go through the encoders together.
         workers: threads that decode ahead.
         on_bad: told of a clip that cannot be read; None raises.
+        only: streams; all when empty.
 
     Raises:
         MediaError: a clip cannot be read, and nobody was to be told.
     """
-    done, frozen = 0, [n for n in model.streams if n not in model.live]
+    done, frozen = 0, [n for n in model.streams if n not in model.live and (not only or n in only)]
     for reads in ("clip", "history"):
         held = encoders_of(model, reads, only=frozen)
         if held is None:

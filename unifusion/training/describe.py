@@ -6,7 +6,6 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -106,7 +105,7 @@ class Describer:
     def __init__(self, path: str | Path) -> None:
         raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         if not isinstance(raw, Mapping) or not isinstance(raw.get("facts"), Mapping):
-            raise ConfigError(f"{path} has no phrasings of facts;", remedy="write facts: {kind: [..{x}..]}; see train/phrasings/align.yaml.")
+            raise ConfigError(f"{path} has no phrasings of facts;", remedy="write facts: {kind: [..{x}..]}.")
         self.forms: Mapping[str, Sequence[str]] = raw["facts"]
         self.words: Mapping[str, Mapping[str, Sequence[str]]] = raw.get("words") or {}
         self.sentences: Mapping[str, Mapping[str, Sequence[str]]] = raw.get("sentences") or {}
