@@ -182,8 +182,8 @@ def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
     """
     model = make_aligner(c)
     sources = shared_yaml("mixtures", c.sources)
-    train = Mixture(sources, data=c.data, split="train", count=c.steps * c.batch_size, seed=c.seed)
-    held = Mixture(sources, data=c.data, split="val")
+    train = Mixture(sources, data=c.data, split="train", count=c.steps * c.batch_size, seed=c.seed).in_memory()
+    held = Mixture(sources, data=c.data, split="val").in_memory()
     train.hold_apart(held)
     opener = opener_of(c, model, [*_weighted(train), *_weighted(held)])
     describer = Describer(shared_yaml("phrasings", c.phrasings))

@@ -97,7 +97,7 @@ class PreparedOpener:
         """A clip that is there."""
         with safe_open(path, framework="pt") as file:
             told = json.loads(file.metadata()["told"])
-            found = {key: file.get_tensor(key) for key in file.keys()}
+            found = {key: file.get_tensor(key).clone() for key in file.keys()}  # of a map, which a writer could cut short
         streams = {name: _item(name, found, told) for name in told["windowed"]}
         reports = {n: StreamReport(**r) for n, r in told["reports"].items()}
         return OpenedMedia(media=media, streams=streams, reports=reports, duration_s=told["duration_s"], notes=tuple(told["notes"]))
