@@ -10,10 +10,10 @@ from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError, nearest
 from unifusion.models.grounding import GroundingConfig
 from unifusion.processor import StreamSpec
-from unifusion.training.align import train_alignment
 from unifusion.training.choices import parse, shared_yaml
 from unifusion.training.clip_cache import ClipCacheChoices, render_cache
 from unifusion.training.fit import FitChoices
+from unifusion.training.ground import train_grounding
 from unifusion.training.pieces import INGREDIENTS
 from unifusion.training.stage import stage
 
@@ -25,7 +25,7 @@ LOG_MEL = (-13.0, 5.0)
 class Choices:
     """A small encoder, aligned with clip world's phrases."""
 
-    out: str = "runs/tiny/align"
+    out: str = "runs/tiny/ground"
     """The stream's own folder is made in it."""
     stream: str = "video"
     """video or audio."""
@@ -42,7 +42,7 @@ class Choices:
     without: str | None = None
     """What is left out, by commas, to see what it brings: mask, choice (of one label among its set), changes, noise (of real pieces)."""
     tokenizer: str = "runs/tiny/tokenizer"
-    cache: str = "runs/tiny/align"
+    cache: str = "runs/tiny/ground"
     """`.clips` and `.val` are added: where the rendered clips lie."""
     clips: int = 16_000
     val_clips: int = 256
@@ -161,7 +161,7 @@ def weights_without(left_out: frozenset[str]) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Render, train, measure."""
-    c = parse(Choices, argv, prog="unifusion train align")
+    c = parse(Choices, argv, prog="unifusion train ground")
     stream = spec(c)
     left_out = frozenset(c.without.split(",") if c.without else ())
     grounding = GroundingConfig(patch=c.patch, **weights_without(left_out))
@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 ClipCacheChoices(seed=c.seed, split="val", count=c.val_clips, size_px=c.size_px, rate_hz=c.frames_hz),
                 workers=1,
             )
-            train_alignment(
+            train_grounding(
                 c.stream,
                 stream,
                 c.tokenizer,
