@@ -65,6 +65,8 @@ def read_kept(folder: Path) -> Kept:
             raise ValueError(f"{len(documents)} documents and {len(vectors)} vectors for {facts['count']}")
         if held["vectors"].shape[1] != facts["width"] or any(number >= facts["next"] for number in documents):
             raise ValueError(f"vectors {held['vectors'].shape} for the width {facts['width']}, or numbers above {facts['next']}")
+        if not np.allclose(np.linalg.norm(held["vectors"], axis=1), 1.0, atol=1e-3):
+            raise ValueError("vectors that are not of length one")
         if ":" in facts["backend"] or not isinstance(facts["config"], dict):
             raise ValueError(f"the back end is {facts['backend']!r}: wanted one of the catalog")
         return {**facts, "embedding": str(facts["embedding"])}, documents, vectors
