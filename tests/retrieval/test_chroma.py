@@ -15,6 +15,7 @@ import pytest
 
 from tests.retrieval import stores
 from tests.retrieval.stores import WIDTH, expected, same, unit
+from tests.toys import run_apart
 from unifusion import catalog
 from unifusion.errors import CheckpointError, ConfigError
 
@@ -78,6 +79,13 @@ def test_finds_again_above_a_thousand_vectors_after_reopening(tmp_path):
     homes = [s._home.path for s in (store, again, third)]
     del store, again, third
     assert not any(home.exists() for home in homes)
+
+
+def test_a_forked_child_leaves_the_folder_to_its_parent():
+    home = filled(3)._home
+    held = filled(3)
+    assert run_apart(lambda: held._home.remove()) == 0 and held._home.path.is_dir()
+    assert not home.path.exists()
 
 
 def test_what_was_lost_is_noticed(tmp_path):

@@ -36,9 +36,10 @@ class UniFusionRetriever(BaseRetriever):
         """Open an index.
 
         Raises:
-            CheckpointError: it cannot be opened.
+            ConfigError: there is none.
+            CheckpointError: it is damaged.
         """
-        from unifusion.retrieval.library import Library
+        from unifusion.retrieval.library import Library  # type: ignore[import-not-found]  # until the library is merged
 
         return cls(library=Library.open(folder), **choices)
 

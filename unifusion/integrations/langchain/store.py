@@ -39,7 +39,7 @@ class UniFusionVectorStore(VectorStore):
         config: the back end's choices.
     """
 
-    def __init__(self, embedding: Embeddings, *, backend: str = "numpy", config: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, embedding: Embeddings, *, backend: str = "exact", config: Mapping[str, Any] | None = None) -> None:
         self._embedding, self.backend_name = embedding, backend
         self._class: type[Backend] = catalog.load("backends", backend)
         self._config = dict(config or {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,16 +21,12 @@ _RUST = "chromadb.api.rust.RustBindingsAPI"
 
 
 class Home:
-    """A private folder with at most one open client.
+    """A private folder with at most one open client."""
 
-    Args:
-        name: of the store, for messages.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="unifusion-chroma-"))
         self.client: Any = None
+        self._process = os.getpid()
 
     def open(self) -> Any:
         """Open the folder."""
@@ -44,9 +41,10 @@ class Home:
             self.client = None
 
     def remove(self) -> None:
-        """Delete the folder."""
-        self.close()
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the folder; a forked child leaves it to its parent."""
+        if os.getpid() == self._process:
+            self.close()
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 def library() -> Any:

@@ -120,7 +120,7 @@ class Chroma(Backend):
         self.remote = bool(config.host)
         self.address = f"Chroma collection {config.collection!r}" + (f" at {config.host}:{config.port}" if self.remote else "")
         self._sample = Sample()
-        self._home = None if self.remote else Home(self.address)
+        self._home = None if self.remote else Home()
         if self._home:
             weakref.finalize(self, self._home.remove)
 
@@ -225,9 +225,7 @@ class Chroma(Backend):
         self._collection = client.get_collection(self.config.collection, embedding_function=None)
         own, space = (self._collection.metadata or {}).get("width"), (self._collection.configuration.get("hnsw") or {}).get("space")
         if own != self.width or space != "ip":
-            raise CheckpointError(
-                f"{self.address} is of width {own} and distance {space!r}, not {self.width} and 'ip';", remedy=REBUILD
-            )
+            raise CheckpointError(f"{self.address} is of width {own} and distance {space!r}, not {self.width} and 'ip';", remedy=REBUILD)
 
     def _verify(self, wanted: int) -> None:
         """Compare the open collection with what it held."""
