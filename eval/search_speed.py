@@ -251,7 +251,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     c = parse(Choices, argv, prog="unifusion eval search_speed")
     threads = os.environ.get("OMP_NUM_THREADS")
     if threads is None:  # NumPy's library reads it when it is loaded, so that it cannot be set from here
-        raise ConfigError("OMP_NUM_THREADS is not set;", remedy="say how many threads may compute: OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE ..")
+        raise ConfigError(
+            "OMP_NUM_THREADS is not set;", remedy="say how many threads may compute: OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .."
+        )
     import faiss
 
     torch.set_num_threads(int(threads))

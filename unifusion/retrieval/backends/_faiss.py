@@ -42,7 +42,9 @@ def import_faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise ConfigError("this back end needs faiss;", remedy="pip install 'unifusion-x[retrieval]', or choose the back end exact.") from error
+        raise ConfigError(
+            "this back end needs faiss;", remedy="pip install 'unifusion-x[retrieval]', or choose the back end exact."
+        ) from error
     return faiss
 
 

@@ -30,7 +30,8 @@ def _dots(rows_ND: np.ndarray, queries_ND: np.ndarray) -> np.ndarray:
     if hasattr(np, "vecdot"):  # NumPy 2
         found: np.ndarray = np.vecdot(rows_ND, queries_ND)
         return found
-    return np.einsum("...d,...d->...", rows_ND, queries_ND)
+    summed: np.ndarray = np.einsum("...d,...d->...", rows_ND, queries_ND)
+    return summed
 
 
 def search_all(
