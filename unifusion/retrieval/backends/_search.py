@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["rescored", "search_all"]
+__all__ = ["SLACK", "rescored", "search_all"]
 
 _BLOCK = 1024
 """Rows of a product: block and scores stay in the caches."""
@@ -19,7 +19,7 @@ _QUERIES = 1024
 """Queries compared at once."""
 _ALONE = 4
 """Queries up to which each is compared by itself; from five on a matrix product is faster."""
-_SLACK = 1e-5
+SLACK = 1e-5
 """Products of blocks and `_dots` differ by less (about 1e-7 for vectors of length one)."""
 _GATHERED = 128
 """Rows gathered at once for exact scores: larger copies come from fresh pages, which cost more than the copy."""
@@ -61,7 +61,7 @@ def _search_some(
     """`search_all` for queries whose scores of a block fit into the caches."""
     count, batch = len(vectors_ND) if slots_M is None else len(slots_M), len(queries_BD)
     block = max(_BLOCK, k)
-    slack_B = _SLACK * np.maximum(1.0, np.linalg.norm(queries_BD, axis=1))
+    slack_B = SLACK * np.maximum(1.0, np.linalg.norm(queries_BD, axis=1))
     transposed_DB = np.ascontiguousarray(queries_BD.T)
     places, values, held, full = [], [], 0, 0  # a place is row x B + query
     for begin in range(0, count, block):
@@ -103,9 +103,6 @@ def rescored(
     for b, query_D in enumerate(queries_BD):
         slots = slots_BM[b][slots_BM[b] >= 0]
         scores = _dots_of(vectors_ND, slots, query_D)
-        if len(slots) > 4 * k:
-            near = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
-            slots, scores = slots[near], scores[near]
         best = np.lexsort((ids_N[slots], -scores))[:k]
         scores_BK[b, : len(best)], slots_BK[b, : len(best)] = scores[best], slots[best]
     return scores_BK, slots_BK
