@@ -37,7 +37,9 @@ class Choices:
 
     out: str = "runs/eval/search_speed.json"
     data: str = ""
-    """Folder with the sets emodb, esc10, fsdd and ravdess_speech; empty leaves the real vectors out."""
+    """Folder with the sets emodb, esc10, fsdd and ravdess_speech, of which the real vectors are made."""
+    vectors: str = "uniform"
+    """uniform, real, or both with a comma between."""
     model: str = "checkpoints/tiny-chat"
     """Whose sound encoder makes the real vectors."""
     backends: str = "exact,faiss_flat,faiss_sq8,faiss_pq,faiss_binary,faiss_ivf,faiss_hnsw"
@@ -250,6 +252,8 @@ def many(c: Choices, vectors: np.ndarray, queries: np.ndarray) -> list[dict[str,
 
 def _vectors(c: Choices, name: str) -> np.ndarray:
     """Rows, and behind them queries."""
+    if name not in ("uniform", "real"):
+        raise ConfigError(f"no vectors named {name!r};", remedy="known: uniform, real.")
     if not c.many:
         return uniform(c.count + 1024, c.width) if name == "uniform" else real(c)
     if name == "uniform":
@@ -278,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(int(threads))
     told: dict[str, Any] = {"threads": int(threads), "load": [os.getloadavg()[0]], "faiss": faiss.__version__, "numpy": np.__version__}
     found: dict[str, list[dict[str, Any]]] = {}
-    for name in ("uniform", "real") if c.data else ("uniform",):
+    for name in c.vectors.split(","):
         vectors = _vectors(c, name)  # one kind at a time is held
         print(name, vectors.shape, flush=True)
         found[name] = many(c, vectors[: c.many], vectors[c.many :]) if c.many else search(c, vectors)

@@ -34,6 +34,7 @@ class FaissIVF(FaissBackend):
         """Of k-means."""
         shortlist: int = 100
         per_hit: int = 5
+        sample: int = 65_536
 
     def __init__(self, width: int, config: Any) -> None:
         if min(config.lists, config.probes) < 0 or config.rounds < 1:
