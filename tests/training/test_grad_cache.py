@@ -84,13 +84,21 @@ def test_frozen_parts_have_no_gradient_and_nothing_is_kept_without_one():
 
 
 def test_in_bfloat16_too():
-    """Autocast's cache would hand the second pass weights that were cast without a graph."""
-    model, chunks = cached.Towers(), parts(batch(), 4)
+    """Autocast's cache would, in older torch, hand the second pass weights that were cast without a graph."""
+    model, chunks, how = cached.Towers(), parts(batch(), 4), []
+
+    def embed(rows):
+        made = model.embed(rows)
+        how.append((made["image"].dtype, torch.is_autocast_cache_enabled()))
+        return made
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = cached_loss(embed, chunks, model.contrast, parameters=model.parameters())
+        assert how == [(torch.bfloat16, False)] * 8 and torch.is_autocast_cache_enabled()
+        found = gradients(model, loss)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         wanted = together(model, chunks)
         expected = gradients(model, wanted)
-        loss = cached_loss(model.embed, chunks, model.contrast, parameters=model.parameters())
-        found = gradients(model, loss)
     torch.testing.assert_close(loss, wanted)
     same(expected, found, rtol=0.05, atol=2e-3)
     assert max(float((found[n] - g).abs().max()) for n, g in expected.items()) < 0.05 * max(float(g.abs().max()) for g in expected.values())
