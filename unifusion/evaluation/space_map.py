@@ -115,7 +115,7 @@ def similarity(rows: Entries, columns: Entries, labels: Sequence[str], *, most: 
     """
     first = [{owners[0]: i for i, owners in reversed(list(enumerate(side.owners)))} for side in (rows, columns)]
     both = [item for item in first[0] if item in first[1]]
-    both.sort(key=lambda item: (labels[item] == "", labels[item]))
+    both.sort(key=lambda item: (labels[item] == "", labels[item], item))
     shown = [both[i] for i in evenly(len(both), most)]
     left, right = ([side[item] for item in shown] for side in first)
     cosines = rows.vectors_ND[left].astype(np.float64) @ columns.vectors_ND[right].astype(np.float64).T
