@@ -11,7 +11,7 @@ from unifusion.conversation import Example, Media
 from unifusion.errors import DatasetError
 from unifusion.evaluation.manifest import read_manifest
 from unifusion.features import media_key
-from unifusion.models.affect_rows import media_of
+from unifusion.models.opened_rows import media_of
 from unifusion.training.affect_data import read_rows
 
 __all__ = ["Item", "captions_of", "items_of", "plain", "read_items"]

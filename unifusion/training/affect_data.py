@@ -20,7 +20,8 @@ from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError, DatasetError, MediaError, nearest
 from unifusion.features.encode import EncodeOptions, encode_todo
 from unifusion.models.affect import AffectModel
-from unifusion.models.affect_rows import AffectOpener, AffectRow, collate_affect, encoders_of, history_text, media_of, words_media
+from unifusion.models.encoded import EncodedModel
+from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, encoders_of, history_text, media_of, words_media
 from unifusion.training.launch import everyone_waits, my_share
 from unifusion.training.order import Order
 
@@ -107,7 +108,7 @@ def target_of(row: Example) -> Target | None:
     return (label, valence, arousal) if label or np.isfinite([valence, arousal]).all() else None
 
 
-class AffectRows(Dataset[tuple[AffectRow, Target]]):
+class AffectRows(Dataset[tuple[OpenedRow, Target]]):
     """Examples as rows with what is to be told of them; any index is one, each `len` of them another round.
 
     Args:
@@ -117,7 +118,7 @@ class AffectRows(Dataset[tuple[AffectRow, Target]]):
     """
 
     def __init__(
-        self, examples: Sequence[Example], opener: AffectOpener, *, changing: Callable[[Example, int], AffectRow] | None = None
+        self, examples: Sequence[Example], opener: RowOpener, *, changing: Callable[[Example, int], OpenedRow] | None = None
     ) -> None:  # fmt: skip
         self.examples, self.opener, self.changing = list(examples), opener, changing
         self.targets: list[Target] = [t for e in self.examples if (t := target_of(e)) is not None]
@@ -132,7 +133,7 @@ class AffectRows(Dataset[tuple[AffectRow, Target]]):
         """What messages call a row."""
         return self.examples[index % len(self)].id
 
-    def __getitem__(self, index: int) -> tuple[AffectRow, Target]:
+    def __getitem__(self, index: int) -> tuple[OpenedRow, Target]:
         """The row at `index`."""
         turn, at = divmod(index, len(self.examples))
         row = self.examples[at]
@@ -156,8 +157,8 @@ class Rounds(Order):
         return [step // self.inner.steps_per_epoch * self.count + row for row in self.inner.rows(step)]
 
 
-def collate_targets(rows: Sequence[tuple[AffectRow, Target]], model: AffectModel) -> dict[str, Any]:
-    """Rows to a batch: that of `collate_affect`, and `targets`: `label` (B,) int64, -1 unknown, `affect` (B, 2), NaN unknown.
+def collate_targets(rows: Sequence[tuple[OpenedRow, Target]], model: AffectModel) -> dict[str, Any]:
+    """Rows to a batch: that of `collate_rows`, and `targets`: `label` (B,) int64, -1 unknown, `affect` (B, 2), NaN unknown.
 
     Raises:
         DatasetError: a label that the model does not know.
@@ -168,7 +169,8 @@ def collate_targets(rows: Sequence[tuple[AffectRow, Target]], model: AffectModel
         raise DatasetError(f"the label {unknown[0]!r} is none of the model's;", remedy=nearest(unknown[0], list(places)))
     label = torch.tensor([places.get(t[0], -1) for _, t in rows], dtype=torch.long)
     affect = torch.tensor([t[1:] for _, t in rows], dtype=torch.float32).reshape(len(rows), 2)
-    return {"batch": collate_affect([row for row, _ in rows], model.config), "targets": {"label": label, "affect": affect}}
+    batch = collate_rows([row for row, _ in rows], model.streams, model.config.metadata)
+    return {"batch": batch, "targets": {"label": label, "affect": affect}}
 
 
 def _mark(media: Media) -> Any:
@@ -179,8 +181,8 @@ def _mark(media: Media) -> Any:
 
 
 def store_features(
-    model: AffectModel, examples: Sequence[Example], folder: str | Path, *, batch_size: int = 16, workers: int = 0,
-    on_bad: Callable[[Media, MediaError], None] | None = None,
+    model: EncodedModel, examples: Sequence[Example], folder: str | Path, *, batch_size: int = 16, workers: int = 0,
+    on_bad: Callable[[Media, MediaError], None] | None = None, only: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """Encode what the stores lack, by the model's frozen encoders; processes share the clips. Returns how many were encoded here.
 
@@ -191,11 +193,12 @@ def store_features(
         batch_size: clips that go through the encoders together.
         workers: threads that decode ahead.
         on_bad: told of a clip that cannot be read; None raises.
+        only: streams; all when empty.
 
     Raises:
         MediaError: a clip cannot be read, and nobody was to be told.
     """
-    done, frozen = 0, [n for n in model.config.streams if n not in model.live]
+    done, frozen = 0, [n for n in model.streams if n not in model.live and (not only or n in only)]
     for reads in ("clip", "history"):
         held = encoders_of(model, reads, only=frozen)
         if held is None:
