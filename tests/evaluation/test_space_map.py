@@ -20,8 +20,8 @@ def heaps(each=20, width=16, noise=0.2):
 
 
 def entries(vectors, space="clip", owners=None):
-    named = tuple(f"{space} {i}" for i in range(len(vectors)))
-    return Entries(space=space, names=named, vectors_ND=np.asarray(vectors, np.float32), owners=owners or tuple((i,) for i in range(len(vectors))))
+    named, own = tuple(f"{space} {i}" for i in range(len(vectors))), tuple((i,) for i in range(len(vectors)))
+    return Entries(space=space, names=named, vectors_ND=np.asarray(vectors, np.float32), owners=owners or own)
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne", pytest.param("umap", marks=pytest.mark.slow)])
