@@ -18,8 +18,8 @@ from unifusion.datasets._shards import Shards
 from unifusion.errors import DatasetError
 
 __all__ = [
-    "IMAGE", "VIDEO", "Captioned", "Downloads", "captions_of", "file_name", "parts_there", "take_downloaded", "tell_missing", "whole_number",
-    "without_leaks", "youtube_id",
+    "IMAGE", "VIDEO", "Captioned", "Downloads", "captions_of", "file_name", "parts_there", "tell_missing", "whole_number", "without_leaks",
+    "youtube_id",
 ]  # fmt: skip
 
 VIDEO = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
@@ -47,17 +47,17 @@ class Downloads:
     def __init__(self, root: Path | None, suffixes: Sequence[str], kind: MediaKind | None = None) -> None:
         self._kind = kind
         self._files: dict[str, Path] = {}
-        self._samples: dict[tuple[str, float | None], tuple[Shards, int]] = {}
-        self.held: dict[str, tuple[Shards, int]] = {}
+        self._shards = Shards()
+        self._samples: dict[tuple[str, float | None], int] = {}
+        self.held: dict[str, int] = {}
         """Row -> the sample whose bytes it is given when it is asked for."""
         if root is None:
             return
-        every = [Shards(folder) for folder in (root, root / "shards")]
-        for shards in every:
-            for index in range(len(shards)):
-                if shards.kind(index) is not None:
-                    self._samples.setdefault(_source_of(shards, index), (shards, index))
-        numbered = {place for shards in every for place in shards.places}
+        self._shards = Shards(root, root / "shards")
+        for index in range(len(self._shards)):
+            if self._shards.kind(index) is not None:
+                self._samples.setdefault(_source_of(self._shards, index), index)
+        numbered = set(self._shards.places)
         for path in media_files(root, suffixes):
             if path.parent not in numbered:
                 self._add(path, suffixes)
@@ -85,22 +85,20 @@ class Downloads:
         """
         start = None if span is None else span[0]
         for names, key, part in ((cut, (source, start), None), (whole, (source, None), span)):
-            between = {} if part is None else {"start_s": part[0], "end_s": part[1]}
+            start_s, end_s = part or (None, None)
             file = next((self._files[name] for name in names if name in self._files), None)
             if file is not None:
-                return (Media(kind=self._kind or kind_of_name(file.name, row), source=str(file), **between),)
+                return (Media(kind=self._kind or kind_of_name(file.name, row), source=str(file), start_s=start_s, end_s=end_s),)
             if source and key in self._samples:
-                shards, index = self.held[row] = self._samples[key]
-                return (Media(kind=self._kind or shards.kind(index) or "video", source=b"", **between),)
+                self.held[row] = self._samples[key]
+                kind = self._kind or self._shards.kind(self._samples[key]) or "video"
+                return (Media(kind=kind, source=b"", start_s=start_s, end_s=end_s),)
         return ()
 
-    def filled(self, row: Example) -> Example:
-        """The row with the bytes of its clip, where it lies in a shard."""
-        if row.id not in self.held:
-            return row
-        shards, index = self.held[row.id]
-        clip = shards.media(index)
-        return row if clip is None else replace(row, media=(replace(row.media[0], source=clip.source),))
+    def read(self, row: str, media: tuple[Media, ...]) -> tuple[Media, ...]:
+        """What `find` gave for a row, with the bytes of a clip that lies in a shard."""
+        clip = self._shards.media(self.held[row]) if row in self.held else None
+        return media if clip is None else (replace(media[0], source=clip.source),)
 
 
 class Captioned(Listed):
@@ -141,7 +139,9 @@ class Captioned(Listed):
             log.warning("%s: %d rows are left out, since held-out rows are of the same recordings", name, self.left_out)
         self.missing = tell_missing(sum(not self.whole(row) for row in self.rows), len(self.rows), name)
         if only_downloaded:
-            self.rows = take_downloaded([row for row in self.rows if self.whole(row)], name)
+            self.rows = [row for row in self.rows if self.whole(row)]
+        if not self.rows:
+            raise DatasetError(f"{name}: none of its clips is there;", remedy="download them: docs/retrieval_sets.md has the commands.")
 
     @abstractmethod
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
@@ -157,7 +157,8 @@ class Captioned(Listed):
 
     def __getitem__(self, index: int) -> Example:
         """The row at `index`; what lies in a shard is read."""
-        return self.downloads.filled(super().__getitem__(index))
+        row = super().__getitem__(index)
+        return replace(row, media=self.downloads.read(row.id, row.media)) if row.id in self.downloads.held else row
 
 
 def parts_there(root: Path, tables: Mapping[str, str], split: str | None) -> list[str]:
@@ -180,17 +181,6 @@ def tell_missing(missing: int, total: int, name: str) -> int:
     if missing:
         log.warning("%s: %d of %d clips are not there; their rows have no media (only_downloaded leaves them out)", name, missing, total)
     return missing
-
-
-def take_downloaded(rows: list[Example], name: str) -> list[Example]:
-    """The rows with clips.
-
-    Raises:
-        DatasetError: there is none.
-    """
-    if not rows:
-        raise DatasetError(f"{name}: none of its clips is there;", remedy="download them: docs/retrieval_sets.md has the commands.")
-    return rows
 
 
 def captions_of(told: Sequence[str], path: Path, line: int | str) -> dict[str, Any]:
@@ -262,4 +252,4 @@ def _seconds(value: Any, where: str) -> float:
         parts = []
     if not 0 < len(parts) <= 3 or not all(math.isfinite(p) and p >= 0 for p in parts):
         raise DatasetError(f"{where}: a clip begins at {value!r};", remedy="wanted seconds, or HH:MM:SS.mmm.")
-    return sum(p * 60**n for n, p in enumerate(reversed(parts)))
+    return sum(p * (1.0, 60.0, 3600.0)[n] for n, p in enumerate(reversed(parts)))

@@ -171,7 +171,7 @@ def rows_of(
                 raise DatasetError(f"{path}, line {reader.line_num}: too many fields;", remedy="quote texts with commas.")
             yield reader.line_num, row
     except csv.Error as error:
-        raise DatasetError(f"{path}, line {reader.line_num}: {error};", remedy="download it again, or mend its quotes.") from error
+        raise DatasetError(f"{path}, line {reader.line_num + 1}: {error};", remedy="download it again, or mend its quotes.") from error
 
 
 def json_list(path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,18 @@ class Shards:
     """Samples in the order of their shards, found once and read when asked for; one costs some 150 bytes of memory.
 
     Args:
-        root: folder of `00000.tar`, `00001.tar` .., or of folders `00000`, `00001` .., or one such tar.
+        roots: folders of `00000.tar`, `00001.tar` .., or of folders `00000`, `00001` .., or such tars; those that are not there are empty.
 
     Raises:
         DatasetError: a tar is broken or is of another making.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, *roots: Path) -> None:
         self.places: list[Path] = []
         self._stems: list[str] = []
         self._ends: list[str] = []
         self._place, self._spans = array("l"), array("q")
-        for place in _places(root):
+        for place in (place for root in roots for place in _places(root)):
             self.places.append(place)
             for stem, members in _tarred(place) if place.suffix == ".tar" else _filed(place):
                 end = next((e for e in members if e in KINDS), "")
@@ -89,6 +89,11 @@ class Shards:
         except UnicodeDecodeError as error:
             raise DatasetError(f"{self.where(index)}: its .txt is no UTF-8;", remedy="download the shard again.") from error
 
+    def has(self, index: int) -> tuple[bool, bool, bool]:
+        """Whether a sample has a clip, a `.txt` and a `.json`."""
+        clip, text, told = (self._span(index, column)[0] != _NONE for column in range(3))
+        return clip, text, told
+
     def told(self, index: int) -> dict[str, Any]:
         """Its `.json`; empty where there is none.
 
@@ -123,26 +128,23 @@ class Shards:
             raise DatasetError(f"{file}: {error};", remedy="download the shard again.") from error
 
 
-def stats_of(places: Iterable[Path]) -> tuple[int, int]:
-    """(asked for, downloaded) by the `_stats.json` beside the shards; shards without one count for nothing.
+def stats_of(place: Path) -> tuple[int, int] | None:
+    """(asked for, downloaded) by the `_stats.json` beside a shard; None where there is none.
 
     Raises:
-        DatasetError: one of them is none.
+        DatasetError: it is none.
     """
-    asked = got = 0
-    for place in places:
-        path = place.with_name(f"{place.stem}_stats.json")
-        if not path.is_file():
-            continue
-        try:
-            found = json.loads(path.read_bytes())
-            count, successes = found["count"], found["successes"]
-            if not (type(count) is int and type(successes) is int and 0 <= successes <= count):
-                raise ValueError(f"count {count!r}, successes {successes!r}")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DatasetError(f"{path}: {error!r} is no count of downloads;", remedy="delete it, or download the shard again.") from error
-        asked, got = asked + count, got + successes
-    return asked, got
+    path = place.with_name(f"{place.stem}_stats.json")
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+        count, successes = found["count"], found["successes"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DatasetError(f"{path}: {error!r};", remedy="wanted count and successes; delete it, or download the shard again.") from error
+    if not (type(count) is int and type(successes) is int and 0 <= successes <= count):
+        raise DatasetError(f"{path}: {successes!r} of {count!r};", remedy="wanted two numbers; delete it, or download the shard again.")
+    return count, successes
 
 
 def _places(root: Path) -> Iterator[Path]:
@@ -161,7 +163,8 @@ def _tarred(shard: Path) -> Iterator[tuple[str, Mapping[str, tuple[int, int]]]]:
         stem = written.removeprefix("./")
         if not _STEM.match(stem):
             raise DatasetError(
-                f"{shard}: a member is called {written!r};", remedy="wanted a shard of img2dataset or video2dataset; see the reader webdataset."
+                f"{shard}: a member is called {written!r};",
+                remedy="wanted shards of img2dataset or video2dataset; others: reader webdataset.",
             )
         yield stem, members
 

@@ -49,5 +49,5 @@ def bytes_at(shard: Path, offset: int, size: int) -> bytes:
     except OSError as error:
         raise DatasetError(f"{shard}: {error};", remedy=_AGAIN) from error
     if len(found) < size:
-        raise DatasetError(f"{shard} ends at byte {offset + len(found)}, a member at {offset + size};", remedy=_AGAIN)
+        raise DatasetError(f"{shard} ends before its member of bytes {offset} to {offset + size};", remedy=_AGAIN)
     return found

@@ -27,11 +27,12 @@ Captions = dict[str, dict[int, str]]
 class Flickr8k(Captioned):
     """Flickr8k by its token file, a row a photograph; or with `take: spoken` a row a spoken caption, with photograph and sound.
 
-    Source: Hodosh et al., 2013 (photographs and captions); Harwath and Glass, 2015, groups.csail.mit.edu/sls/downloads/flickraudio (speech).
+    Source: Hodosh et al., 2013 (photographs, captions); Harwath and Glass, 2015, groups.csail.mit.edu/sls/downloads/flickraudio (speech).
     Licence: the photographs for research only, by their owners on Flickr; the speech CC BY-SA. Layout on disk: `Flickr8k.token.txt` and
-    `Flickr_8k.trainImages.txt`, `.devImages.txt`, `.testImages.txt`, in the folder or in `Flickr8k_text`; or `captions.txt` with the columns
-    image and caption, as Kaggle has it; photographs anywhere below (`Flicker8k_Dataset`, `Images`). Of the speech, `wav2capt.txt` and
-    `wav2spk.txt`, in the folder or in `flickr_audio`, and `<image>_<n>.wav` anywhere below (`wavs`). One raw row of each:
+    `Flickr_8k.trainImages.txt`, `.devImages.txt`, `.testImages.txt`, in the folder or in `Flickr8k_text`; or `captions.txt` with the
+    columns image and caption, as Kaggle has it; photographs anywhere below (`Flicker8k_Dataset`, `Images`). Of the speech,
+    `wav2capt.txt` and `wav2spk.txt`, in the folder or in `flickr_audio`, and `<image>_<n>.wav` anywhere below (`wavs`). One raw row of
+    each:
 
         1000268201_693b08cb0e.jpg#0	A child in a pink dress is climbing up a set of stairs in an entry way .
         1000268201_693b08cb0e_0.wav 1000268201_693b08cb0e.jpg #0
@@ -151,7 +152,9 @@ def _parts(root: Path) -> dict[str, str]:
     for part, path in there.items():
         for line, word in enumerate(text_of(path).split("\n"), 1):
             if word.strip() and found.setdefault(file_name(word.strip(), path, line), part) != part:
-                raise DatasetError(f"{path}, line {line}: {word.strip()} is in {found[word.strip()]} too;", remedy="download the lists again.")
+                raise DatasetError(
+                    f"{path}, line {line}: {word.strip()} is in {found[word.strip()]} too;", remedy="download the lists again."
+                )
     return found
 
 

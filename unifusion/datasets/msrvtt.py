@@ -57,7 +57,8 @@ class MSRVTT(Captioned):
     published_leaks = True
 
     def __init__(
-        self, path: str | Path, *, split: str | None = None, protocol: str = "1k-A", only_downloaded: bool = False, as_published: bool = False
+        self, path: str | Path, *, split: str | None = None, protocol: str = "1k-A", only_downloaded: bool = False,
+        as_published: bool = False,
     ) -> None:  # fmt: skip
         if protocol not in ("1k-A", "full"):
             raise DatasetError(f"protocol is {protocol!r};", remedy=nearest(protocol, ["1k-A", "full"]))
@@ -80,12 +81,14 @@ class MSRVTT(Captioned):
         train = _table(root, "MSRVTT_train.9k.csv", split == "train", self.page)
         test = _table(root, "MSRVTT_JSFUSION_test.csv", train is None or split == "test", self.page)
         known, captions = _known(root, self.page, needed=train is not None)
-        for path, part in ((train, "train"), (test, "test")):
-            for line, row in rows_of(path, ("video_id", *(["sentence"] if part == "test" else [])), exact=True) if path else ():
-                name = _name(row["video_id"], path or root, line)
-                if part == "train" and name not in captions:
-                    raise DatasetError(f"{path}, line {line}: {name} has no captions;", remedy=f"take {_ONE_FILE[0]} of the same release.")
-                yield self._row(name, [row["sentence"]] if part == "test" else captions[name], known.get(name, {}), part, path or root)
+        for line, row in rows_of(train, ("video_id",), exact=True) if train else ():
+            name = _name(row["video_id"], train or root, line)
+            if name not in captions:
+                raise DatasetError(f"{train}, line {line}: {name} has no captions;", remedy=f"take {_ONE_FILE[0]} of the same release.")
+            yield self._row(name, captions[name], known[name], "train", train or root)
+        for line, row in rows_of(test, ("video_id", "sentence"), exact=True) if test else ():
+            name = _name(row["video_id"], test or root, line)
+            yield self._row(name, [row["sentence"]], known.get(name, {}), "test", test or root)
 
     def _row(self, name: str, captions: list[str], told: Mapping[str, Any], part: str, path: Path) -> Example:
         """A clip."""
