@@ -1,4 +1,4 @@
-"""Readers of clips with captions: what official rows mean, shards of img2dataset and video2dataset, and what is broken or hostile in them."""
+"""Readers of clips with captions: what official rows mean, shards of img2dataset and video2dataset, what is broken or hostile."""
 
 import json
 import shutil
@@ -166,7 +166,10 @@ def test_msrvtt_in_full_and_the_files_of_2016(tree):
         said = [c for c in told["sentences"] if c["video_id"] in {v["video_id"] for v in kept}]
         put(tree / name, json.dumps({"videos": kept, "sentences": said}))
     (tree / "msrvtt_data" / "MSRVTT_data.json").unlink()
-    assert sorted(read("msrvtt", tree, protocol="full"), key=lambda r: r.id) == sorted(rows, key=lambda r: r.id) and len(read("msrvtt", tree)) == 4
+    assert (
+        sorted(read("msrvtt", tree, protocol="full"), key=lambda r: r.id) == sorted(rows, key=lambda r: r.id)
+        and len(read("msrvtt", tree)) == 4
+    )
 
 
 def test_msrvtt_the_test_part_of_1k_a_alone_is_enough_for_zero_shot(tree):
@@ -268,6 +271,16 @@ def test_youtube_sets_take_shards_of_video2dataset(tree_of):
     assert (tennis.media[0].source, tennis.media[0].start_s, tennis.media[0].end_s) == (b"whole", 185.0, 195.0)
     sound = read("vggsound", root, take="audio")[1].media[0]
     assert (sound.kind, sound.source) == ("audio", b"cut")
+    both = downloaded(f"{WATCH}{cut}", b"cut", clips=[[30.0, 40.0]]) | {"m4a": b"its sound"}
+    shard(root / "shards" / "00000.tar", stemmed(n000000000_00000=both))
+    seen, heard = read("vggsound", root)[1].media
+    assert (seen.kind, seen.source, seen.mute) == ("video", b"cut", ("audio",)) and (heard.kind, heard.source, heard.mute) == (
+        "audio",
+        b"its sound",
+        (),
+    )
+    (sound,) = read("vggsound", root, take="audio")[1].media
+    assert (sound.kind, sound.source, sound.mute) == ("audio", b"its sound", ())
     how = tree_of("howto100m")
     shutil.rmtree(how / "videos")
     shard(how / "00000.tar", members)
@@ -287,7 +300,8 @@ def test_spans_of_shards_may_be_clock_times_and_shards_may_be_folders(tree_of):
 
 
 @pytest.mark.parametrize(("told", "match"), [
-    ({"url": 3}, "its .json has no url"), ({"clips": [["a:b", 3]]}, "a clip begins at 'a:b'"), ({"clips": [[float("nan"), 3]]}, "begins at nan"),
+    ({"url": 3}, "its .json has no url"), ({"clips": [["a:b", 3]]}, "a clip begins at 'a:b'"),
+    ({"clips": [[float("nan"), 3]]}, "begins at nan"),
     ({"clips": 30.0}, "clips is 30.0; wanted the span"), ({"clips": [[1, 2], [3, 4]]}, "clips is"),
 ])  # fmt: skip
 def test_shards_that_do_not_say_what_they_hold(tree_of, told, match):
@@ -338,7 +352,10 @@ def test_webvid_takes_shards_by_address_and_tables_of_either_size(tree):
 
 def test_webvid_keeps_lines_quotes_and_further_columns(tmp_path):
     head = "\ufeffvideoid,contentUrl,duration,page_dir,name,page_idx\n"
-    put(tmp_path / "results_2M_val.csv", head + '7,u,PT00H01M05S,,"A ""dam"",\nseen – from above",3\n\n8,u,,000001_000050, Rain ,3\n9,u,,,,3\n')
+    put(
+        tmp_path / "results_2M_val.csv",
+        head + '7,u,PT00H01M05S,,"A ""dam"",\nseen – from above",3\n\n8,u,,000001_000050, Rain ,3\n9,u,,,,3\n',
+    )
     dam, rain = rows = read("webvid", tmp_path)
     assert dam.texts["caption"] == 'A "dam",\nseen – from above' and dam.labels["duration_s"] == 65.0
     assert rain.texts["caption"] == "Rain" and "duration_s" not in rain.labels and rows.left_out == 1
@@ -406,14 +423,16 @@ def test_howto100m_json_is_read_piece_by_piece(tree, monkeypatch):
 
 @pytest.mark.parametrize(("text", "match"), [
     ("", "caption.json: cannot mmap an empty file"), ("[]", r"byte 0: b'\[\]', wanted \{"), ("{}", "holds no rows; get the captions"),
-    ('{"nVbIUDjzWY4": {"start": [0]', "byte 29"), ('{"nVbIUDjzWY4" 3}', "wanted :"), ('{"../nVbIUDjz": {}}', "'../nVbIUDjz'; wanted a YouTube"),
+    ('{"nVbIUDjzWY4": {"start": [0]', "byte 29"), ('{"nVbIUDjzWY4" 3}', "wanted :"),
+    ('{"../nVbIUDjz": {}}', "'../nVbIUDjz'; wanted a YouTube"),
     ('{"nVbIUDjzWY4": {"start": [0], "end": [1], "text": []}}', "wanted lists of one length"), ('{"nVbIUDjzWY4": 3}', "wanted lists"),
     ('{"nVbIUDjzWY4": {"start": ["0"], "end": [1], "text": ["a"]}}', "line 0 is 'a' from '0' to 1"),
     ('{"nVbIUDjzWY4": {"start": [0], "end": [true], "text": ["a"]}}', "from 0 to True"),
     ('{"nVbIUDjzWY4": {"start": [0], "end": [1], "text": [{}]}}', r"line 0 is \{\}"),
     ('{"nVbIUDjzWY4": {"start": [NaN], "end": [1e999], "text": ["a"]}}', "holds no rows"),
     ('{"nVbIUDjzWY4": {"start": [], "end": [], "text": []}, "nVbIUDjzWY4": {}}', "is there twice"), ('{} {}', "more follows after byte 3"),
-    ('{"nVbIUDjzWY4": ' + "[" * 100000, "recursion|byte"), ('{3: 4}', "byte"), ('{"nVbIUDjzWY4": {"start": [], "end": [], "text": []},}', "byte"),
+    ('{"nVbIUDjzWY4": ' + "[" * 100000, "recursion|byte"), ('{3: 4}', "byte"),
+    ('{"nVbIUDjzWY4": {"start": [], "end": [], "text": []},}', "byte"),
 ])  # fmt: skip
 def test_howto100m_captions_that_are_none(tmp_path, text, match):
     put(tmp_path / "caption.json", text)
@@ -446,7 +465,10 @@ def test_laion_folders_and_other_pictures(tree):
     filed = read("laion", tree)
     assert [r.media[0].source for r in filed] == [str(tree / "00000" / f"{n:09}.jpg") for n in range(3)]
     assert [(r.id, r.labels, r.group) for r in filed] == [(r.id, r.labels, r.group) for r in rows]
-    shard(tree / "00001.tar", {"./000010000.webp": b"x", "./000010000.txt": "Ein Damm – ".encode(), "000010001.png": b"y", "000010001.json": b"{}"})
+    shard(
+        tree / "00001.tar",
+        {"./000010000.webp": b"x", "./000010000.txt": "Ein Damm – ".encode(), "000010001.png": b"y", "000010001.json": b"{}"},
+    )
     dam, bare = list(read("laion", tree))[3:]
     assert dam.texts["caption"] == "Ein Damm –" and dam.group == dam.id and bare.texts == {} and bare.labels["captions"] == ()
 
@@ -478,14 +500,16 @@ def test_laion_shards_that_are_cut_short_or_of_something_else(tree):
     (tree / "00000.tar").write_bytes(whole[:at] + b"x" * 512 + whole[at + 512 :])  # tarfile ends there without a word
     refuses("laion", tree, rf"00000\.tar: no member begins at byte {at}")
     (tree / "00000.tar").write_bytes(whole)
-    for stats, match in (({"count": 5, "successes": 4}, "3 pictures, 4 by its _stats.json"), ({"count": 1}, "KeyError"), ([], "wanted count and"),
+    for stats, match in (({"count": 5, "successes": 4}, "3 pictures, 4 by its _stats.json"), ({"count": 1}, "KeyError"),
+                         ([], "wanted count and"),
                          ({"count": "5", "successes": 3}, "3 of '5'"), ({"count": 2, "successes": 3}, "3 of 2")):  # fmt: skip
         put(tree / "00000_stats.json", json.dumps(stats))
         refuses("laion", tree, match)
     (tree / "00000_stats.json").unlink()
     for members, match in (
         ({"../x.jpg": b"", "../x.json": b"{}"}, r"a member is called '\.\./x'"), ({"/etc/x.jpg": b""}, "a member is called '/etc/x'"),
-        ({"0.jpg": b""}, "sample 0: no picture, or no .txt"), ({"0.json": b"{}"}, "no picture"), ({"0.mp4": b"", "0.txt": b""}, "no picture"),
+        ({"0.jpg": b""}, "sample 0: no picture, or no .txt"), ({"0.json": b"{}"}, "no picture"),
+        ({"0.mp4": b"", "0.txt": b""}, "no picture"),
         ({"0.jpg": b"", "0.json": b"["}, "its .json is none"), ({"0.jpg": b"", "0.json": b"[]"}, "its .json is a list"),
         ({"0.jpg": b"", "0.txt": b"\xff"}, "its .txt is no UTF-8"), ({"0.jpg": b"", "0.json": b'{"caption": [1]}'}, r"caption is \[1\]"),
         ({"0.jpg": b"", "0.json": b"[" * 100000}, "its .json is none"),
@@ -512,7 +536,9 @@ def test_laion_passes_over_links_and_sees_a_shard_that_shrinks(tree):
 
 # anything at all
 
-NOISE = st.sampled_from(["", '"', ",", "\n", "\t", "\x00", "../", "/", "[", "{", "}", "]", ":", "#", "nan", "-1", "1e999", "9" * 5000, "é", "\udcff", "x" * 9])
+NOISE = st.sampled_from(
+    ["", '"', ",", "\n", "\t", "\x00", "../", "/", "[", "{", "}", "]", ":", "#", "nan", "-1", "1e999", "9" * 5000, "é", "\udcff", "x" * 9]
+)
 
 
 def _spoil(path, at, cut, noise):

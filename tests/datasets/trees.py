@@ -51,7 +51,11 @@ def audiocaps(root):
 
 def clotho(root):
     captions = ",".join(f"caption_{n}" for n in range(1, 6))
-    for part, files in (("development", ("Distorted AM Radio noise.wav", "Paper (1).wav")), ("validation", ("Rain.wav",)), ("evaluation", ("Rain.wav",))):
+    for part, files in (
+        ("development", ("Distorted AM Radio noise.wav", "Paper (1).wav")),
+        ("validation", ("Rain.wav",)),
+        ("evaluation", ("Rain.wav",)),
+    ):
         rows = "".join(f'{name},A muddled noise.,"A TV blares, loudly.",Three,Four,Five of {part}\n' for name in files)
         put(root / f"clotho_captions_{part}.csv", f"file_name,{captions}\n{rows}")
         touch(root, f"{part}/{files[0]}")
@@ -88,7 +92,8 @@ def msrvtt(root):
 
 
 def vggsound(root):
-    rows = (f"{YOUTUBE[0]},1,people marching,test", f'{YOUTUBE[1]},30,"female speech, woman speaking",train', f"{YOUTUBE[2]},185,playing tennis,train",
+    rows = (f"{YOUTUBE[0]},1,people marching,test", f'{YOUTUBE[1]},30,"female speech, woman speaking",train',
+            f"{YOUTUBE[2]},185,playing tennis,train",
             f"{YOUTUBE[0]},40,people marching,train")  # fmt: skip
     put(root / "vggsound.csv", "\n".join(rows) + "\n")
     touch(root, f"video/{YOUTUBE[0]}_000001.mp4", f"video/{YOUTUBE[2]}.mkv")
@@ -110,7 +115,9 @@ def howto100m(root):
         YOUTUBE[3]: {"start": [1.5], "end": [2.5], "text": ["then turn it"]},
     }
     put(root / "caption.json", json.dumps(told))
-    put(root / "HowTo100M_v1.csv", f"video_id,category_1,category_2,rank,task_id\n{YOUTUBE[2]},Cars & Other Vehicles,Motorcycles,27,52907\n")
+    put(
+        root / "HowTo100M_v1.csv", f"video_id,category_1,category_2,rank,task_id\n{YOUTUBE[2]},Cars & Other Vehicles,Motorcycles,27,52907\n"
+    )
     touch(root, f"videos/{YOUTUBE[2]}.webm")
 
 
@@ -121,7 +128,10 @@ def laion(root):
                "sha256": f"4f2a{n % 2}", "similarity": 0.31, "exif": "{}", "error_message": None}  # fmt: skip
         members |= {f"{n:09}.jpg": picture(n), f"{n:09}.txt": f"A dam {n}".encode(), f"{n:09}.json": json.dumps(row).encode()}
     shard(root / "00000.tar", members)
-    put(root / "00000_stats.json", json.dumps({"count": 5, "successes": 3, "failed_to_download": 2, "failed_to_resize": 0, "status_dict": {}}))
+    put(
+        root / "00000_stats.json",
+        json.dumps({"count": 5, "successes": 3, "failed_to_download": 2, "failed_to_resize": 0, "status_dict": {}}),
+    )
 
 
 TREES = {f.__name__: f for f in (audiocaps, clotho, flickr8k, msrvtt, vggsound, webvid, howto100m, laion)}

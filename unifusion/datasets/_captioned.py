@@ -55,7 +55,7 @@ class Downloads:
             return
         self._shards = Shards(root, root / "shards")
         for index in range(len(self._shards)):
-            if self._shards.kind(index) is not None:
+            if self._shards.kinds(index):
                 self._samples.setdefault(_source_of(self._shards, index), index)
         numbered = set(self._shards.places)
         for path in media_files(root, suffixes):
@@ -91,14 +91,19 @@ class Downloads:
                 return (Media(kind=self._kind or kind_of_name(file.name, row), source=str(file), start_s=start_s, end_s=end_s),)
             if source and key in self._samples:
                 self.held[row] = self._samples[key]
-                kind = self._kind or self._shards.kind(self._samples[key]) or "video"
-                return (Media(kind=kind, source=b"", start_s=start_s, end_s=end_s),)
+                kinds = self._shards.kinds(self._samples[key])
+                taken = kinds if self._kind is None else (self._kind,)
+                return tuple(Media(kind=kind, source=b"", start_s=start_s, end_s=end_s) for kind in taken)
         return ()
 
     def read(self, row: str, media: tuple[Media, ...]) -> tuple[Media, ...]:
-        """What `find` gave for a row, with the bytes of a clip that lies in a shard."""
-        clip = self._shards.media(self.held[row]) if row in self.held else None
-        return media if clip is None else (replace(media[0], source=clip.source),)
+        """What `find` gave for a row, with the bytes of clips that lie in a shard."""
+        if row not in self.held:
+            return media
+        clips = self._shards.media(self.held[row])
+        if self._kind is not None:
+            clips = clips[-1:]  # the sound that lies apart, else that of the video
+        return tuple(replace(m, source=clip.source, mute=clip.mute) for m, clip in zip(media, clips, strict=True))
 
 
 class Captioned(Listed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,10 +22,11 @@ _NUMBERED = re.compile(r"^\d{3,}$")
 _STEM = re.compile(r"^[A-Za-z0-9_-]{1,200}$")
 _WHOLE = -1
 _NONE = -2
+_TXT, _JSON = 2, 3
 
 
 class Shards:
-    """Samples in the order of their shards, found once and read when asked for; one costs some 150 bytes of memory.
+    """Samples in the order of their shards, found once and read when asked for; one costs some 200 bytes of memory.
 
     Args:
         roots: folders of `00000.tar`, `00001.tar` .., or of folders `00000`, `00001` .., or such tars; those that are not there are empty.
@@ -36,16 +38,17 @@ class Shards:
     def __init__(self, *roots: Path) -> None:
         self.places: list[Path] = []
         self._stems: list[str] = []
-        self._ends: list[str] = []
+        self._ends: list[tuple[str, ...]] = []
         self._place, self._spans = array("l"), array("q")
         for place in (place for root in roots for place in _places(root)):
             self.places.append(place)
             for stem, members in _tarred(place) if place.suffix == ".tar" else _filed(place):
-                end = next((e for e in members if e in KINDS), "")
+                seen = next((e for e in members if KINDS.get(e) in ("video", "image")), "")
+                heard = next((e for e in members if KINDS.get(e) == "audio"), "")
                 self._place.append(len(self.places) - 1)
                 self._stems.append(stem)
-                self._ends.append(end)
-                for name in (end, "txt", "json"):
+                self._ends.append((sys.intern(seen), sys.intern(heard)))
+                for name in (seen, heard, "txt", "json"):
                     self._spans.extend(members.get(name, (_NONE, 0)))
 
     def __len__(self) -> int:
@@ -64,18 +67,19 @@ class Shards:
         """How an error calls it."""
         return f"{self.place(index)}, sample {self._stems[index]}"
 
-    def kind(self, index: int) -> MediaKind | None:
-        """What its clip is; None where none was downloaded."""
-        return KINDS[self._ends[index]] if self._ends[index] else None
+    def kinds(self, index: int) -> tuple[MediaKind, ...]:
+        """What its clips are: nothing, one, or a video and its sound apart."""
+        return tuple(KINDS[end] for end in self._ends[index] if end)
 
-    def media(self, index: int) -> Media | None:
-        """Its clip: a path, or the bytes of a member of the tar."""
-        kind = self.kind(index)
-        if kind is None:
-            return None
-        offset, size = self._span(index, 0)
-        file = self.place(index) / f"{self._stems[index]}.{self._ends[index]}"
-        return Media(kind=kind, source=str(file) if offset == _WHOLE else bytes_at(self.place(index), offset, size))
+    def media(self, index: int) -> tuple[Media, ...]:
+        """Its clips: paths, or the bytes of members of the tar. Of a video whose sound lies beside it the picture alone is shown."""
+        found = []
+        for column, end in enumerate(self._ends[index]):
+            if end:
+                offset, size = self._span(index, column)
+                file = self.place(index) / f"{self._stems[index]}.{end}"
+                found.append(Media(kind=KINDS[end], source=str(file) if offset == _WHOLE else bytes_at(self.place(index), offset, size)))
+        return (found[0].muted("audio"), found[1]) if len(found) > 1 else tuple(found)
 
     def text(self, index: int) -> str | None:
         """Its `.txt`; None where there is none.
@@ -83,16 +87,15 @@ class Shards:
         Raises:
             DatasetError: it is no UTF-8.
         """
-        raw = self._bytes(index, 1, "txt")
+        raw = self._bytes(index, _TXT, "txt")
         try:
             return None if raw is None else raw.decode("utf-8")
         except UnicodeDecodeError as error:
             raise DatasetError(f"{self.where(index)}: its .txt is no UTF-8;", remedy="download the shard again.") from error
 
-    def has(self, index: int) -> tuple[bool, bool, bool]:
-        """Whether a sample has a clip, a `.txt` and a `.json`."""
-        clip, text, told = (self._span(index, column)[0] != _NONE for column in range(3))
-        return clip, text, told
+    def has_words(self, index: int) -> bool:
+        """Whether a sample has a `.txt` or a `.json`."""
+        return any(self._span(index, column)[0] != _NONE for column in (_TXT, _JSON))
 
     def told(self, index: int) -> dict[str, Any]:
         """Its `.json`; empty where there is none.
@@ -100,7 +103,7 @@ class Shards:
         Raises:
             DatasetError: it is no JSON object.
         """
-        raw = self._bytes(index, 2, "json")
+        raw = self._bytes(index, _JSON, "json")
         try:
             found = {} if raw is None else json.loads(raw)
         except (ValueError, RecursionError) as error:
@@ -111,7 +114,7 @@ class Shards:
 
     def _span(self, index: int, column: int) -> tuple[int, int]:
         """Offset and bytes of a member."""
-        at = 6 * index + 2 * column
+        at = 8 * index + 2 * column
         return self._spans[at], self._spans[at + 1]
 
     def _bytes(self, index: int, column: int, end: str) -> bytes | None:

@@ -23,7 +23,7 @@ _PARQUET = "run img2dataset with --output_format webdataset or files."
 
 
 class LAION(Dataset):
-    """Pictures with captions in shards of img2dataset, read from their places: nothing is unpacked, a row costs 150 bytes of memory.
+    """Pictures with captions in shards of img2dataset, read from their places: nothing is unpacked, a row costs 200 bytes of memory.
 
     Source: Schuhmann et al., 2021 and 2022, laion.ai; github.com/rom1504/img2dataset. Licence: CC BY 4.0 (addresses and captions); the
     pictures are their owners'. Layout on disk: what `--output_format webdataset` or `files` gives,
@@ -70,8 +70,7 @@ class LAION(Dataset):
         here: Counter[Path] = Counter()
         for index in range(len(self._shards)):
             here[self._shards.place(index)] += 1
-            _, text, told = self._shards.has(index)
-            if self._shards.kind(index) != "image" or not (text or told):
+            if self._shards.kinds(index) != ("image",) or not self._shards.has_words(index):
                 raise DatasetError(f"{self._shards.where(index)}: no picture, or no .txt and no .json;", remedy=_CAPTIONS)
         missing = 0
         for place in self._shards.places:
@@ -94,13 +93,12 @@ class LAION(Dataset):
         if index >= len(self._shards):
             return _row(*self._failed[index - len(self._shards)], ())
         where, told = self._shards.where(index), self._shards.told(index)
-        clip = self._shards.media(index)
         caption = self._shards.text(index)
         if caption is None:
             caption = told.get("caption") or ""
         if not isinstance(caption, str):
             raise DatasetError(f"{where}: caption is {caption!r};", remedy="wanted a text.")
-        return _row(self._shards.name(index), caption, told, () if clip is None else (clip,))
+        return _row(self._shards.name(index), caption, told, self._shards.media(index))
 
 
 def _row(name: str, caption: str, told: Mapping[str, Any], media: tuple[Media, ...]) -> Example:

@@ -100,14 +100,14 @@ class WebVid(Dataset):
             raise IndexError(f"row {index} of {len(self)}")
         table = self._tables[self._table[index]]
         row = next(table.rows(self._offsets[index]))[1]
-        clip = None
+        media: tuple[Media, ...] = ()
         if self._place[index] != _NOWHERE:
-            clip = Media(kind="video", source=str(_file(self.root, row, self._place[index])))
+            media = (Media(kind="video", source=str(_file(self.root, row, self._place[index]))),)
         elif self._sample[index] >= 0:
-            clip = self._shards.media(self._sample[index])
+            media = self._shards.media(self._sample[index])
         return Example(
             id=f"webvid/{row.videoid}",
-            media=(clip,) if clip is not None else (),
+            media=media,
             texts={"caption": row.name},
             labels={"captions": (row.name,), **({} if row.duration_s is None else {"duration_s": row.duration_s})},
             group=f"webvid/{row.videoid}",
@@ -239,7 +239,7 @@ def _by_address(shards: Shards) -> dict[str, int]:
     """Address -> the sample that was downloaded from it."""
     found: dict[str, int] = {}
     for index in range(len(shards)):
-        if shards.kind(index) == "video":
+        if "video" in shards.kinds(index):
             url = shards.told(index).get("url")
             if not isinstance(url, str):
                 raise DatasetError(f"{shards.where(index)}: its .json has no url;", remedy="wanted a shard of video2dataset.")
