@@ -82,9 +82,11 @@ def test_clotho_keeps_keywords_licence_and_the_number_on_freesound(tree):
     assert (rain.split, again.split) == ("val", "test") and rain.group != again.group
 
 
-def test_clotho_refuses_a_sound_of_freesound_in_two_parts(tree):
+def test_clotho_gives_up_a_sound_of_freesound_that_is_evaluated_too(tree):
     put(tree / "clotho_metadata_evaluation.csv", "file_name,keywords,sound_id,license\nRain.wav,rain,4211,x\n")
-    refuses("clotho", tree, r"freesound:4211 in test and train")
+    rows = read("clotho", tree)
+    assert [r.id.split("/")[1] for r in rows] == ["development", "validation", "evaluation"] and rows.left_out == 1
+    assert len(read("clotho", tree, as_published=True)) == 4
     edit(tree / "clotho_captions_evaluation.csv", "Rain.wav", "/etc/passwd")
     refuses("clotho", tree, r"clotho_captions_evaluation\.csv, line 2: '/etc/passwd'; wanted the name of a file, without folders")
 

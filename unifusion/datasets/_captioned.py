@@ -141,7 +141,7 @@ class Captioned(Listed):
             rows, self.left_out = without_leaks(rows)
         super().__init__(rows, split, name)
         if self.left_out:
-            log.warning("%s: %d rows are left out, since held-out rows are of the same recordings", name, self.left_out)
+            log.warning("%s: %d rows are left out: held-out ones are of the same recordings (as_published keeps them)", name, self.left_out)
         self.missing = tell_missing(sum(not self.whole(row) for row in self.rows), len(self.rows), name)
         if only_downloaded:
             self.rows = [row for row in self.rows if self.whole(row)]

@@ -28,19 +28,19 @@ class Clotho(Captioned):
         Distorted AM Radio noise.wav,A muddled noise of broken channel of the TV,A television blares the rhythm of a static TV.,..
 
     Development is train, validation val, evaluation test. The group is the sound on Freesound (`freesound:4211`), without metadata, or
-    where those say "Not found", the file. `labels["keywords"]` are those of its author.
+    where those say "Not found", the file. `labels["keywords"]` are those of its author. Should a sound be
+    in two parts, rows of the earlier give way.
 
     Args:
         path: the folder.
         split: train, val, test, or None for all that is there.
         only_downloaded: leave out rows without a sound.
+        as_published: keep rows of train whose sound is held out as well; then a group is a row.
     """
 
     title, page = "Clotho", "zenodo.org/records/4783391 (doi 10.5281/zenodo.4783391)"
+    published_leaks = True
     tables: ClassVar[Mapping[str, str]] = {part: f"clotho_captions_{name}.csv" for part, name in _PUBLISHED.items()}
-
-    def __init__(self, path: str | Path, *, split: str | None = None, only_downloaded: bool = False) -> None:
-        super().__init__(path, split=split, only_downloaded=only_downloaded)
 
     def look(self, root: Path | None) -> Downloads:
         """Nothing yet: names are only known apart within a part."""

@@ -51,8 +51,9 @@ class HowTo100M(Dataset):
         nVbIUDjzWY4,Cars & Other Vehicles,Motorcycles,27,52907
 
     What is said need not be what is seen: the caption ties a line to its own span only. The group is the video; the set has train only.
-    Lines without words or that end before they begin are left out and counted in `left_out`; `missing` counts rows without a video.
-    `labels` has `category_1`, `category_2`, `rank`, `task_id`, `start_s`, `end_s`. A video that the table lists twice keeps its first line.
+    Lines without words or that end before they begin are left out and counted in `left_out`; `missing` counts rows without a video (none
+    with `only_downloaded`). `labels` has `category_1`, `category_2`, `rank`, `task_id`, `start_s`, `end_s`. A video that the table lists
+    twice keeps its first line.
 
     Args:
         path: the folder.

@@ -41,8 +41,8 @@ class MSRVTT(Captioned):
         ret0,msr9770,video9770,a person is connecting something to system
 
     `1k-A`: 9,000 clips in train, 1,000 in test, no val; each caption of test is relevant to one clip. `full`: 6,513 in train, 497 in val,
-    2,990 in test. Which of the two a figure is of must be said with it. The group is the YouTube video. Parts that share videos (those
-    of 1k-A were drawn by clip) give up the rows of train; how many is told, and `as_published` keeps them, as published figures do.
+    2,990 in test. Which of the two a figure is of must be said with it. The group is the YouTube video. Where parts share
+    videos, rows of train give way to those held out; how many is told, and `as_published` keeps them, as published figures do.
     `labels["label"]` is the category, `start_s` and `end_s` where the clip was cut from its video; the files are the clips.
 
     Args:

@@ -59,12 +59,11 @@ class WebVid(Dataset):
         self._tables = _tables(self.root, size, split)
         self._shards = Shards(self.root, self.root / "shards")
         self._offsets, self._table, self._place, self._sample = array("q"), array("l"), array("b"), array("q")
-        self.left_out = 0
+        self.left_out = self.missing = self._there = 0
         self._index(_Places(self.root), split, only_downloaded)
         if self.left_out:
             log.warning("%s: %d rows without words, twice there or of train and val are left out", name, self.left_out)
-        there = sum(place != _NOWHERE or sample >= 0 for place, sample in zip(self._place, self._sample, strict=True))
-        self.missing = tell_missing(len(self) - there, len(self), name)
+        tell_missing(self.missing, self.missing + self._there, name)
         if not len(self):
             remedy = "download videos: docs/retrieval_sets.md has the command." if only_downloaded else "check the tables."
             raise DatasetError(f"{name} holds no rows{' with a video' if only_downloaded else ''};", remedy=remedy)
@@ -83,7 +82,10 @@ class WebVid(Dataset):
                 if not asked:
                     continue
                 place, sample = places.of(row), samples.get(row.url, -1)
-                if only_downloaded and place == _NOWHERE and sample < 0:
+                there = place != _NOWHERE or sample >= 0
+                self._there += there
+                self.missing += not there
+                if only_downloaded and not there:
                     continue
                 self._offsets.append(offset)
                 self._table.append(number)
@@ -201,7 +203,8 @@ class _Table:
         first = at
         line = int(at > 0)  # the line of names was read before
 
-        def lines(raws: Iterable[bytes]) -> Iterator[str]:
+        def decoded(raws: Iterable[bytes]) -> Iterator[str]:
+            """Lines as text, counting their bytes."""
             nonlocal at
             for raw in raws:
                 at += len(raw)
@@ -210,7 +213,7 @@ class _Table:
         try:
             with self.path.open("rb") as file:
                 file.seek(at)
-                reader = csv.reader(lines(file), strict=True)
+                reader = csv.reader(decoded(file), strict=True)
                 for fields in reader:
                     yield (line := reader.line_num + int(first > 0)), at, fields
         except (OSError, UnicodeDecodeError, csv.Error) as error:
