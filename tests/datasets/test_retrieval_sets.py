@@ -59,6 +59,7 @@ def test_audiocaps_refuses_rows_it_cannot_mean(tree):
         ("r1nicOVtvkQ", "../r1nicOVtvkQ", r"train\.csv, line 2: '\.\./r1nicOVtvkQ'; wanted the name of a file"),
         (",130,", ",half,", r"line 2: 'half'; wanted a whole number"),
         (",130,", ",-1,", "line 2: '-1'"),
+        (",130,", f",{'9' * 5000},", "line 2: '999"),
         ("water pours", "water, pours", "line 2: too many fields; quote texts with commas"),
         ("A woman talks nearby as water pours", " ", "line 2: a caption is empty"),
         ("A woman", '"A woman', r"train\.csv, line 2: unexpected end of data"),
@@ -190,6 +191,8 @@ def test_msrvtt_says_what_is_wrong(tree):
         (data, '"caption": "a car is shown 0"', '"caption": 7', r"sentence 0: 7 of video7000"),
         (data, '"category": 9', '"category": "9"', "category '9'; wanted a number from 0 to 19"),
         (data, "137.72", "150", "from 150 to 149.44"),
+        (data, "149.44", "9" * 400, "from 137.72 to 999"),
+        (data, "149.44", "9" * 5000, r"MSRVTT_data\.json is no annotation: Exceeds the limit"),
         (data, '"split": "train"', '"split": "dev"', "'dev' is none of its labels"),
         (data, '"sentences": [', '"sentences": 3, "x": [', "sentences is no list of objects"),
         (data, "{", "", r"MSRVTT_data\.json, line 1"),
@@ -304,7 +307,7 @@ def test_spans_of_shards_may_be_clock_times_and_shards_may_be_folders(tree_of):
 @pytest.mark.parametrize(("told", "match"), [
     ({"url": 3}, "its .json has no url"), ({"clips": [["a:b", 3]]}, "a clip begins at 'a:b'"),
     ({"clips": [[float("nan"), 3]]}, "begins at nan"),
-    ({"clips": 30.0}, "clips is 30.0; wanted the span"), ({"clips": [[1, 2], [3, 4]]}, "clips is"),
+    ({"clips": [[10**400, 3]]}, "begins at 1000"), ({"clips": 30.0}, "clips is 30.0; wanted the span"), ({"clips": [[1, 2], [3, 4]]}, "clips is"),
 ])  # fmt: skip
 def test_shards_that_do_not_say_what_they_hold(tree_of, told, match):
     root = tree_of("vggsound")
@@ -431,6 +434,8 @@ def test_howto100m_json_is_read_piece_by_piece(tree, monkeypatch):
     ('{"nVbIUDjzWY4": {"start": ["0"], "end": [1], "text": ["a"]}}', "line 0 is 'a' from '0' to 1"),
     ('{"nVbIUDjzWY4": {"start": [0], "end": [true], "text": ["a"]}}', "from 0 to True"),
     ('{"nVbIUDjzWY4": {"start": [0], "end": [1], "text": [{}]}}', r"line 0 is \{\}"),
+    ('{"nVbIUDjzWY4": {"start": [0], "end": [1' + "0" * 400 + '], "text": ["a"]}}', "holds no rows"),
+    ('{"nVbIUDjzWY4": {"start": [1' + "0" * 5000 + '], "end": [1], "text": ["a"]}}', "Exceeds the limit"),
     ('{"nVbIUDjzWY4": {"start": [NaN], "end": [1e999], "text": ["a"]}}', "holds no rows"),
     ('{"nVbIUDjzWY4": {"start": [], "end": [], "text": []}, "nVbIUDjzWY4": {}}', "is there twice"), ('{} {}', "more follows after byte 3"),
     ('{"nVbIUDjzWY4": ' + "[" * 100000, "recursion|byte"), ('{3: 4}', "byte"),

@@ -228,7 +228,7 @@ def whole_number(word: str, path: Path, line: int | str) -> int:
     Raises:
         DatasetError: it is none.
     """
-    if not (word.isascii() and word.isdigit()) or int(word) > _MOST:
+    if not (word.isascii() and word.isdigit() and len(word) < 10) or int(word) > _MOST:  # int() of 4,301 digits is an error of its own
         raise DatasetError(f"{path}, line {line}: {word!r};", remedy=f"wanted a whole number from 0 to {_MOST:g}.")
     return int(word)
 
@@ -253,7 +253,7 @@ def _seconds(value: Any, where: str) -> float:
     """Seconds, or `00:00:30.000`."""
     try:
         parts = [float(p) for p in value.split(":")] if isinstance(value, str) else [float(value)]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         parts = []
     if not 0 < len(parts) <= 3 or not all(math.isfinite(p) and p >= 0 for p in parts):
         raise DatasetError(f"{where}: a clip begins at {value!r};", remedy="wanted seconds, or HH:MM:SS.mmm.")

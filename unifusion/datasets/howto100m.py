@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import math
 import mmap
 import sys
 from array import array
@@ -25,6 +24,7 @@ __all__ = ["HowTo100M"]
 _PAGE = "di.ens.fr/willow/research/howto100m"
 _WINDOW, _MOST = 1 << 16, 1 << 26
 """Bytes looked at for one video at first and at most; 110 lines, as a video has, are some 8,000."""
+_LONGEST_S = 1e7
 _FORMS = ("caption.json", "raw_caption.json", "howto100m_captions")
 _LINE = '"<id>": {"start": [..], "end": [..], "text": [..]}'
 
@@ -179,7 +179,7 @@ def _lines(value: Any, where: str) -> tuple[list[_Line], int]:
         times = all(isinstance(t, int | float) and not isinstance(t, bool) for t in (start, end))
         if not times or not isinstance(text, str | float | None):
             raise DatasetError(f"{where}: line {number} is {text!r} from {start!r} to {end!r};", remedy="wanted seconds, seconds, words.")
-        if isinstance(text, str) and text.strip() and 0 <= start < end < math.inf:
+        if isinstance(text, str) and text.strip() and 0 <= start < end < _LONGEST_S:
             found.append(_Line(number, float(start), float(end), text.strip()))
     return found, len(lists[0]) - len(found)
 

@@ -163,7 +163,7 @@ def _labels(told: Mapping[str, Any], path: Path, name: str) -> dict[str, Any]:
             raise DatasetError(f"{path}, {name}: category {category!r};", remedy=f"wanted a number from 0 to {len(_CATEGORIES) - 1}.")
         found["label"] = _CATEGORIES[category]
     if start is not None or end is not None:
-        if not all(isinstance(t, int | float) and not isinstance(t, bool) for t in (start, end)) or not 0 <= start < end:  # type: ignore[operator]
+        if not all(isinstance(t, int | float) and not isinstance(t, bool) for t in (start, end)) or not 0 <= start < end < 1e7:  # type: ignore[operator]
             raise DatasetError(f"{path}, {name}: from {start!r} to {end!r};", remedy="wanted seconds, the end after the start.")
         found |= {"start_s": float(start), "end_s": float(end)}  # type: ignore[arg-type]
     return found
