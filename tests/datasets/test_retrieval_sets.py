@@ -307,7 +307,8 @@ def test_spans_of_shards_may_be_clock_times_and_shards_may_be_folders(tree_of):
 @pytest.mark.parametrize(("told", "match"), [
     ({"url": 3}, "its .json has no url"), ({"clips": [["a:b", 3]]}, "a clip begins at 'a:b'"),
     ({"clips": [[float("nan"), 3]]}, "begins at nan"),
-    ({"clips": [[10**400, 3]]}, "begins at 1000"), ({"clips": 30.0}, "clips is 30.0; wanted the span"), ({"clips": [[1, 2], [3, 4]]}, "clips is"),
+    ({"clips": [[10**400, 3]]}, "begins at 1000"),
+    ({"clips": 30.0}, "clips is 30.0; wanted the span"), ({"clips": [[1, 2], [3, 4]]}, "clips is"),
 ])  # fmt: skip
 def test_shards_that_do_not_say_what_they_hold(tree_of, told, match):
     root = tree_of("vggsound")
@@ -371,6 +372,8 @@ def test_webvid_says_what_is_wrong(tree):
     table = tree / "results_2M_train.csv"
     for old, new, match in (
         ("21179416,", "x21179416,", r"results_2M_train\.csv, line 2: videoid 'x21179416'"),
+        ("006001_006050", "9" * 5000 + "_9", "line 2: page_dir '9999"),
+        ("006001_006050", '"006001_006050\n"', "line 3: page_dir"),
         ("006001_006050", "../../etc", r"line 2: page_dir '\.\./\.\./etc'"),
         ("PT00H00M16S", "16", "line 2: duration '16'; wanted PT00H00M20S"),
         ('"Aerial shot, winter 21179416"', "Aerial shot, winter", "line 2: 6 fields; wanted 5"),

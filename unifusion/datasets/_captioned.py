@@ -24,7 +24,7 @@ __all__ = [
 
 VIDEO = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
 IMAGE = (".jpg", ".jpeg", ".png")
-_YOUTUBE = re.compile(r"^[A-Za-z0-9_-]{11}$")
+_YOUTUBE = re.compile(r"[A-Za-z0-9_-]{11}")
 _WATCHED = re.compile(r"(?:youtu\.be/|youtube\.com/(?:watch\?(?:[^#]*&)?v=|shorts/|embed/))([A-Za-z0-9_-]{11})(?![A-Za-z0-9_-])")
 _RANK = {"train": 0, "val": 1, "test": 2}
 _MOST = 1e6
@@ -206,7 +206,7 @@ def youtube_id(word: str, path: Path, line: int | str) -> str:
     Raises:
         DatasetError: it is none, as after a spreadsheet has taken `-1E5..` for a number, or is a path.
     """
-    if not _YOUTUBE.match(word):
+    if not _YOUTUBE.fullmatch(word):
         raise DatasetError(f"{path}, line {line}: {word!r};", remedy="wanted a YouTube id, 11 letters, digits, - and _.")
     return word
 

@@ -18,8 +18,8 @@ from unifusion.errors import DatasetError
 
 __all__ = ["Shards", "stats_of"]
 
-_NUMBERED = re.compile(r"^\d{3,}$")
-_STEM = re.compile(r"^[A-Za-z0-9_-]{1,200}$")
+_NUMBERED = re.compile(r"[0-9]{3,20}")
+_STEM = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _WHOLE = -1
 _NONE = -2
 _TXT, _JSON = 2, 3
@@ -155,8 +155,8 @@ def _places(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
         return
-    tars = {p.stem: p for p in root.glob("*.tar") if _NUMBERED.match(p.stem)}
-    folders = {p.name: p for p in root.iterdir() if p.is_dir() and _NUMBERED.match(p.name)} if root.is_dir() else {}
+    tars = {p.stem: p for p in root.glob("*.tar") if _NUMBERED.fullmatch(p.stem)}
+    folders = {p.name: p for p in root.iterdir() if p.is_dir() and _NUMBERED.fullmatch(p.name)} if root.is_dir() else {}
     yield from (path for _, path in sorted({**folders, **tars}.items()))
 
 
@@ -164,7 +164,7 @@ def _tarred(shard: Path) -> Iterator[tuple[str, Mapping[str, tuple[int, int]]]]:
     """(stem, extension -> (offset, bytes)) of a tar."""
     for written, members in stems(shard).items():
         stem = written.removeprefix("./")
-        if not _STEM.match(stem):
+        if not _STEM.fullmatch(stem):
             raise DatasetError(
                 f"{shard}: a member is called {written!r};",
                 remedy="wanted shards of img2dataset or video2dataset; others: reader webdataset.",
@@ -178,6 +178,6 @@ def _filed(folder: Path) -> Iterator[tuple[str, Mapping[str, tuple[int, int]]]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, dot, end = entry.name.partition(".")
-            if dot and _STEM.match(stem) and end == end.lower():
+            if dot and _STEM.fullmatch(stem) and end == end.lower():
                 found.setdefault(stem, {})[end] = (_WHOLE, 0)
     yield from sorted(found.items())

@@ -18,7 +18,7 @@ _ONE_FILE = ("MSRVTT_data.json", "videodatainfo_2017.json")
 _TWO_FILES = ("train_val_videodatainfo.json", "test_videodatainfo.json")
 _FOLDERS = ("", "msrvtt_data/", "annotation/")
 _PARTS = {"train": "train", "validate": "val", "test": "test"}
-_VIDEO = re.compile(r"^video\d{1,5}$")
+_VIDEO = re.compile(r"video[0-9]{1,5}")
 _WATCHED = re.compile(r"v=([A-Za-z0-9_-]{11})$")
 _CATEGORIES = (
     "music", "people", "gaming", "sports", "news", "education", "tv shows", "movie", "animation", "vehicles", "howto", "travel", "science",
@@ -149,7 +149,7 @@ def _videos(path: Path) -> tuple[Told, dict[str, list[str]]]:
 
 def _name(word: Any, path: Path, line: int | str) -> str:
     """A clip's name."""
-    if not isinstance(word, str) or not _VIDEO.match(word):
+    if not isinstance(word, str) or not _VIDEO.fullmatch(word):
         raise DatasetError(f"{path}, line {line}: video_id {word!r};", remedy="wanted video0, video1 ..")
     return word
 

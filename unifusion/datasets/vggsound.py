@@ -15,7 +15,7 @@ __all__ = ["VGGSound"]
 
 _LENGTH_S = 10
 _PARTS = {"train": "train", "test": "test"}
-_CLIP = re.compile(r"^(.{11})_(\d{6})\.mp4$")
+_CLIP = re.compile(r"(.{11})_([0-9]{6})\.mp4")
 
 
 class VGGSound(Captioned):
@@ -88,7 +88,7 @@ def _listed(root: Path, split: str | None, page: str) -> Iterator[tuple[Path, in
     for part, found in shorter.items():
         table = file_of(root, found)
         for line, row in rows_of(table, ("clip", "label"), header=False, exact=True):
-            clip = _CLIP.match(row["clip"].strip())
+            clip = _CLIP.fullmatch(row["clip"].strip())
             if clip is None:
                 raise DatasetError(f"{table}, line {line}: {row['clip']!r};", remedy="wanted {YouTube id}_{start, 6 digits}.mp4.")
             yield table, line, youtube_id(clip[1], table, line), int(clip[2]), row["label"].strip(), part

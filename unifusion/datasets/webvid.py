@@ -18,8 +18,8 @@ from unifusion.errors import DatasetError, nearest
 __all__ = ["WebVid"]
 
 _COLUMNS = ("videoid", "contentUrl", "duration", "page_dir", "name")
-_DURATION = re.compile(r"^PT(\d{1,4})H(\d{1,4})M(\d{1,4})S$")
-_PAGES = re.compile(r"^[0-9]+_[0-9]+$")
+_DURATION = re.compile(r"PT([0-9]{1,4})H([0-9]{1,4})M([0-9]{1,4})S")
+_PAGES = re.compile(r"[0-9]{1,12}_[0-9]{1,12}")
 _FOLDERS = ("videos", "data/videos", "data/videos/videos")
 _NOWHERE, _FLAT = -1, len(_FOLDERS)
 _PAGE = "huggingface.co/datasets/TempoFunk/webvid-10M (its own page, m-bain.github.io/webvid-dataset, is closed)"
@@ -130,9 +130,9 @@ class _Row:
         number, self.url, length, self.pages, name = fields
         if not (number.isascii() and number.isdigit() and len(number) < 19):
             raise DatasetError(f"{table}, line {line}: videoid {number!r};", remedy="wanted a number.")
-        if self.pages and not _PAGES.match(self.pages):
+        if self.pages and not _PAGES.fullmatch(self.pages):
             raise DatasetError(f"{table}, line {line}: page_dir {self.pages!r};", remedy="wanted two numbers such as 000001_000050.")
-        told = _DURATION.match(length)
+        told = _DURATION.fullmatch(length)
         if length and told is None:
             raise DatasetError(f"{table}, line {line}: duration {length!r};", remedy="wanted PT00H00M20S.")
         self.videoid, self.name = int(number), name.strip()
