@@ -65,7 +65,8 @@ def _check(cost_NM: np.ndarray, subsequence: bool, band: int | None) -> None:
     if cost_NM.ndim != 2 or not cost_NM.size:
         raise ConfigError(f"costs of shape {cost_NM.shape};", remedy="give a matrix with a row and a column at least.")
     if cost_NM.size > MAX_CELLS:
-        raise LimitError(f"{len(cost_NM)} against {cost_NM.shape[1]} tokens, the limit is {MAX_CELLS} pairs;", remedy="align shorter spans.")
+        found = f"{len(cost_NM)} against {cost_NM.shape[1]} tokens, the limit is {MAX_CELLS} pairs;"
+        raise LimitError(found, remedy="align shorter spans.")
     if not np.isfinite(cost_NM).all():
         raise ConfigError("costs with NaN or infinity;", remedy="give finite costs; leave cells out with band.")
     if band is not None and (subsequence or band < 0):
@@ -83,7 +84,7 @@ def _walked(total_NM: np.ndarray, column: int, subsequence: bool) -> np.ndarray:
     """Walk back from the last row; of equally cheap steps the diagonal is taken."""
     row = len(total_NM) - 1
     path = [(row, column)]
-    while row or (column and not subsequence):
+    while row or (column and (not subsequence or total_NM[0, column - 1] < 0)):  # costs below 0 make a longer path cheaper
         if not row:
             column -= 1
         elif not column:
@@ -150,4 +151,5 @@ def map_times(times_s: np.ndarray, path_times_P2: np.ndarray) -> np.ndarray:
     """
     at_K, where_P, count_K = np.unique(path_times_P2[:, 0], return_inverse=True, return_counts=True)
     across_K = np.bincount(where_P, weights=path_times_P2[:, 1]) / count_K
-    return np.interp(times_s, at_K, across_K)
+    found_N: np.ndarray = np.interp(times_s, at_K, across_K)
+    return found_N

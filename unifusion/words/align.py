@@ -1,8 +1,8 @@
 """Known words laid over the sound they are spoken in (forced alignment), without a model to fetch.
 
-The words are read out by espeak-ng, which tells when each begins and ends; dynamic time warping finds where that reading lies in the sound,
-and word boundaries are taken across along the path, as aeneas does (Pettarin, 2015). Nothing here recognises speech: words that are not said
-are laid over something all the same, with a low score.
+The words are read out by espeak-ng, which tells when each begins and ends; dynamic time warping finds where that reading lies in the
+sound, and word boundaries are taken across along the path, as aeneas does (Pettarin, 2015). Nothing here recognises speech: words that
+are not said are laid over something all the same, with a low score.
 """
 
 from __future__ import annotations
@@ -108,10 +108,8 @@ def align_words(
     if loudest < _SILENT or len(clip.waveform_N) < _LEAST_S * clip.sampling_rate_hz:
         found = f"{len(clip.waveform_N) / clip.sampling_rate_hz:.2f} s of sound, its peak is {loudest:.1g};"
         raise MediaError(f"{name}: {found}", remedy="give a clip in which somebody speaks.")
-    found_words = align_sound(
-        clip.waveform_N, words, rate_hz=clip.sampling_rate_hz, language=language, from_s=clip.start_s + clip.waveform_start_s
-    )
-    return found_words
+    from_s = clip.start_s + clip.waveform_start_s
+    return align_sound(clip.waveform_N, words, rate_hz=clip.sampling_rate_hz, language=language, from_s=from_s)
 
 
 def _check_words(words: str) -> None:

@@ -106,7 +106,7 @@ class _Espeak:
         found = [p for p in (self.data / "lang").rglob("*") if p.is_file() and p.name == language]
         told: dict[str, str] = {}
         for line in (text for path in found for text in path.read_text(encoding="utf-8").splitlines()):
-            told.setdefault(*(line.split() + ["", ""])[:2])
+            told.setdefault(*[*line.split(), "", ""][:2])
         dictionary = f"{told.get('dictionary') or told.get('language', '').split('-')[0]}_dict"
         if not (self.data / dictionary).is_file():
             remedy = f"{nearest(language, list(DATA_FILES))}, or another of espeak-ng's by its code, such as it, nl, pt-BR."
