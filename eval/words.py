@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unifusion.cli import script
-from unifusion.evaluation.words import digit_rows, evaluate_words, words_table, world_rows
+from unifusion.evaluation.words import digit_rows, evaluate_words, joined_rows, words_table, world_rows
 from unifusion.training.choices import parse
 
 
@@ -23,6 +23,8 @@ class Choices:
     seed: int = 2000
     """Of clips and rows; the method was chosen on others (901 and 5)."""
     splits: tuple[str, ...] = ("test_iid", "test_new_people", "test_new_combinations")
+    joined: int = 40
+    """Rows of three clips one after the other, of each split; 0 for none."""
     digits: str | None = None
     """Folder of FSDD; rows of digits are put together from it."""
     out: str = "runs/eval/words"
@@ -33,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     c = parse(Choices, argv, prog="unifusion eval words")
     began, results = time.process_time(), dict[str, Any]()
     for split in c.splits:
-        results[split] = evaluate_words(list(world_rows(split, c.clips, seed=c.seed)))  # type: ignore[arg-type]
+        rows = list(world_rows(split, c.clips, seed=c.seed))  # type: ignore[arg-type]
+        results[split] = evaluate_words(rows)
+        if c.joined:
+            results[f"{split}, three in a row"] = evaluate_words(list(joined_rows(rows, c.joined, seed=c.seed)))
     if c.digits is not None:
         results["digits"] = evaluate_words(list(digit_rows(c.digits, c.clips, seed=c.seed)))
     folder = Path(c.out)

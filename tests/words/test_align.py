@@ -12,7 +12,7 @@ pytest.importorskip("espeakng_loader", reason="the extra `world` is not installe
 from unifusion.cli import main
 from unifusion.conversation import Clip, Media, Mix
 from unifusion.errors import ConfigError, LimitError, MediaError
-from unifusion.evaluation.words import METHODS, Spoken, digit_rows, evaluate_words, words_table, world_rows
+from unifusion.evaluation.words import METHODS, Spoken, digit_rows, evaluate_words, joined_rows, words_table, world_rows
 from unifusion.media.augment import mix_at_snr
 from unifusion.words.align import TimedWord, align_sound, align_words, to_srt
 from unifusion.world import voice
@@ -63,6 +63,26 @@ def test_beside_noise_and_a_louder_sound():
     assert np.median(np.abs(times_of(found) - times)) < 0.05
 
 
+def test_a_long_pause_with_other_sounds_in_it():
+    (first, times), (second, later) = said(), said("we saw the car today", who="high05")
+    rng = np.random.default_rng(0)
+    between = (0.05 * np.sin(2 * np.pi * 700 * np.arange(2 * RATE) / RATE) + 0.002 * rng.standard_normal(2 * RATE)).astype(np.float32)
+    whole = np.concatenate([first, between, second])
+    found = align_sound(whole, "the book came on Monday, we saw the car today")
+    wanted = np.concatenate([times, later + (len(first) + len(between)) / RATE])
+    assert np.median(np.abs(times_of(found) - wanted)) < 0.05 and np.abs(times_of(found) - wanted).max() < 0.3
+
+
+def test_clips_in_a_row():
+    rows = [row for row in world_rows("test_iid", 12, seed=5)]
+    joined = list(joined_rows(rows, 2, seed=0))
+    for row in joined:
+        assert len(row.words) == len(row.times_K2) and (np.diff(row.times_K2[:, 0]) > 0).all()
+        assert len(row.waveform_N) == 18 * RATE and row.times_K2[-1, 1] > 12.0
+    with pytest.raises(ConfigError, match="1 rows to join"):
+        list(joined_rows(rows[:1], 1, seed=0))
+
+
 def test_words_come_in_order_and_times_are_ascending():
     wave, _ = said()
     for text in ("the book came on Monday", "something else that nobody has said here at all", "no"):
@@ -79,7 +99,7 @@ def test_wrong_words_score_less():
 
 
 def test_the_same_twice_and_at_another_rate():
-    wave, times = said()
+    wave, _ = said()
     first = align_sound(wave, "the book came on Monday")
     assert align_sound(wave, "the  book came\non Monday").words == first.words
     from unifusion.media.sound import resampled

@@ -12,7 +12,7 @@ import numpy as np
 from unifusion.errors import ConfigError, DatasetError
 from unifusion.words.align import align_sound
 
-__all__ = ["METHODS", "Spoken", "digit_rows", "evaluate_words", "words_table", "world_rows"]
+__all__ = ["METHODS", "Spoken", "digit_rows", "evaluate_words", "joined_rows", "words_table", "world_rows"]
 
 _RATE_HZ = 16_000
 _FRAME = 160
@@ -56,6 +56,30 @@ def world_rows(split: Literal["test_iid", "test_new_people", "test_new_combinati
             id=f"clip-world/{seed}/{split}/{index}", waveform_N=waveform_N, words=tuple(w.text for w in said.words),
             times_K2=np.array([(w.start_s, w.end_s) for w in said.words]), language=said.language,
             noise=_noise(tracks["voice"], tracks["sounds"] + tracks["background"], span),
+        )  # fmt: skip
+
+
+def joined_rows(rows: Sequence[Spoken], count: int, *, seed: int, clips: int = 3) -> Iterator[Spoken]:
+    """Sounds of several clips of one language one after the other, with whatever is heard between what is said.
+
+    Raises:
+        ConfigError: no language has so many rows.
+    """
+    by: dict[str, list[Spoken]] = {}
+    for row in rows:
+        by.setdefault(row.language, []).append(row)
+    languages = sorted(name for name, found in by.items() if len(found) >= clips)
+    if not languages:
+        raise ConfigError(f"{len(rows)} rows to join {clips} at a time;", remedy="give more rows.")
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        among = by[languages[number % len(languages)]]
+        chosen = [among[k] for k in rng.choice(len(among), clips, replace=False)]
+        starts = np.cumsum([0, *(len(r.waveform_N) for r in chosen[:-1])]) / _RATE_HZ
+        yield Spoken(
+            id=f"joined/{seed}/{number}", waveform_N=np.concatenate([r.waveform_N for r in chosen]),
+            words=tuple(w for r in chosen for w in r.words), language=chosen[0].language, noise="",
+            times_K2=np.concatenate([r.times_K2 + start for r, start in zip(chosen, starts, strict=True)]),
         )  # fmt: skip
 
 
@@ -193,7 +217,7 @@ def evaluate_words(rows: Sequence[Spoken], *, on_row: Callable[[int], None] | No
             on_row(number)
     groups: dict[str, dict[str, Any]] = {}
     for kind in ("language", "noise"):
-        for value in sorted({getattr(r, kind) for r in rows}, key=lambda v: (_NOISES.index(v) if v in _NOISES else -1, v)):
+        for value in sorted({getattr(r, kind) for r in rows} - {""}, key=lambda v: (_NOISES.index(v) if v in _NOISES else -1, v)):
             inside = [k for k, r in enumerate(rows) if getattr(r, kind) == value]
             groups[f"{kind}: {value}"] = {name: _summary([errors[name][k] for k in inside]) for name in METHODS}
     return {

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,12 @@ _RATES_WPM = (100, 125, 155, 195, 245)
 _EDGE = 10
 """Frames of silence before and after what is read out, for the slopes at its ends; they are not matched."""
 _PAUSE = 2
-"""Frames of silence put between words that are read out: people pause where espeak-ng does not (a pause is stretched at little cost)."""
+"""Frames of silence put between words that are read out: people pause where espeak-ng does not."""
+_WAIT, _LONG_S = 0.05, 0.5
+"""What a frame between two words costs at most, so that whatever is heard in a long pause can be passed over, and from when a pause is
+long. Where none is found the words are aligned as if there were none, which is surer. Of three sentences 1 to 5 s apart with other sounds
+between them, 90 of 100 boundaries were within 0.16 s; without it half were on other sentences."""
+_NEAR_S = 0.001
 _LEAST_S = 0.1
 _MOST_WORDS = 400
 _SILENT = 1e-5
@@ -54,7 +60,7 @@ class Alignment:
     Attributes:
         words: each with its time.
         language: that they were read in.
-        score: mean over all frames of the reading; docs/aligning_words.md tells what to expect.
+        score: mean over all frames of the words; docs/aligning_words.md tells what to expect.
         voice: of the reading that fits best.
         rate_wpm: its words a minute.
     """
@@ -87,7 +93,7 @@ def align_words(
 
     Args:
         media: a file, a span of one, a `clip-world://` reference, or arrays.
-        words: all that is said in it, in order; sounds and noise may be beside them.
+        words: all that is said in it, in order; sounds, noise and pauses may be beside and between them.
         language: english, german, spanish, french, or a code of espeak-ng (it, nl, pt-BR ..).
         limits: bounds for this door.
         strict: damaged sound is an error.
@@ -170,23 +176,35 @@ def align_sound(
 
         waveform_N = resampled(waveform_N, rate_hz, _RATE_HZ)
     mels_TF = log_mels(waveform_N)
-    best: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None
-    which = ("", 0)
-    for voice, rate_wpm in _readings(words, language, voices, len(mels_TF)):
-        said_TF, times_K2 = _read_out(words, language, voice, rate_wpm)
-        said_TF, heard_SF = as_heard_in(said_TF, mels_TF)
-        costs = cosine_costs(cepstra(said_TF)[_EDGE:-_EDGE], cepstra(heard_SF))
-        total, path_P2 = dtw(costs, subsequence=True)
-        if best is None or total / len(costs) < best[0]:
-            best, which = (total / len(costs), costs[path_P2[:, 0], path_P2[:, 1]], path_P2, times_K2), (voice, rate_wpm)
-    if best is None:
+    found = [(*_laid(words, language, v, r, mels_TF), v, r) for v, r in _readings(words, language, voices, len(mels_TF))]
+    if not found:
         raise ConfigError("no voice to read the words out;", remedy="leave voices out, or name one.")
-    _, costs_P, path_P2, times_K2 = best
-    names = [w.text for w in _spoken(words, language, *which).words]
-    return Alignment(
-        words=_across(names, times_K2, path_P2, costs_P, from_s), language=language, voice=which[0], rate_wpm=which[1],
-        score=round(float((1 - costs_P).clip(0, 1).mean()), 3),
-    )  # fmt: skip
+    _, path_P2, voice, rate_wpm = min(found, key=lambda f: f[0])
+    said_TF, times_K2, between_T = _read_out(words, language, voice, rate_wpm)
+    costs = _costs(said_TF, mels_TF)
+    names = [w.text for w in _spoken(words, language, voice, rate_wpm).words]
+    placed = _across(names, times_K2, path_P2, costs, from_s)
+    if all(after.start_s - word.end_s < _LONG_S for word, after in pairwise(placed)):
+        path_P2 = dtw(costs, subsequence=True)[1]
+        placed = _across(names, times_K2, path_P2, costs, from_s)
+    at_P = path_P2[~between_T[path_P2[:, 0]]]
+    score = float((1 - costs[at_P[:, 0], at_P[:, 1]]).clip(0, 1).mean())
+    return Alignment(words=placed, language=language, voice=voice, rate_wpm=rate_wpm, score=round(score, 3))
+
+
+def _costs(said_TF: np.ndarray, mels_TF: np.ndarray) -> np.ndarray:
+    """How unlike each frame of a reading (without its ends) and each of a clip are."""
+    said_TF, heard_SF = as_heard_in(said_TF, mels_TF)
+    return cosine_costs(cepstra(said_TF)[_EDGE:-_EDGE], cepstra(heard_SF))
+
+
+def _laid(words: str, language: str, voice: str, rate_wpm: int, mels_TF: np.ndarray) -> tuple[float, np.ndarray]:
+    """Cost of a reading a frame, and where it lies when people may wait between words."""
+    said_TF, _, between_T = _read_out(words, language, voice, rate_wpm)
+    costs = _costs(said_TF, mels_TF)
+    costs[between_T] = np.minimum(costs[between_T], _WAIT)
+    total, path_P2 = dtw(costs, subsequence=True)
+    return total / len(costs), path_P2
 
 
 def _readings(words: str, language: str, voices: Sequence[str], frames: int) -> list[tuple[str, int]]:
@@ -204,8 +222,11 @@ def _spoken(words: str, language: str, voice: str, rate_wpm: int) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _read_out(words: str, language: str, voice: str, rate_wpm: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log-mels (T, 40) of a reading with silence at its ends and between its words, and seconds (K, 2) of each from its first frame."""
+def _read_out(words: str, language: str, voice: str, rate_wpm: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-mels (T, 40) of a reading with silence at its ends and between its words.
+
+    Counted without the ends: seconds (K, 2) of each word, and which frames are between words.
+    """
     spoken = _spoken(words, language, voice, rate_wpm)
     hop = round(HOP_S * _RATE_HZ)
     edge_N, pause_N = np.zeros(_EDGE * hop, np.float32), np.zeros(_PAUSE * hop, np.float32)
@@ -216,18 +237,28 @@ def _read_out(words: str, language: str, voice: str, rate_wpm: int) -> tuple[np.
         times.append((word.start_s + moved / _RATE_HZ, word.end_s + moved / _RATE_HZ))
         pieces += [spoken.waveform_N[first:last], pause_N if number + 1 < len(starts) else edge_N]
         moved += len(pause_N)
-    return log_mels(np.concatenate(pieces)), np.asarray(times)
+    mels_TF, times_K2 = log_mels(np.concatenate(pieces)), np.asarray(times)
+    frames_s = HOP_S * np.arange(len(mels_TF) - 2 * _EDGE)[:, None]
+    between_TK = (frames_s >= times_K2[:-1, 1] - _NEAR_S) & (frames_s <= times_K2[1:, 0] + _NEAR_S)
+    return mels_TF, times_K2, np.asarray(between_TK.any(axis=1))
 
 
-def _across(names: Sequence[str], times_K2: np.ndarray, path_P2: np.ndarray, costs_P: np.ndarray, from_s: float) -> tuple[TimedWord, ...]:
+def _across(names: Sequence[str], times_K2: np.ndarray, path_P2: np.ndarray, costs: np.ndarray, from_s: float) -> tuple[TimedWord, ...]:
     """The words at the times that the path takes them to."""
-    found_K2 = map_times(times_K2.ravel(), path_P2 * HOP_S).reshape(-1, 2) + from_s
-    words = []
-    for name, (first_s, last_s), (start_s, end_s) in zip(names, times_K2, found_K2, strict=True):
-        inside_P = (path_P2[:, 0] >= int(first_s / HOP_S)) & (path_P2[:, 0] <= np.ceil(last_s / HOP_S))
-        score = float((1 - costs_P[inside_P]).clip(0, 1).mean())
-        words.append(TimedWord(word=name, start_s=round(float(start_s), 3), end_s=round(float(end_s), 3), score=round(score, 3)))
-    return tuple(words)
+    costs_P, rows_P = costs[path_P2[:, 0], path_P2[:, 1]], path_P2[:, 0]
+    found_K2, scores = np.empty_like(times_K2), []
+    for number, span_2 in enumerate(times_K2):
+        first, last = int(np.ceil(span_2[0] / HOP_S - _NEAR_S)), int(span_2[1] / HOP_S + _NEAR_S)
+        # By the word's own frames: those between words are taken to the middle of a pause, however long it is.
+        own_P = (rows_P >= min(first, last)) & (rows_P <= last)
+        inside_2 = span_2.clip(first * HOP_S, last * HOP_S)
+        found_K2[number] = map_times(inside_2, path_P2[own_P] * HOP_S) + span_2 - inside_2
+        scores.append(round(float((1 - costs_P[own_P]).clip(0, 1).mean()), 3))
+    ends = np.maximum.accumulate(found_K2.ravel()).clip(0.0, (costs.shape[1] - 1) * HOP_S).reshape(-1, 2) + from_s
+    return tuple(
+        TimedWord(word=name, start_s=round(float(start_s), 3), end_s=round(float(end_s), 3), score=score)
+        for name, (start_s, end_s), score in zip(names, ends, scores, strict=True)
+    )
 
 
 def to_srt(words: Sequence[TimedWord]) -> str:

@@ -7,7 +7,7 @@ that the caller names. Paraphrases come from two small tables, both replaceable:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -116,9 +116,14 @@ def paraphrase(text: str, rng: np.random.Generator, *, templates: Sequence[Seque
             continue
         others, slots = found
         form = others[int(draw * len(others))]
-        new = form.format_map(slots)
+        new = _filled(form, slots)
         said.append(new[0].upper() + new[1:] if form.startswith("{") and sentence[0].isupper() else new)
     return " ".join(said)
+
+
+def _filled(form: str, slots: Mapping[str, str]) -> str:
+    """A form with its slots filled."""
+    return _SLOT.sub(lambda slot: slots[slot[1]], form)
 
 
 def _fitting(sentence: str, templates: tuple[tuple[str, ...], ...]) -> tuple[list[str], dict[str, str]] | None:
