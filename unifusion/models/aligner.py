@@ -208,16 +208,21 @@ class Aligner(EncodedModel):
             space -> vectors (B, D) of length one, and which rows (B,) have one; the others are zero. `clip` is the sum of the spaces of
             picture and sound, made one long again.
         """
-        rows = int(batch["rows"])
+        return self.joined(self.read(batch))
+
+    def read(self, batch: Mapping[str, Any]) -> dict[str, tuple[Features, Features]]:
+        """Streams of the towers that have any in the batch -> adapted tokens (B, S, D), and the encoder's own; see `vectors`."""
         given = batch["streams"]
+        some = [names for names in self.config.towers.values() if any(n in given for n in names)]
+        return {n: self.tokens(n, given.get(n), int(batch["rows"])) for names in some for n in names}
+
+    def joined(self, read: Mapping[str, tuple[Features, Features]]) -> dict[str, tuple[Tensor, Tensor]]:
+        """What `vectors` gives, of tokens that `read` gave, or of some of them."""
         out: dict[str, tuple[Tensor, Tensor]] = {}
         for space, names in self.config.towers.items():
-            if not any(n in given for n in names):
+            if names[0] not in read:
                 continue
-            tokens, timed = {}, {}
-            for name in names:
-                tokens[name], timed[name] = self._tokens(name, given.get(name), rows)
-            found_BD, there_B = self.towers[space](tokens, timed)
+            found_BD, there_B = self.towers[space]({n: read[n][0] for n in names}, {n: read[n][1] for n in names})
             out[space] = (F.normalize(found_BD.float(), dim=-1) * there_B[:, None], there_B)
         media = [out[s] for s in self.config.spaces_of("media") if s in out]
         if media:
@@ -225,7 +230,7 @@ class Aligner(EncodedModel):
             out[CLIP] = (F.normalize(sum((v for v, _ in media), torch.zeros(())), dim=-1) * there_B[:, None], there_B)
         return out
 
-    def _tokens(self, name: str, batch: Mapping[str, Any] | None, rows: int) -> tuple[Features, Features]:
+    def tokens(self, name: str, batch: Mapping[str, Any] | None, rows: int) -> tuple[Features, Features]:
         """A stream's adapted tokens and its encoder's own, (B, S, D); of a stream that the batch lacks, none."""
         if batch is None:
             widths = (self.config.streams[name].adapter_width or self.width_of(name), self.width_of(name))

@@ -12,7 +12,7 @@ from unifusion.batch import Features
 from unifusion.errors import ConfigError
 from unifusion.layers import MLP, Attention, Latents, time_embedding
 
-__all__ = ["Clock", "Head", "Tower"]
+__all__ = ["Clock", "Head", "Layer", "Tower"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Head:
             raise ConfigError(found, remedy="take 1 to 3 layers, 0 or more attending, 1 or more queries, a width that 32 divides.")
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     """Pre-norm self-attention and MLP."""
 
     def __init__(self, width: int) -> None:
@@ -79,17 +79,24 @@ class _Pool(nn.Module):
         super().__init__()
         width = head.width
         self.norm, self.projection = nn.LayerNorm(in_width), nn.Linear(in_width, width)
-        self.attending = nn.ModuleList(_Layer(width) for _ in range(head.attending))
+        self.attending = nn.ModuleList(Layer(width) for _ in range(head.attending))
         self.queries, self.norm_out = Latents(head.queries, width), nn.LayerNorm(width)
         self.pool = Attention(width, width // 32)
         self.width, self.out_width = width, head.queries * width
 
-    def forward(self, features: Features) -> Tensor:
-        """Map tokens (B, S, in_width) to (B, queries x width)."""
+    def attended(self, features: Features, hidden_BS: Tensor | None = None, blank_D: Tensor | None = None) -> Tensor:
+        """Tokens (B, S, width) as they stand before the queries; `blank_D` takes the place of hidden ones."""
         x_BSD = self.projection(self.norm(features.tokens_BSD))
+        if hidden_BS is not None and blank_D is not None:
+            x_BSD = torch.where(hidden_BS[..., None], blank_D.to(x_BSD.dtype), x_BSD)
         x_BSD = x_BSD + time_embedding(features.times_BS, self.width, shortest_s=0.25, longest_s=1000.0).to(x_BSD.dtype)
         for layer in self.attending:
             x_BSD = layer(x_BSD, features.mask_BS)
+        return x_BSD
+
+    def forward(self, features: Features) -> Tensor:
+        """Map tokens (B, S, in_width) to (B, queries x width)."""
+        x_BSD = self.attended(features)
         queries_BQD = self.queries(len(x_BSD)).to(x_BSD.dtype)
         found_BQD: Tensor = self.pool(queries_BQD, self.norm_out(x_BSD), features.mask_BS)
         return found_BQD.flatten(1)
