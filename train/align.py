@@ -28,6 +28,10 @@ class Choices:
     """Stream -> {encoder, source, encoder_config, adapter, trained, clock}, or {checkpoint, stream} for one of a chat model."""
     towers: dict[str, object] | None = None
     """Space -> its streams; where it is left out, a space for each modality."""
+    start: str | None = None
+    """Folder of an earlier embedding model: weights that fit by name are taken, and it is said which."""
+    stage: str = "contrastive"
+    """contrastive, masked (what is hidden of a stream is told from the rest and from the other streams), or both in every step."""
     head: dict[str, object] | None = None
     """Of the towers: width, attending, queries, layers (1 linear, 2 or 3 MLP), dropout."""
     width: int = 512
@@ -37,9 +41,21 @@ class Choices:
     loss: str = "clip"
     """clip (InfoNCE both ways) or siglip."""
     weights: dict[str, float] | None = None
-    """Pair -> weight: clip, sight, sound (texts with what they tell of), rhythm (sound with picture)."""
+    """Pair -> weight: clip, sight, sound (texts with what they tell of), rhythm (sound with picture), views (two views of a clip and two
+    wordings of a text, NT-Xent; 0 where it is not named)."""
+    view_dropout: float = 0.3
+    """Share of each stream's moments that are absent in a view."""
     guard: float = 0.0
     """Weight of VICReg's variance term, against collapse."""
+    masking: dict[str, object] | None = None
+    """What is hidden: share (of moments), span_s, whole (streams), words, patches (of inputs of trained encoders), form (regression,
+    cosine, contrast), layers."""
+    mask_weight: float = 1.0
+    """Of masked modelling beside the contrast, in stage both."""
+    mine_every: int = 0
+    """Steps after which hard negatives are sought anew among all rows; 0 never."""
+    hard: int = 1
+    """Hard negatives that each row brings into a batch, once there are some."""
     max_seconds: float = 30.0
     features: str = "auto"
     """Folder that keeps outputs of frozen encoders and inputs of trained ones; auto puts it beside `out`."""

@@ -16,7 +16,7 @@ from unifusion.batch import Features
 from unifusion.conversation import Clip
 from unifusion.errors import ConfigError
 
-__all__ = ["Encoder", "EncoderInput", "blank_features", "weights_hash"]
+__all__ = ["Encoder", "EncoderInput", "blank_features", "blank_input", "weights_hash"]
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -40,14 +40,7 @@ def blank_features(encoder: Encoder, choices: Any, *, trained: bool) -> Features
     if not trained:
         zeros = torch.zeros(1, 1, encoder.width, device=kind.device, dtype=kind.dtype)
         return Features(tokens_BSD=zeros, mask_BS=torch.ones(1, 1, dtype=torch.bool), times_BS=torch.zeros(1, 1))
-    rate_hz = encoder.rate_hz(encoder.config)
-    times = np.arange(0.0, 1.0, 1.0 / rate_hz) if encoder.modality in ("video", "image") else np.zeros(1)
-    sound = np.zeros(round(rate_hz), np.float32) if encoder.modality == "audio" else None
-    clip = Clip(
-        frames_THWC=np.zeros((len(times), 32, 32, 3), np.uint8), frame_times_s=times, waveform_N=sound,
-        sampling_rate_hz=round(rate_hz) if sound is not None else 16_000, duration_s=1.0, transcript="a",
-    )  # fmt: skip
-    given = encoder.preprocess(choices, clip)
+    given = blank_input(encoder, choices)
     tensors = {k: v.to(kind.device, kind.dtype if v.is_floating_point() else None) for k, v in given.tensors.items()}
     chunks = torch.tensor([len(next(iter(tensors.values())))], device=kind.device)
     training = encoder.training
@@ -56,6 +49,19 @@ def blank_features(encoder: Encoder, choices: Any, *, trained: bool) -> Features
     out: Features = encoder(chunks=chunks, times=times_1S, mask=mask_1S, **tensors)
     encoder.train(training)
     return out
+
+
+def blank_input(encoder: Encoder, choices: Any) -> EncoderInput:
+    """What an encoder takes of a second of black, silence and the word "a"."""
+    rate_hz = encoder.rate_hz(encoder.config)
+    times = np.arange(0.0, 1.0, 1.0 / rate_hz) if encoder.modality in ("video", "image") else np.zeros(1)
+    sound = np.zeros(round(rate_hz), np.float32) if encoder.modality == "audio" else None
+    clip = Clip(
+        frames_THWC=np.zeros((len(times), 32, 32, 3), np.uint8), frame_times_s=times, waveform_N=sound,
+        sampling_rate_hz=round(rate_hz) if sound is not None else 16_000, duration_s=1.0, transcript="a",
+    )  # fmt: skip
+    given: EncoderInput = encoder.preprocess(choices, clip)
+    return given
 
 
 @dataclass(frozen=True, kw_only=True)

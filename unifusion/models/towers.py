@@ -92,7 +92,8 @@ class _Pool(nn.Module):
         x_BSD = x_BSD + time_embedding(features.times_BS, self.width, shortest_s=0.25, longest_s=1000.0).to(x_BSD.dtype)
         for layer in self.attending:
             x_BSD = layer(x_BSD, features.mask_BS)
-        return x_BSD
+        out_BSD: Tensor = x_BSD
+        return out_BSD
 
     def forward(self, features: Features) -> Tensor:
         """Map tokens (B, S, in_width) to (B, queries x width)."""
