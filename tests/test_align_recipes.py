@@ -43,10 +43,12 @@ def toy(tmp_path_factory):
     """A folder with choices, and the flags that name them; features of its clips are stored once."""
     folder = tmp_path_factory.mktemp("toy")
     (folder / "world.yaml").write_text(yaml.safe_dump(WORLD), encoding="utf-8")
-    streams = {
-        "video": {"encoder": "resnet", "encoder_config": tiny("resnet"), "trained": -1},
+    words = tiny("bert")
+    words["backbone"] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    streams = {  # nothing that depends on other rows of a process (batch norm), or is drawn by a process (dropout)
+        "video": {"encoder": "videomae", "encoder_config": tiny("videomae"), "trained": -1},
         "audio": {"encoder": "sound_resnet", "encoder_config": tiny("sound_resnet"), "clock": CLOCK},
-        "text": {"encoder": "bert", "encoder_config": tiny("bert"), "trained": -1},
+        "text": {"encoder": "bert", "encoder_config": words, "trained": -1},
     }  # fmt: skip
     choices = {
         "streams": streams, "head": {"width": 32, "dropout": 0.0}, "width": 16, "sources": str(folder / "world.yaml"), "steps": 3,
@@ -132,9 +134,8 @@ def test_two_processes_train_as_one(toy, whole):
     alone, shared = steps_of(toy / "whole.fit"), steps_of(toy / "two.fit")
     assert [s["step"] for s in alone] == [s["step"] for s in shared]
     for a, b in zip(alone, shared, strict=True):
-        assert b["loss"] == pytest.approx(a["loss"], rel=2e-3) and b["grad_norm"] == pytest.approx(a["grad_norm"], rel=2e-2)
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-4) and b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-3)
         assert set(b["rows"]) < set(a["rows"])
-    assert shared[0]["loss"] == pytest.approx(alone[0]["loss"], rel=1e-5)  # later ones by way of Adam's first steps
 
 
 def test_a_student_learns_of_a_model_whose_vectors_are_made_once(toy, masked, monkeypatch, caplog):
