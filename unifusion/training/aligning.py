@@ -23,7 +23,7 @@ from unifusion.metrics.retrieval_figures import retrieval_figures
 from unifusion.models.aligner import CLIP, Aligner, AlignerConfig, AlignerStream
 from unifusion.models.aligner_files import stream_of_chat
 from unifusion.models.build import from_anywhere
-from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device, words_media
+from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device, without_padding, words_media
 from unifusion.processor.streams import read_config
 from unifusion.share import resolve_checkpoint
 from unifusion.training.affect_data import Rounds, store_features
@@ -98,7 +98,8 @@ def text_rows(model: Aligner, texts: Sequence[str]) -> dict[str, Any]:
     """Texts as a batch of the model's text towers."""
     opener = _words(model)
     rows = [opener.open(Example(id=text[:40], media=(words_media(text),))) for text in texts]
-    return collate_rows(rows, opener.streams)
+    batch = collate_rows(rows, opener.streams)
+    return {**batch, "streams": {name: without_padding(part) for name, part in batch["streams"].items()}}
 
 
 def _words(model: Aligner) -> RowOpener:
