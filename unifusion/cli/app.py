@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from unifusion.cli import card, chat, compare, data, demo, doctor, emotion, encode, eval, fuse, listing, merge, predict, train
+from unifusion.cli import align, card, chat, compare, data, demo, doctor, emotion, encode, eval, fuse, listing, merge, predict, train
 
 __all__ = ["app"]
 
@@ -41,6 +41,7 @@ app.command()(emotion.emotion)
 app.command()(predict.predict)
 app.command()(encode.encode)
 app.command()(fuse.fuse)
+app.command()(align.align)
 app.command(context_settings=train.PASS_ON)(train.train)
 app.command("eval", context_settings=train.PASS_ON)(eval.evaluate)
 app.command()(compare.compare)
