@@ -15,7 +15,7 @@ from unifusion.engine import Engine
 from unifusion.errors import ConfigError, DatasetError, MediaError
 from unifusion.evaluation.affect import ChatSystem, FusionSystem, conditions_of, finish, seeds_of, system_of
 from unifusion.models.affect_files import load_affect, save_affect
-from unifusion.models.affect_rows import AffectOpener
+from unifusion.models.opened_rows import RowOpener
 from unifusion.share import folder
 from unifusion.training.affect import tell_opened
 from unifusion.training.affect_data import AffectRows
@@ -56,7 +56,7 @@ def test_conditions_leave_out_each_stream_and_all_but_each(streams, wanted):
 
 def test_a_fusion_tells_what_the_model_tells(own):
     (row,) = FusionSystem(own).tell([ROWS[0]], ALL, seed=3)
-    found = tell_opened(own, [AffectOpener(own).open(ROWS[0])])
+    found = tell_opened(own, [RowOpener(own).open(ROWS[0])])
     assert (row.id, row.seed, row.condition, row.truth) == ("row 1", 3, "all", "happy")
     assert list(row.probabilities) == list(LABELS)
     np.testing.assert_allclose(list(row.probabilities.values()), found["probabilities"][0])
@@ -221,7 +221,7 @@ def test_without_labels_to_calibrate_by_the_temperature_stays(tmp_path, caplog):
 
 
 def test_rows_of_a_split_keep_their_order_over_rounds(own):
-    rows = AffectRows(ROWS, AffectOpener(own))
+    rows = AffectRows(ROWS, RowOpener(own))
     assert len(rows) == 5 and rows.name(7) == "row 3" and rows[7][0].id == "row 3" and rows[7][1][0] == rows[2][1][0]
     with pytest.raises(DatasetError, match="neither label nor"):
-        AffectRows([Example(id="x")], AffectOpener(own))
+        AffectRows([Example(id="x")], RowOpener(own))

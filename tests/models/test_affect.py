@@ -13,10 +13,12 @@ from unifusion.conversation import Example, Media
 from unifusion.encoders.encoder import weights_hash
 from unifusion.engine import Engine
 from unifusion.errors import CheckpointError, ConfigError, NoStreamError
-from unifusion.models.affect import AffectConfig, AffectModel, AffectStream
-from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
-from unifusion.models.affect_rows import AffectOpener, collate_affect, history_text, media_of
+from unifusion.models.affect import AffectConfig, AffectModel
+from unifusion.models.affect_files import is_affect, load_affect, save_affect
+from unifusion.models.encoded import EncodedStream
+from unifusion.models.encoded_files import STORED
 from unifusion.models.fusions._metadata import MetadataFields
+from unifusion.models.opened_rows import RowOpener, collate_rows, history_text, media_of
 from unifusion.training.affect import tell_opened
 from unifusion.training.affect_data import store_features
 
@@ -25,7 +27,7 @@ LABELS = ("angry", "happy", "sad")
 
 def stream(encoder, **options):
     """A stream of an encoder's own tiny config."""
-    return AffectStream(encoder=encoder, encoder_config=vars(catalog.load("encoders", encoder).tiny()), **options)
+    return EncodedStream(encoder=encoder, encoder_config=vars(catalog.load("encoders", encoder).tiny()), **options)
 
 
 def streams(**options):
@@ -60,7 +62,7 @@ ROWS = [
 
 def test_each_row_tells_the_same_alone_and_beside_rows_with_other_streams():
     own = model()
-    opener = AffectOpener(own)
+    opener = RowOpener(own)
     rows = [opener.open(row) for row in ROWS]
     there = [set(row.streams) for row in rows]
     assert there == [
@@ -78,7 +80,7 @@ def test_each_row_tells_the_same_alone_and_beside_rows_with_other_streams():
 
 def test_every_stream_is_told_of_and_counts():
     own = model()
-    row = AffectOpener(own).open(ROWS[0])
+    row = RowOpener(own).open(ROWS[0])
     assert all(r.present for r in row.reports.values())
     assert row.reports["audio"].samples > 0 and row.reports["video"].frames > 0
     whole = tell_opened(own, [row])["logits"]
@@ -86,15 +88,15 @@ def test_every_stream_is_told_of_and_counts():
         muted = row.without([name])
         assert name not in muted.streams and muted.reports[name].reason == "muted on request"
         assert not np.allclose(tell_opened(own, [muted])["logits"], whole, atol=1e-6), name
-    reason = AffectOpener(own).open(ROWS[2]).reports
+    reason = RowOpener(own).open(ROWS[2]).reports
     assert reason["before"].reason == "nothing was said before" and not reason["video"].present
 
 
 def test_a_row_of_nothing_is_refused():
     with pytest.raises(NoStreamError, match="row 9: no stream of the model is in this row"):
-        AffectOpener(model()).open(example(9, said="", before=False, picture=False, sound=False))
+        RowOpener(model()).open(example(9, said="", before=False, picture=False, sound=False))
     with pytest.raises(NoStreamError, match="no sound"):
-        AffectOpener(model(streams={"audio": stream("whisper")})).open(example(9, sound=False))
+        RowOpener(model(streams={"audio": stream("whisper")})).open(example(9, sound=False))
 
 
 def test_frozen_encoders_stay_as_they_are_and_trained_ones_move_where_they_may():
@@ -103,7 +105,7 @@ def test_frozen_encoders_stay_as_they_are_and_trained_ones_move_where_they_may()
     assert own.encoders["text"].training and not own.encoders["audio"].training
     before = {n: p.detach().clone() for n, p in own.named_parameters()}
     sound = weights_hash(own.encoders["audio"])
-    batch = collate_affect([AffectOpener(own).open(row) for row in (ROWS[0], ROWS[2])], own.config)
+    batch = collate_rows([RowOpener(own).open(row) for row in (ROWS[0], ROWS[2])], own.streams, own.config.metadata)
     optimizer = torch.optim.SGD([p for p in own.parameters() if p.requires_grad], lr=1.0)
     own(batch).logits_BK.square().sum().backward()
     optimizer.step()
@@ -126,7 +128,7 @@ def test_stored_features_tell_what_files_tell(tmp_path):
     own = model()
     assert store_features(own, ROWS, tmp_path) == 6  # five clips, and what was said before, once
     assert store_features(own, ROWS, tmp_path) == 0
-    fresh, stored = ([opener.open(row) for row in ROWS] for opener in (AffectOpener(own), AffectOpener(own, stores=tmp_path)))
+    fresh, stored = ([opener.open(row) for row in ROWS] for opener in (RowOpener(own), RowOpener(own, stores=tmp_path)))
     assert all(item.tokens_SD is not None for row in stored for item in row.streams.values())
     assert [set(r.streams) for r in stored] == [set(r.streams) for r in fresh]
     np.testing.assert_allclose(tell_opened(own, stored)["logits"], tell_opened(own, fresh)["logits"], atol=0.05)  # kept in bfloat16
@@ -139,7 +141,7 @@ def test_a_model_comes_back_as_it_was(tmp_path):
     assert is_affect(tmp_path / "m") and not is_affect(tmp_path)
     again = load_affect(tmp_path / "m")
     assert again.config.to_dict() == own.config.to_dict()
-    rows = [AffectOpener(own).open(replace(row, labels={**row.labels, "metadata": {"speaker_age": "young"}})) for row in ROWS]
+    rows = [RowOpener(own).open(replace(row, labels={**row.labels, "metadata": {"speaker_age": "young"}})) for row in ROWS]
     for key in ("logits", "probabilities", "affect"):
         np.testing.assert_array_equal(tell_opened(again, rows)[key], tell_opened(own, rows)[key])
 

@@ -11,9 +11,9 @@ from tests import toys
 from tests.models.test_affect import ROWS, model, stream
 from unifusion import catalog, checkpoint
 from unifusion.errors import CheckpointError, ConfigError
-from unifusion.models.affect import AffectStream
 from unifusion.models.affect_files import is_affect, load_affect, save_affect, stream_of_checkpoint
-from unifusion.models.affect_rows import AffectOpener
+from unifusion.models.encoded import EncodedStream
+from unifusion.models.opened_rows import RowOpener
 from unifusion.training.affect import tell_opened
 
 
@@ -35,7 +35,7 @@ def published(tmp_path):
     cls = catalog.load("encoders", "bert")
     torch.manual_seed(5)
     cls.build(cls.resolve(cls.tiny())).backbone.save_pretrained(tmp_path / "bert")
-    return tmp_path / "bert", AffectStream(encoder="bert", encoder_config={"source": str(tmp_path / "bert")})
+    return tmp_path / "bert", EncodedStream(encoder="bert", encoder_config={"source": str(tmp_path / "bert")})
 
 
 def test_the_folder_says_what_it_is(saved):
@@ -50,7 +50,7 @@ def test_streams_keep_their_order_whatever_the_file_does_to_it(copied):
     path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
     again = load_affect(copied)
     assert list(again.config.streams) == ["video", "audio", "text", "before"]
-    rows = [AffectOpener(again).open(row) for row in ROWS]
+    rows = [RowOpener(again).open(row) for row in ROWS]
     assert torch.equal(*(torch.from_numpy(tell_opened(m, rows)["logits"]) for m in (again, model())))
 
 
@@ -126,7 +126,7 @@ def test_a_frozen_encoder_is_fetched_from_its_source_and_told_when_that_is_gone(
 
 def test_an_encoder_that_was_trained_is_stored_whatever_its_source(tmp_path, published):
     source, text = published
-    own = model(streams={"text": AffectStream(encoder="bert", encoder_config=text.encoder_config, trained=1)})
+    own = model(streams={"text": EncodedStream(encoder="bert", encoder_config=text.encoder_config, trained=1)})
     save_affect(own, tmp_path / "m", provenance={})
     shutil.rmtree(source)
     again = load_affect(tmp_path / "m")
@@ -143,7 +143,7 @@ def test_a_weight_that_is_not_finite_leaves_the_folder_as_it_was(copied):
 
 
 def test_an_encoder_of_ones_own_cannot_be_saved(tmp_path):
-    own = model(streams={"text": AffectStream(encoder="unifusion.encoders.bert:BERT", encoder_config=stream("bert").encoder_config)})
+    own = model(streams={"text": EncodedStream(encoder="unifusion.encoders.bert:BERT", encoder_config=stream("bert").encoder_config)})
     with pytest.raises(CheckpointError, match="catalog entries only"):
         save_affect(own, tmp_path / "m", provenance={})
     assert not (tmp_path / "m").exists()

@@ -19,8 +19,9 @@ from unifusion.cli.train import load_script
 from unifusion.errors import ConfigError
 from unifusion.evaluation.affect import seeds_of
 from unifusion.evaluation.predictions import read_predictions
-from unifusion.models.affect import AffectConfig, AffectModel, AffectStream
+from unifusion.models.affect import AffectConfig, AffectModel
 from unifusion.models.affect_files import load_affect
+from unifusion.models.encoded import EncodedStream
 from unifusion.share import folder as share_folder
 from unifusion.training.affect_data import read_examples
 from unifusion.training.affect_loss import AffectObjective
@@ -177,7 +178,7 @@ def test_mistakes_are_named_before_anything_is_lost(here, tmp_path, options, sai
 def test_rare_labels_weigh_more_when_asked(here):
     recipe = load_script(share_folder("train") / "emotion.py")
     whisper = catalog.load("encoders", "whisper").tiny()
-    streams = {"audio": AffectStream(encoder="whisper", encoder_config=vars(whisper))}
+    streams = {"audio": EncodedStream(encoder="whisper", encoder_config=vars(whisper))}
     model = AffectModel(AffectConfig(streams=streams, labels=LABELS, fusion_config={"width": 16}))
     targets = [("happy", np.nan, np.nan)] * 9 + [("sad", np.nan, np.nan)]
     plain, weighted = (AffectObjective(model, recipe.Choices(out="x", class_weights=w), targets).weights_K for w in ("none", "balanced"))

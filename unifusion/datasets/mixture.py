@@ -165,6 +165,13 @@ class Mixture(Dataset):
         """Each row of each part once, whatever its weight."""
         return (row for part in self.parts.values() for row in part)
 
+    def in_memory(self) -> Mixture:
+        """Keep every part's rows, where making one takes longer than remembering it; returns self."""
+        self.parts = {
+            name: part if getattr(part, "forward_only", False) else Listed(iter(part), None, name) for name, part in self.parts.items()
+        }
+        return self
+
     def hold_apart(self, other: Mixture) -> None:
         """Refuse another split that shares a group: a speaker, a recording or a dialogue.
 

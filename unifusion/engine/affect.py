@@ -15,7 +15,7 @@ from unifusion.engine.answers import EmotionAnswer
 from unifusion.errors import ConfigError, UniFusionError, nearest
 from unifusion.models.affect import AffectModel
 from unifusion.models.affect_files import load_affect
-from unifusion.models.affect_rows import AffectOpener, AffectRow, collate_affect, to_device
+from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device
 
 __all__ = ["AffectEngine"]
 
@@ -34,7 +34,7 @@ class AffectEngine:
         self, model: AffectModel, *, isolate: bool = False, strict: bool = True, features: str | Path | None = None
     ) -> None:  # fmt: skip
         self.model = model.eval()
-        self.opener = AffectOpener(model, stores=features, isolate=isolate, strict=strict)
+        self.opener = RowOpener(model, stores=features, isolate=isolate, strict=strict)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, device: str = "cpu", **options: Any) -> AffectEngine:
@@ -75,13 +75,13 @@ class AffectEngine:
         out: list[EmotionAnswer | UniFusionError] = []
         for first in range(0, len(clips), batch_size):
             some = range(first, min(first + batch_size, len(clips)))
-            found: list[AffectRow | UniFusionError] = []
+            found: list[OpenedRow | UniFusionError] = []
             for i in some:
                 try:
                     found.append(self.open(clips[i], metadata[i] if metadata else {}, history[i] if history else ()))
                 except UniFusionError as error:
                     found.append(error)
-            rows = [row for row in found if isinstance(row, AffectRow)]
+            rows = [row for row in found if isinstance(row, OpenedRow)]
             answers = iter(self.answers(rows, labels) if rows else [])
             out += [row if isinstance(row, UniFusionError) else next(answers) for row in found]
         return out
@@ -99,7 +99,7 @@ class AffectEngine:
             if label not in own:
                 raise ConfigError(f"the model does not know the label {label!r};", remedy=nearest(label, list(own)))
 
-    def open(self, media: Sequence[Media], metadata: Mapping[str, Any] | None = None, history: Sequence[Any] = ()) -> AffectRow:
+    def open(self, media: Sequence[Media], metadata: Mapping[str, Any] | None = None, history: Sequence[Any] = ()) -> OpenedRow:
         """Clips of one moment, opened.
 
         Raises:
@@ -109,9 +109,9 @@ class AffectEngine:
         return self.opener.open(Example(id=media[0].name, media=tuple(media), labels=labels))
 
     @torch.no_grad()
-    def encoded(self, row: AffectRow) -> AffectRow:
+    def encoded(self, row: OpenedRow) -> OpenedRow:
         """The row with each stream's input replaced by its encoder's output."""
-        batch = to_device(collate_affect([row], self.model.config), self.model.device)
+        batch = to_device(collate_rows([row], self.model.streams, self.model.config.metadata), self.model.device)
         streams = {}
         for name, item in row.streams.items():
             tokens_SD = self.model.features(name, batch["streams"][name]).tokens_BSD[0, : len(item.times_S)].cpu()
@@ -119,10 +119,10 @@ class AffectEngine:
         return replace(row, streams=streams)
 
     @torch.no_grad()
-    def answers(self, rows: Sequence[AffectRow], labels: Sequence[str] | None) -> list[EmotionAnswer]:
+    def answers(self, rows: Sequence[OpenedRow], labels: Sequence[str] | None) -> list[EmotionAnswer]:
         """Tell some rows."""
         began = time.perf_counter()
-        batch = to_device(collate_affect(rows, self.model.config), self.model.device)
+        batch = to_device(collate_rows(rows, self.model.streams, self.model.config.metadata), self.model.device)
         out = self.model(batch)
         own = self.model.config.labels
         shares = [[]] * len(rows) if out.logits_BK is None else self.model.probabilities(out.logits_BK).tolist()

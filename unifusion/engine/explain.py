@@ -20,7 +20,7 @@ from unifusion.engine.answers import EmotionAnswer
 from unifusion.engine.emotion import Moment, answer_moments, open_moment, score_moments
 from unifusion.engine.engine import Engine
 from unifusion.errors import ConfigError
-from unifusion.models.affect_rows import AffectRow
+from unifusion.models.opened_rows import OpenedRow
 from unifusion.processor import StreamItem
 
 __all__ = [
@@ -210,7 +210,7 @@ class AskedFusion(Asked):
         labels: some of the model's; None takes all.
     """
 
-    def __init__(self, engine: AffectEngine, row: AffectRow, labels: Sequence[str] | None) -> None:
+    def __init__(self, engine: AffectEngine, row: OpenedRow, labels: Sequence[str] | None) -> None:
         self.engine, self.row, self.labels = engine, row, labels
         self.clips = [row.streams]
         self.modality = {n: r.modality for n, r in row.reports.items()}

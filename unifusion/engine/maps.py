@@ -18,8 +18,8 @@ from torch import Tensor
 from unifusion.batch import Features
 from unifusion.engine.answers import EmotionAnswer
 from unifusion.engine.explain import Asked, AskedChat, AskedFusion, windows_of
-from unifusion.models.affect_rows import collate_affect, to_device
 from unifusion.models.chat import UniFusionForConditionalGeneration
+from unifusion.models.opened_rows import collate_rows, to_device
 from unifusion.processor import StreamItem
 
 __all__ = ["StreamMap", "maps"]
@@ -107,7 +107,7 @@ def _is_flat(weights: Tensor) -> bool:
 def _of_fusion(asked: AskedFusion) -> dict[tuple[int, str], Tensor]:
     """Stream -> weights (S,)."""
     model = asked.engine.model
-    batch = to_device(collate_affect([asked.row], model.config), model.device)
+    batch = to_device(collate_rows([asked.row], model.streams, model.config.metadata), model.device)
     return {(0, n): w_BS[0].float().cpu() for n, w_BS in model(batch, want_weights=True).weights.items()}
 
 

@@ -25,8 +25,8 @@ from unifusion.engine.engine import Engine
 from unifusion.engine.recording import EPSILON_S, Kept
 from unifusion.errors import ConfigError, NoStreamError
 from unifusion.media.augment import level_db
-from unifusion.models.affect_rows import AffectRow
 from unifusion.models.chat import UniFusionForConditionalGeneration
+from unifusion.models.opened_rows import OpenedRow
 from unifusion.processor import OpenedMedia, StreamItem
 
 __all__ = ["Window", "rates_of", "smoothed", "stream_emotions"]
@@ -255,11 +255,11 @@ class _FusionTeller(_Teller):
         self.max_seconds = engine.model.config.max_seconds
         self.chunks = _Chunks(engine.model.features, engine.model.device)
 
-    def open(self, media: Media) -> AffectRow:
+    def open(self, media: Media) -> OpenedRow:
         """Preprocess a window."""
         return self.engine.open([media])
 
-    def answers(self, opened: Sequence[AffectRow]) -> list[tuple[dict[str, float], float | None, float | None, Any]]:
+    def answers(self, opened: Sequence[OpenedRow]) -> list[tuple[dict[str, float], float | None, float | None, Any]]:
         """All at once."""
         if not opened:
             return []

@@ -20,8 +20,9 @@ from unifusion.evaluation.affect_card import affect_card
 from unifusion.evaluation.calibrate import fit_scaling
 from unifusion.evaluation.predictions import Prediction
 from unifusion.models.affect import AffectModel
-from unifusion.models.affect_files import STORED, is_affect, load_affect, save_affect
-from unifusion.models.affect_rows import AffectOpener, AffectRow, media_of
+from unifusion.models.affect_files import is_affect, load_affect, save_affect
+from unifusion.models.encoded_files import STORED
+from unifusion.models.opened_rows import OpenedRow, RowOpener, media_of
 from unifusion.prompts import ValenceArousalAnswer
 from unifusion.training.affect import opener_of, readable, tell_opened, tell_rows
 from unifusion.training.affect_data import AffectRows, Target, store_features, target_of
@@ -78,11 +79,11 @@ class FusionSystem:
         """See System; clips are opened once for all conditions."""
         if self.stores is not None:
             store_features(self.model, rows, self.stores, on_bad=lambda media, error: None)  # opening its row tells of it again
-        opener = AffectOpener(self.model, stores=self.stores)
+        opener = RowOpener(self.model, stores=self.stores)
         out: list[Prediction] = []
         without: list[str] = []
         for start in tqdm(range(0, len(rows), self.batch_size), desc="predict", disable=None):
-            opened: list[tuple[Example, AffectRow]] = []
+            opened: list[tuple[Example, OpenedRow]] = []
             for row in rows[start : start + self.batch_size]:
                 try:
                     opened.append((row, opener.open(row)))
@@ -97,7 +98,7 @@ class FusionSystem:
         _note_silent(without, rows)
         return sorted(out, key=lambda p: conditions.index(p.condition))
 
-    def _told(self, opened: Sequence[tuple[Example, AffectRow]], condition: str, seed: int) -> list[Prediction]:
+    def _told(self, opened: Sequence[tuple[Example, OpenedRow]], condition: str, seed: int) -> list[Prediction]:
         """The predictions of some rows under one condition."""
         left_out = _left_out(self.streams, condition)
         some = [(row, clip.without(left_out)) for row, clip in opened]

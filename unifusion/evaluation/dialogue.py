@@ -16,7 +16,7 @@ from unifusion.engine.affect import AffectEngine
 from unifusion.errors import ConfigError, DatasetError, UniFusionError, nearest
 from unifusion.evaluation.manifest import Row, read_lines, row_of
 from unifusion.evaluation.outfile import OutFile
-from unifusion.models.affect_rows import words_media
+from unifusion.models.opened_rows import words_media
 
 __all__ = ["Turn", "feel_turns", "read_talks", "told_turns", "turns_of"]
 

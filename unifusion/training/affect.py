@@ -20,11 +20,12 @@ from unifusion.errors import ConfigError, DatasetError, MediaError, nearest
 from unifusion.media.augment import Augmentation
 from unifusion.metrics.ccc import ccc
 from unifusion.metrics.macro_recall import macro_recall
-from unifusion.models.affect import AffectConfig, AffectModel, AffectStream, order_labels
+from unifusion.models.affect import AffectConfig, AffectModel, order_labels
 from unifusion.models.affect_files import stream_of_checkpoint
-from unifusion.models.affect_rows import AffectOpener, AffectRow, collate_affect, to_device
 from unifusion.models.build import from_anywhere
+from unifusion.models.encoded import EncodedStream
 from unifusion.models.fusions._metadata import TEXTS, VALUES, MetadataFields
+from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device
 from unifusion.processor import AugmentingOpener
 from unifusion.processor.streams import read_config
 from unifusion.training.affect_data import AffectRows, Rounds, Target, collate_targets, store_features, target_of
@@ -45,7 +46,7 @@ def make_affect(c: Any, rows: Sequence[Example]) -> AffectModel:
         ConfigError: a choice is unknown, or nothing can be told.
     """
     torch.manual_seed(c.seed)
-    streams: dict[str, AffectStream] = {}
+    streams: dict[str, EncodedStream] = {}
     encoders: dict[str, nn.Module] = {}
     for name, raw in (c.streams or {}).items():
         given: dict[str, Any] = {"encoder": raw} if isinstance(raw, str) else dict(raw)
@@ -56,7 +57,7 @@ def make_affect(c: Any, rows: Sequence[Example]) -> AffectModel:
         beside = {k: given.pop(k) for k in ("source", "revision") if k in given}
         inner = {**dict(given.get("encoder_config") or {}), **beside}
         given["encoder_config"] = {k: from_anywhere(v) if k in ("source", "tokenizer") else v for k, v in inner.items()}
-        streams[name] = read_config(AffectStream, given, f"stream {name!r}")
+        streams[name] = read_config(EncodedStream, given, f"stream {name!r}")
     targets = [t for row in rows if (t := target_of(row)) is not None]
     labels = _labels(c, targets)
     told = any(math.isfinite(t[1]) for t in targets)
@@ -182,7 +183,7 @@ def _fits(model: AffectModel, rows: Sequence[Example], split: str) -> None:
         raise DatasetError(f"no rows of split {split} have {wanted};", remedy="give rows that the model can learn from and be judged by.")
 
 
-def readable(c: Any, opener: AffectOpener, rows: Sequence[Example]) -> list[Example]:
+def readable(c: Any, opener: RowOpener, rows: Sequence[Example]) -> list[Example]:
     """The held-out rows that can be opened: all of them, unless those that cannot be may be left out, which is told.
 
     Raises:
@@ -214,10 +215,10 @@ def told(model: AffectModel) -> str:
     return "\n".join(lines)
 
 
-def opener_of(c: Any, model: AffectModel, rows: Sequence[Example]) -> AffectOpener:
+def opener_of(c: Any, model: AffectModel, rows: Sequence[Example]) -> RowOpener:
     """What opens rows; with a folder of features, these are made first where they are missing."""
     if c.features == "none" or len(model.live) == len(model.config.streams):
-        return AffectOpener(model)
+        return RowOpener(model)
     skip = c.on_bad_media == "skip"
 
     def on_bad(media: Media, error: MediaError) -> None:
@@ -230,7 +231,7 @@ def opener_of(c: Any, model: AffectModel, rows: Sequence[Example]) -> AffectOpen
     except MediaError as error:
         raise type(error)(error.found, remedy=f"{error.remedy} Or go on without such rows: --on-bad-media skip.") from error
     log.info("encoded %d clips", count)
-    return AffectOpener(model, stores=folder)
+    return RowOpener(model, stores=folder)
 
 
 def _order(c: Any, rows: AffectRows) -> Order:
@@ -240,7 +241,7 @@ def _order(c: Any, rows: AffectRows) -> Order:
     return Rounds(Order(len(rows), c.batch_size, seed=c.seed))
 
 
-def _changing(c: Any, model: AffectModel) -> Callable[[Example, int], AffectRow] | None:
+def _changing(c: Any, model: AffectModel) -> Callable[[Example, int], OpenedRow] | None:
     """What opens a changed copy of a row, another one in each round; None where nothing is changed."""
     if not c.augment:
         return None
@@ -258,9 +259,9 @@ class Changing:
             self._openers.append(AugmentingOpener(inner, choices, ""))
             return self._openers[-1]
 
-        self._rows = AffectOpener(model, opening=wrap)
+        self._rows = RowOpener(model, opening=wrap)
 
-    def __call__(self, example: Example, turn: int) -> AffectRow:
+    def __call__(self, example: Example, turn: int) -> OpenedRow:
         """Open a row."""
         for opener in self._openers:
             opener.key = f"{self._seed}/{example.id}/{turn}"
@@ -307,7 +308,7 @@ def tell_rows(model: AffectModel, rows: AffectRows, *, batch_size: int = 32) -> 
 
 
 @torch.no_grad()
-def tell_opened(model: AffectModel, rows: Sequence[AffectRow]) -> dict[str, Any]:
+def tell_opened(model: AffectModel, rows: Sequence[OpenedRow]) -> dict[str, Any]:
     """What a model tells of N opened rows.
 
     Returns:
@@ -315,7 +316,7 @@ def tell_opened(model: AffectModel, rows: Sequence[AffectRow]) -> dict[str, Any]
     """
     mode = model.training
     model.eval()
-    out = model(to_device(collate_affect(rows, model.config), model.device))
+    out = model(to_device(collate_rows(rows, model.streams, model.config.metadata), model.device))
     model.train(mode)
     logits = None if out.logits_BK is None else out.logits_BK.double().cpu()
     return {

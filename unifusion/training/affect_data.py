@@ -20,11 +20,12 @@ from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError, DatasetError, MediaError, nearest
 from unifusion.features.encode import EncodeOptions, encode_todo
 from unifusion.models.affect import AffectModel
-from unifusion.models.affect_rows import AffectOpener, AffectRow, collate_affect, encoders_of, history_text, media_of, words_media
+from unifusion.models.encoded import EncodedModel
+from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, encoders_of, history_text, media_of, words_media
 from unifusion.training.launch import everyone_waits, my_share
 from unifusion.training.order import Order
 
-__all__ = ["AffectRows", "Rounds", "Target", "collate_targets", "read_examples", "store_features", "target_of"]
+__all__ = ["AffectRows", "Rounds", "Target", "collate_targets", "read_examples", "read_rows", "store_features", "target_of"]
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -35,7 +36,27 @@ Target = tuple[str, float, float]
 def read_examples(
     data: str | Path, split: str, *, dataset: str | None = None, root: str | Path | None = None, options: Mapping[str, Any] | None = None
 ) -> list[Example]:  # fmt: skip
-    """Rows of a split that have an emotion, or valence and arousal.
+    """Rows of a split that have an emotion, or valence and arousal; see `read_rows`.
+
+    Raises:
+        ConfigError: no such reader or option, or `data` is neither.
+        DatasetError: it cannot be read, or none of its rows has an emotion.
+    """
+    rows = read_rows(data, split, dataset=dataset, root=root, options=options)
+    if rows is None:
+        return []
+    kept = [r for r in rows if target_of(r) is not None and (r.media or r.texts.get("transcript"))]
+    more = f", {len(rows) - len(kept)} others have no emotion" * (len(rows) > len(kept))
+    log.info("%s: %d rows of split %s%s", data, len(kept), split, more)
+    if not kept:
+        raise DatasetError(f"{data} has no row of split {split} with an emotion;", remedy="check the reader, its options and the split.")
+    return kept
+
+
+def read_rows(
+    data: str | Path, split: str, *, dataset: str | None = None, root: str | Path | None = None, options: Mapping[str, Any] | None = None
+) -> list[Example] | None:  # fmt: skip
+    """All rows of a split, whatever they hold.
 
     Args:
         data: a YAML file of sources (`Mixture`; weights say nothing here, each row comes once a round), or what `dataset` reads.
@@ -43,7 +64,7 @@ def read_examples(
         dataset: name of a reader (`unifusion list datasets`); None for a YAML file.
         root: folder that paths in the YAML file are relative to.
         options: of the reader; `splits` among them says what the data call a split (`{test: test_iid}`), or that there is none of that
-            kind (`{test: null}`), which gives no rows.
+            kind (`{test: null}`), which gives None.
 
     Raises:
         ConfigError: no such reader or option, or `data` is neither.
@@ -55,7 +76,7 @@ def read_examples(
         raise ConfigError(f"splits is {called!r};", remedy="say what the data call train, val or test: {test: test_iid}.")
     own = called.get(split, split)
     if own is None:
-        return []
+        return None
     if dataset is None:
         if given:
             raise ConfigError(f"the option {next(iter(given))!r} is of no reader;", remedy="write it into the YAML, or name --dataset.")
@@ -77,12 +98,7 @@ def read_examples(
             rows = list(found(**place, split=own, **given))
         except TypeError as error:
             raise ConfigError(f"reader {dataset!r}: {error};", remedy="see its docstring for its options.") from error
-    kept = [replace(r, split=split) for r in rows if target_of(r) is not None and (r.media or r.texts.get("transcript"))]
-    more = f", {len(rows) - len(kept)} others have no emotion" * (len(rows) > len(kept))
-    log.info("%s: %d rows of split %s%s", data, len(kept), split, more)
-    if not kept:
-        raise DatasetError(f"{data} has no row of split {split} with an emotion;", remedy="check the reader, its options and the split.")
-    return kept
+    return [replace(row, split=split) for row in rows]
 
 
 def target_of(row: Example) -> Target | None:
@@ -92,7 +108,7 @@ def target_of(row: Example) -> Target | None:
     return (label, valence, arousal) if label or np.isfinite([valence, arousal]).all() else None
 
 
-class AffectRows(Dataset[tuple[AffectRow, Target]]):
+class AffectRows(Dataset[tuple[OpenedRow, Target]]):
     """Examples as rows with what is to be told of them; any index is one, each `len` of them another round.
 
     Args:
@@ -102,7 +118,7 @@ class AffectRows(Dataset[tuple[AffectRow, Target]]):
     """
 
     def __init__(
-        self, examples: Sequence[Example], opener: AffectOpener, *, changing: Callable[[Example, int], AffectRow] | None = None
+        self, examples: Sequence[Example], opener: RowOpener, *, changing: Callable[[Example, int], OpenedRow] | None = None
     ) -> None:  # fmt: skip
         self.examples, self.opener, self.changing = list(examples), opener, changing
         self.targets: list[Target] = [t for e in self.examples if (t := target_of(e)) is not None]
@@ -117,7 +133,7 @@ class AffectRows(Dataset[tuple[AffectRow, Target]]):
         """What messages call a row."""
         return self.examples[index % len(self)].id
 
-    def __getitem__(self, index: int) -> tuple[AffectRow, Target]:
+    def __getitem__(self, index: int) -> tuple[OpenedRow, Target]:
         """The row at `index`."""
         turn, at = divmod(index, len(self.examples))
         row = self.examples[at]
@@ -141,8 +157,8 @@ class Rounds(Order):
         return [step // self.inner.steps_per_epoch * self.count + row for row in self.inner.rows(step)]
 
 
-def collate_targets(rows: Sequence[tuple[AffectRow, Target]], model: AffectModel) -> dict[str, Any]:
-    """Rows to a batch: that of `collate_affect`, and `targets`: `label` (B,) int64, -1 unknown, `affect` (B, 2), NaN unknown.
+def collate_targets(rows: Sequence[tuple[OpenedRow, Target]], model: AffectModel) -> dict[str, Any]:
+    """Rows to a batch: that of `collate_rows`, and `targets`: `label` (B,) int64, -1 unknown, `affect` (B, 2), NaN unknown.
 
     Raises:
         DatasetError: a label that the model does not know.
@@ -153,7 +169,8 @@ def collate_targets(rows: Sequence[tuple[AffectRow, Target]], model: AffectModel
         raise DatasetError(f"the label {unknown[0]!r} is none of the model's;", remedy=nearest(unknown[0], list(places)))
     label = torch.tensor([places.get(t[0], -1) for _, t in rows], dtype=torch.long)
     affect = torch.tensor([t[1:] for _, t in rows], dtype=torch.float32).reshape(len(rows), 2)
-    return {"batch": collate_affect([row for row, _ in rows], model.config), "targets": {"label": label, "affect": affect}}
+    batch = collate_rows([row for row, _ in rows], model.streams, model.config.metadata)
+    return {"batch": batch, "targets": {"label": label, "affect": affect}}
 
 
 def _mark(media: Media) -> Any:
@@ -164,8 +181,8 @@ def _mark(media: Media) -> Any:
 
 
 def store_features(
-    model: AffectModel, examples: Sequence[Example], folder: str | Path, *, batch_size: int = 16, workers: int = 0,
-    on_bad: Callable[[Media, MediaError], None] | None = None,
+    model: EncodedModel, examples: Sequence[Example], folder: str | Path, *, batch_size: int = 16, workers: int = 0,
+    on_bad: Callable[[Media, MediaError], None] | None = None, only: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """Encode what the stores lack, by the model's frozen encoders; processes share the clips. Returns how many were encoded here.
 
@@ -176,11 +193,12 @@ def store_features(
         batch_size: clips that go through the encoders together.
         workers: threads that decode ahead.
         on_bad: told of a clip that cannot be read; None raises.
+        only: streams; all when empty.
 
     Raises:
         MediaError: a clip cannot be read, and nobody was to be told.
     """
-    done, frozen = 0, [n for n in model.config.streams if n not in model.live]
+    done, frozen = 0, [n for n in model.streams if n not in model.live and (not only or n in only)]
     for reads in ("clip", "history"):
         held = encoders_of(model, reads, only=frozen)
         if held is None:

@@ -20,7 +20,7 @@ from unifusion.losses.mse import mse_loss
 from unifusion.losses.multi_task import MultiTask
 from unifusion.media.augment import Augmentation
 from unifusion.models.affect import AffectModel
-from unifusion.models.affect_files import STORED
+from unifusion.models.encoded_files import STORED
 from unifusion.models.fusions.fusion import Fusion
 from unifusion.training.feature_augment import drop_streams, mixup, soft_targets
 from unifusion.training.fit import FitChoices

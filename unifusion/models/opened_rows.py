@@ -1,8 +1,8 @@
-"""Rows of an emotion model: what each stream is given of an example, from files or from stored features, and many rows as one batch."""
+"""Rows of a model over encoders: what each stream is given of an example, from files or stored features; many rows as a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +15,12 @@ from unifusion.errors import DatasetError, NoStreamError
 from unifusion.features import StoredOpener
 from unifusion.features.source import Encoders
 from unifusion.limits import Limits
-from unifusion.models.affect import AffectConfig, AffectModel
+from unifusion.models.encoded import EncodedModel
+from unifusion.models.fusions._metadata import MetadataFields
 from unifusion.processor import MediaOpener, OpenedMedia, StreamItem
 from unifusion.processor.processor import Row, collate_media
 
-__all__ = ["AffectOpener", "AffectRow", "collate_affect", "encoders_of", "history_text", "media_of", "to_device", "words_media"]
+__all__ = ["OpenedRow", "RowOpener", "collate_rows", "encoders_of", "history_text", "media_of", "to_device", "words_media"]
 
 _WORDS_PER_S = 2.5
 _TURNS = 12
@@ -34,7 +35,7 @@ class _Opens(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AffectRow:
+class OpenedRow:
     """One example as the encoders, or the stores, have it.
 
     Attributes:
@@ -53,7 +54,7 @@ class AffectRow:
     notes: tuple[str, ...] = ()
     duration_s: float = 0.0
 
-    def without(self, streams: Sequence[str]) -> AffectRow:
+    def without(self, streams: Sequence[str]) -> OpenedRow:
         """The same row with some streams left out on purpose."""
         muted = {n: replace(r, present=False, reason="muted on request") if n in streams else r for n, r in self.reports.items()}
         return replace(self, streams={n: s for n, s in self.streams.items() if n not in streams}, reports=muted)
@@ -84,7 +85,7 @@ def words_media(text: str) -> Media:
     return Media(kind="audio", source=Clip(transcript=text, duration_s=len(text.split()) / _WORDS_PER_S))
 
 
-def encoders_of(model: AffectModel, reads: str, *, only: Sequence[str], isolate: bool = False, strict: bool = True) -> Encoders | None:
+def encoders_of(model: EncodedModel, reads: str, *, only: Sequence[str], isolate: bool = False, strict: bool = True) -> Encoders | None:
     """Some of a model's encoders that read the same of a row, as what fills and opens stores; None where there are none.
 
     Args:
@@ -94,11 +95,11 @@ def encoders_of(model: AffectModel, reads: str, *, only: Sequence[str], isolate:
         isolate: decode in a killable child process.
         strict: a damaged frame is an error.
     """
-    specs = {n: s.spec for n, s in model.config.streams.items() if s.reads == reads}
+    specs = {n: s.spec for n, s in model.streams.items() if s.reads == reads}
     wanted = [n for n in specs if n in only]
     if not wanted:
         return None
-    opener = MediaOpener(specs, limits=Limits(), max_seconds=model.config.max_seconds, isolate=isolate, strict=strict, only=wanted)
+    opener = MediaOpener(specs, limits=Limits(), max_seconds=model.max_seconds, isolate=isolate, strict=strict, only=wanted)
     training = {n: (e.training, [p.requires_grad for p in e.parameters()]) for n, e in model.encoders.items()}
     held = Encoders({n: model.encoders[n] for n in wanted}, specs, opener)  # which freezes them
     for name, (mode, free) in training.items():
@@ -108,23 +109,24 @@ def encoders_of(model: AffectModel, reads: str, *, only: Sequence[str], isolate:
     return held
 
 
-class AffectOpener:
-    """Opens examples for an emotion model: streams of frozen encoders from stores where there are any, the others from files.
+class RowOpener:
+    """Opens examples for a model over encoders: streams of frozen encoders from stores where there are any, the others from files.
 
     Args:
         model: its streams.
         stores: folder of features; None opens everything from files.
         isolate: decode in a killable child process.
         strict: a damaged frame is an error.
+        only: streams that are opened; all when empty.
         opening: wraps what opens clips for encoders that are trained, such as to change them a little.
     """
 
     def __init__(
-        self, model: AffectModel, *, stores: str | Path | None = None, isolate: bool = False, strict: bool = True,
-        opening: Any = None,
+        self, model: EncodedModel, *, stores: str | Path | None = None, isolate: bool = False, strict: bool = True,
+        only: Sequence[str] = (), opening: Any = None,
     ) -> None:  # fmt: skip
-        self.config: AffectConfig = model.config
-        frozen = [n for n in model.config.streams if n not in model.live]
+        self.streams = {n: s for n, s in model.streams.items() if not only or n in only}
+        frozen = [n for n in self.streams if n not in model.live]
         self.stored: dict[str, StoredOpener] = {}
         self._files: dict[str, _Opens] = {}
         self._openers: list[tuple[str, _Opens, tuple[str, ...]]] = []
@@ -134,7 +136,7 @@ class AffectOpener:
                 self.stored[reads] = held.stores(stores)
                 self._files[reads] = held.opener
                 self._openers.append((reads, self.stored[reads], tuple(held.encoders)))
-            rest = encoders_of(model, reads, only=[n for n in model.config.streams if stores is None or n not in frozen],
+            rest = encoders_of(model, reads, only=[n for n in self.streams if stores is None or n not in frozen],
                                isolate=isolate, strict=strict)  # fmt: skip
             if rest is not None:
                 self._openers.append((reads, opening(rest.opener) if opening else rest.opener, tuple(rest.encoders)))
@@ -142,10 +144,10 @@ class AffectOpener:
     @property
     def rates(self) -> tuple[float | None, int | None]:
         """Frames and samples a second that the streams of a clip take; None where none takes any."""
-        specs = {n: s.spec for n, s in self.config.streams.items() if s.reads == "clip"}
+        specs = {n: s.spec for n, s in self.streams.items() if s.reads == "clip"}
         return MediaOpener(specs).rates
 
-    def open(self, example: Example) -> AffectRow:
+    def open(self, example: Example) -> OpenedRow:
         """Open a row.
 
         Raises:
@@ -173,13 +175,13 @@ class AffectOpener:
                 duration_s = max(duration_s, opened.duration_s)
             for name in names:
                 absent = why.get(reads, "nothing was said before" if reads == "history" else "the row has no clip and no words")
-                modality = self.config.streams[name].spec.modality
+                modality = self.streams[name].spec.modality
                 reports.setdefault(name, StreamReport(modality=modality, present=False, reason=absent))
         if not streams:
             found = "; ".join(dict.fromkeys(r.reason if r.reason in why.values() else f"{n}: {r.reason}" for n, r in reports.items()))
             raise NoStreamError(f"{example.id}: no stream of the model is in this row ({found});", remedy="give a clip or words.")
-        ordered = {n: reports[n] for n in self.config.streams}
-        return AffectRow(
+        ordered = {n: reports[n] for n in self.streams}
+        return OpenedRow(
             id=example.id, streams=streams, reports=ordered, metadata=example.labels.get("metadata") or {}, notes=tuple(notes),
             duration_s=duration_s,
         )  # fmt: skip
@@ -194,12 +196,12 @@ class AffectOpener:
             raise
 
 
-def collate_affect(rows: Sequence[AffectRow], config: AffectConfig) -> dict[str, Any]:
+def collate_rows(rows: Sequence[OpenedRow], streams: Iterable[str], metadata: MetadataFields | None = None) -> dict[str, Any]:
     """Rows to a batch: `rows` B (), `streams` name -> StreamBatch of the M rows that have it, `metadata` where the model takes some."""
     opened = [Row(media=[_as_opened(row)]) for row in rows]
-    batch: dict[str, Any] = {"rows": torch.tensor(len(rows)), "streams": collate_media(opened, list(config.streams))}
-    if config.metadata is not None:
-        batch["metadata"] = config.metadata.encode([row.metadata for row in rows])
+    batch: dict[str, Any] = {"rows": torch.tensor(len(rows)), "streams": collate_media(opened, list(streams))}
+    if metadata is not None:
+        batch["metadata"] = metadata.encode([row.metadata for row in rows])
     return batch
 
 
@@ -210,6 +212,6 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch.to(device) if isinstance(batch, torch.Tensor) else batch
 
 
-def _as_opened(row: AffectRow) -> OpenedMedia:
+def _as_opened(row: OpenedRow) -> OpenedMedia:
     """A row as the processor has clips."""
     return OpenedMedia(media=Media(kind="audio", source=Clip()), streams=row.streams, reports=row.reports, duration_s=row.duration_s)

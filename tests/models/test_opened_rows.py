@@ -7,8 +7,8 @@ from tests.models.test_affect import ROWS, config, example, model, stream
 from tests.toys import clip
 from unifusion.conversation import Example, Media
 from unifusion.errors import DatasetError, MediaError, NoStreamError
-from unifusion.models.affect_rows import AffectOpener, collate_affect, encoders_of, history_text, media_of, to_device
 from unifusion.models.fusions._metadata import MetadataFields
+from unifusion.models.opened_rows import RowOpener, collate_rows, encoders_of, history_text, media_of, to_device
 from unifusion.training.affect_data import store_features
 
 
@@ -33,7 +33,7 @@ def test_what_was_said_long_before_is_left_out():
 
 def test_clips_of_one_row_give_the_streams_they_have():
     own = model()
-    row = AffectOpener(own).open(Example(id="r", media=(media(picture=False, seconds=2.0), media(sound=False, seed=1))))
+    row = RowOpener(own).open(Example(id="r", media=(media(picture=False, seconds=2.0), media(sound=False, seed=1))))
     assert set(row.streams) == {"audio", "video"} and row.duration_s == 2.0
     assert row.reports["audio"].present and row.reports["text"].reason == "nobody told what is said (Media.transcript)"
     assert list(row.report.streams) == list(own.config.streams)
@@ -41,7 +41,7 @@ def test_clips_of_one_row_give_the_streams_they_have():
 
 def test_of_two_clips_with_sound_the_first_is_heard():
     own = model()
-    opener = AffectOpener(own)
+    opener = RowOpener(own)
     both = opener.open(Example(id="r", media=(media(seed=1, picture=False), media(seed=2, picture=False))))
     alone = opener.open(Example(id="r", media=(media(seed=1, picture=False),)))
     assert all(torch.equal(v, alone.streams["audio"].tensors[k]) for k, v in both.streams["audio"].tensors.items())
@@ -50,7 +50,7 @@ def test_of_two_clips_with_sound_the_first_is_heard():
 def test_why_nothing_fits_is_said_once():
     deaf = model(streams={"audio": stream("whisper"), "loud": stream("whisper")})
     with pytest.raises(NoStreamError) as told:
-        AffectOpener(deaf).open(example(9, sound=False))
+        RowOpener(deaf).open(example(9, sound=False))
     assert str(told.value).startswith("row 9: no stream of the model is in this row") and str(told.value).count("can use this file") == 1
 
 
@@ -61,7 +61,7 @@ def test_a_clip_that_is_not_stored_says_what_is_wrong_with_it(tmp_path):
     said = []
     store_features(own, [ROWS[0], ROWS[1], broken], tmp_path / "f", on_bad=lambda media, error: said.append(type(error)))
     assert sorted(kind.__name__ for kind in said) == ["MediaError", "NoStreamError"]
-    opener = AffectOpener(own, stores=tmp_path / "f")
+    opener = RowOpener(own, stores=tmp_path / "f")
     assert opener.open(ROWS[0]).streams["audio"].tokens_SD is not None
     with pytest.raises(NoStreamError):
         opener.open(ROWS[1])
@@ -73,13 +73,13 @@ def test_a_clip_that_is_not_stored_says_what_is_wrong_with_it(tmp_path):
 
 def test_a_batch_holds_each_stream_of_the_rows_that_have_it():
     own = model(metadata=MetadataFields.of([{"speaker_age": "young"}, {"speaker_age": "old"}]))
-    rows = [AffectOpener(own).open(row) for row in ROWS]
-    batch = collate_affect(rows, own.config)
+    rows = [RowOpener(own).open(row) for row in ROWS]
+    batch = collate_rows(rows, own.streams, own.config.metadata)
     assert int(batch["rows"]) == 5 and {n: s["rows"].tolist() for n, s in batch["streams"].items()} == {
         "video": [0, 1, 3], "audio": [0, 2, 3], "text": [0, 1, 2, 4], "before": [0, 1, 3, 4],
     }  # fmt: skip
     assert batch["metadata"]["values"].tolist() == [[0]] * 5  # nobody's age is known
-    assert "metadata" not in collate_affect(rows, config())
+    assert "metadata" not in collate_rows(rows, config().streams, config().metadata)
 
 
 def test_a_batch_moves_as_a_whole():

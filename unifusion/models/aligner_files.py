@@ -1,0 +1,69 @@
+"""An embedding model as a folder: see `encoded_files`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unifusion.errors import CheckpointError, ConfigError
+from unifusion.models.aligner import Aligner, AlignerConfig, AlignerStream
+from unifusion.models.config import UniFusionConfig
+from unifusion.models.encoded_files import encoders_in, fill, model_type_of, read_told, save_encoded
+from unifusion.share import resolve_checkpoint
+
+__all__ = ["is_aligner", "load_aligner", "save_aligner", "stream_of_chat"]
+
+
+def is_aligner(folder: str | Path) -> bool:
+    """Whether a folder, or the name of a shipped checkpoint, is an embedding model."""
+    return model_type_of(folder) == "unifusion_aligner"
+
+
+def save_aligner(
+    model: Aligner, folder: str | Path, *, provenance: Mapping[str, Any], card: str = "", dtype: torch.dtype | None = None
+) -> Path:  # fmt: skip
+    """Write a model; see `save_encoded` for the arguments and what is raised."""
+    return save_encoded(model, folder, told=model.config.to_dict(), provenance=provenance, card=card, dtype=dtype)
+
+
+def load_aligner(folder: str | Path, *, device: str | torch.device = "cpu") -> Aligner:
+    """Load a model, strictly, in eval mode.
+
+    Raises:
+        CheckpointError: it is no embedding model, or its weights do not fit.
+    """
+    path = resolve_checkpoint(folder)
+    if not is_aligner(path):
+        raise CheckpointError(f"{folder} holds no embedding model;", remedy="name a folder that `unifusion train align` wrote.")
+    raw = read_told(path)
+    config, absent = AlignerConfig.from_dict(raw), list(raw.get("absent") or ())
+    model = Aligner(config, encoders=encoders_in(path, config.streams, absent), load_weights=False)
+    fill(model, path, absent)
+    return model.to(device).eval()
+
+
+def stream_of_chat(checkpoint: str, stream: str) -> tuple[AlignerStream, nn.Module, nn.Module]:
+    """A stream of a chat model's checkpoint, for an embedding model: its choices, its encoder and its adapter with weights.
+
+    Raises:
+        ConfigError: there is no such stream.
+        CheckpointError: the checkpoint cannot be read.
+    """
+    from unifusion import checkpoint as chat
+
+    model, _ = chat.load(checkpoint)
+    config: UniFusionConfig = model.config
+    if stream not in config.specs:
+        raise ConfigError(f"{checkpoint} has no stream {stream!r};", remedy=f"it has {', '.join(config.specs)}.")
+    spec = config.specs[stream]
+    told = spec.to_dict()
+    adapter: Any = model.adapters[stream]
+    made = AlignerStream(
+        encoder=spec.encoder, encoder_config=told["encoder_config"], adapter=spec.adapter, adapter_config=told["adapter_config"],
+        adapter_width=adapter.out_width,
+    )  # fmt: skip
+    return made, model.encoders[stream], adapter
