@@ -78,9 +78,8 @@ class ToyEmbedder:
         from unifusion.limits import Limits
         from unifusion.processor.opening import decode
 
-        clip, _ = decode(
-            media, rate_hz=None if media.kind == "audio" else 2.0, audio=media.kind != "image", max_seconds=self.max_seconds, limits=Limits()
-        )
+        rate_hz, heard = None if media.kind == "audio" else 2.0, media.kind != "image"
+        clip, _ = decode(media, rate_hz=rate_hz, audio=heard, max_seconds=self.max_seconds, limits=Limits())
         self.opened.append((Path(media.name).name, media.start_s, media.end_s))
         colour = None if clip.frames_THWC is None or "video" in media.mute else clip.frames_THWC.mean(axis=(0, 1, 2))
         pitch = None
@@ -158,7 +157,7 @@ class ToyBackend(Backend):
         scores = np.full((len(queries_BD), k), -np.inf, np.float32)
         found = np.full((len(queries_BD), k), -1, np.int64)
         for b, query in enumerate(queries_BD):
-            best = sorted(((-float(self.held[i][0] @ query), i) for i in ids))[:k]
+            best = sorted((-float(self.held[i][0] @ query), i) for i in ids)[:k]
             for n, (score, i) in enumerate(best):
                 scores[b, n], found[b, n] = -score, i
         return Matches(scores_BK=scores, ids_BK=found)
