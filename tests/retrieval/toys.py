@@ -70,6 +70,7 @@ class ToyEmbedder:
     calibration: dict = field(default_factory=lambda: {"threshold": 0.5})
     streams: dict = field(default_factory=lambda: {"video": "video", "audio": "audio", "text": "text"})
     delay_s: float = 0.0
+    rates: tuple = (None, None)
     opened: list = field(default_factory=list)
     """Spans that were decoded, to count by."""
     embedded: int = 0
