@@ -105,6 +105,11 @@ class Embedder:
         """Longest span that is embedded at once."""
         return self.model.max_seconds
 
+    @property
+    def rates(self) -> tuple[float | None, int | None]:
+        """Frames and samples a second that are decoded; None where no stream takes any."""
+        return self._opens.rates if self._opens else (None, None)
+
     @cached_property
     def key(self) -> str:
         """Hash of weights, choices and preprocessing: embedders with one key give equal vectors."""
