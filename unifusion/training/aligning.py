@@ -214,10 +214,12 @@ def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
     objective = AlignObjective(model, weights=dict(c.weights or {}), loss=c.loss, guard=c.guard)
     choices = replace(FitChoices.of(c), rates={"model.encoders": c.encoder_rate} if model.live else None)
     validation = {name: AlignRows(list(part), opener, describer) for name, part in held.parts.items() if held.weights[name]}
+    shown = [row for name in validation for row in list(held.parts[name])[: c.look_at]]
+    unseen = AlignRows(shown, opener, describer)
     log.info("%s", told(model))
     result = fit(
         objective, rows, choices, work, collate=partial(collate_aligned, model=model, chunk=c.chunk, adapted=adapted_of(opener)),
-        order=Rounds(Order(len(rows), c.batch_size, seed=c.seed, shuffle=False)), validation=rows if c.evaluate_every else None,
+        order=Rounds(Order(len(rows), c.batch_size, seed=c.seed, shuffle=False)), validation=unseen if c.evaluate_every else None,
         judge=partial(_judge, validation, c) if c.evaluate_every else None,
     )  # fmt: skip
     model.eval()
