@@ -68,6 +68,8 @@ class Choices:
     on_bad_media: str = "stop"
     max_bad: float = 0.05
     precision: str = "float32"
+    self_contained: bool = False
+    """Store the weights of frozen streams of a shipped checkpoint as well, instead of reading them from there."""
     stored: str = "float32"
     """Type of the weights on disk: float32, or float16 or bfloat16 for half the bytes."""
     report_to: str = "none"

@@ -1,10 +1,12 @@
 """An embedding model: unit vectors, absent modalities, several encoders of one space, clocks, what is trained, files."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.toys import clip
 from unifusion import catalog
@@ -17,6 +19,7 @@ from unifusion.models.aligner import CLIP, Aligner, AlignerConfig, AlignerStream
 from unifusion.models.aligner_files import is_aligner, load_aligner, save_aligner, stream_of
 from unifusion.models.opened_rows import RowOpener, collate_rows
 from unifusion.models.towers import Clock, Head, Tower
+from unifusion.training.aligning import make_aligner
 
 CLOCK = {"bin_s": 0.1, "bins": 10, "channels": 4}
 
@@ -190,3 +193,25 @@ def test_embedding_is_the_same_in_any_company():
         assert set(alone.vectors) == set(each.vectors) and CLIP in alone.vectors
         for space, vector_D in alone.vectors.items():
             assert np.allclose(vector_D, each.vectors[space], atol=1e-5) and np.linalg.norm(vector_D) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_frozen_streams_of_a_shipped_checkpoint_are_borrowed_and_known_by_their_hash(tmp_path):
+    choices = SimpleNamespace(
+        seed=0, streams={"video": {"checkpoint": "tiny-chat", "adapt": False}, "sound": {"checkpoint": "tiny-chat", "stream": "audio"}},
+        towers=None, width=8, head={"width": 32}, max_seconds=10.0, temperature=0.07, self_contained=False,
+    )  # fmt: skip
+    own = make_aligner(choices).eval()
+    assert own.config.streams["video"].borrowed["checkpoint"] == "tiny-chat" and own.config.streams["sound"].borrowed == {}
+    save_aligner(own, tmp_path / "a", provenance={})
+    keys = set(load_file(tmp_path / "a" / "model.safetensors"))
+    assert not any(k.startswith(("encoders.video", "adapters.video")) for k in keys) and any(k.startswith("encoders.sound") for k in keys)
+    again = load_aligner(tmp_path / "a")
+    assert weights_hash(again) == weights_hash(own) and Embedder(again).key == Embedder(own).key
+    told = json.loads((tmp_path / "a" / "config.json").read_text())
+    for change, message in (({"hash": "0" * 64}, "not those that tiny-chat holds"), ({"checkpoint": "/tmp/x"}, "no shipped checkpoint")):
+        told["streams"]["video"]["borrowed"] = own.config.streams["video"].borrowed | change
+        (tmp_path / "a" / "config.json").write_text(json.dumps(told))
+        with pytest.raises(CheckpointError, match=message):
+            load_aligner(tmp_path / "a")
+    choices.self_contained = True
+    assert make_aligner(choices).config.streams["video"].borrowed == {}

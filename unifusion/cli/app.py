@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from unifusion.cli import (
+    align,
     card,
     chat,
     compare,
@@ -60,6 +61,7 @@ app.command()(encode.encode)
 app.command()(index.index)
 app.command()(search.search)
 app.command()(fuse.fuse)
+app.command()(align.align)
 app.command(context_settings=train.PASS_ON)(train.train)
 app.command("eval", context_settings=train.PASS_ON)(eval.evaluate)
 app.command()(compare.compare)
