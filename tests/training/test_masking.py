@@ -37,8 +37,9 @@ def test_draws_belong_to_rows_not_to_their_places_and_streams_differ():
     hidden = hidden_moments(found, [5, 6, 5], "video", share=0.5, span_s=0.5)
     assert torch.equal(hidden[0], hidden[2]) and not torch.equal(hidden[0], hidden[1])
     assert not torch.equal(hidden[0], hidden_moments(found, [5, 6, 5], "audio", share=0.5, span_s=0.5)[0])
-    share = np.mean([hidden_moments(features([[0.5 * k for k in range(20)]]), [i], "a", share=0.3, span_s=0.5).float().mean() for i in range(300)])
-    assert share == pytest.approx(0.3, abs=0.04)
+    even = features([[0.5 * k for k in range(20)]])
+    shares = [float(hidden_moments(even, [i], "a", share=0.3, span_s=0.5).float().mean()) for i in range(300)]
+    assert np.mean(shares) == pytest.approx(0.3, abs=0.04)
 
 
 def test_one_token_is_not_hidden_and_padding_neither():
@@ -69,7 +70,10 @@ def test_a_view_leaves_the_same_moments_out_of_both_kinds_of_tokens():
     assert sum(differ) > 10
 
 
-@pytest.mark.parametrize(("shape", "tokens", "tubelet", "lead"), [((6, 8, 8), 16, 1, 0), ((3, 8, 8), 5, 1, 1), ((4, 3, 8, 8), 8, 2, 0), ((5, 12), 4, 1, 0)])
+@pytest.mark.parametrize(
+    ("shape", "tokens", "tubelet", "lead"),
+    [((6, 8, 8), 16, 1, 0), ((3, 8, 8), 5, 1, 1), ((4, 3, 8, 8), 8, 2, 0), ((5, 12), 4, 1, 0)],
+)
 def test_patches_hold_every_number_once(shape, tokens, tubelet, lead):
     places = patch_places(shape, tokens, tubelet)
     assert len(places) == tokens and bool((places[:lead] == -1).all())
@@ -111,11 +115,13 @@ def test_words_are_hidden_as_bert_hides_them():
     assert float(told[:, :30].float().mean()) == pytest.approx(0.25, abs=0.03)
     assert torch.equal(shown[~told], ids[~told])
     assert float((shown[told] == 3).float().mean()) == pytest.approx(0.8, abs=0.05)
-    again, _ = hide_words({**batch, "input_ids": ids[:1], "attention_mask": real[:1], "chunks": batch["chunks"][:1]}, config, [0], "text", 0.25)
-    assert torch.equal(again[0], shown[0])
+    alone = {"input_ids": ids[:1, :30], "attention_mask": real[:1, :30], "chunks": batch["chunks"][:1]}
+    assert torch.equal(hide_words(alone, config, [0], "text", 0.25)[0][0], shown[0, :30])  # beside other texts, or padded further
 
 
-@pytest.mark.parametrize(("options", "told"), [({"share": 1.0}, "share is 1.0"), ({"span_s": 0}, "moments of 0 s"), ({"form": "pixel"}, "no form 'pixel'")])
+@pytest.mark.parametrize(
+    ("options", "told"), [({"share": 1.0}, "share is 1.0"), ({"span_s": 0}, "moments of 0 s"), ({"form": "pixel"}, "no form 'pixel'")]
+)
 def test_choices_that_cannot_be_meant_are_refused(options, told):
     with pytest.raises(ConfigError, match=told):
         Masking(**options)

@@ -54,12 +54,12 @@ def test_rows_meet_their_hard_negatives_from_the_step_on_that_counts(tmp_path):
     assert sum(b in table[a][:2] for a, b in zip(rows[::2], rows[1::2], strict=True)) >= 2
     assert len({i // 12 for step in range(12) for i in order(tmp_path).rows(step)}) == 72  # every row of every step is a round of its own
     assert order(tmp_path).rows(9) == made.rows(9)  # whoever asks, and in whatever order
-    assert [r for rank in (0, 1) for r in made.share(9, rank, 2)] and set(made.share(9, 0, 2)) | set(made.share(9, 1, 2)) == set(made.rows(9))
+    assert set(made.share(9, 0, 2)) | set(made.share(9, 1, 2)) == set(made.rows(9))
 
 
 def test_a_table_that_is_missing_or_of_other_rows_is_no_silent_fallback(tmp_path):
     made = order(tmp_path)
-    with pytest.raises(ConfigError, match="mined-5.safetensors is missing"):
+    with pytest.raises(ConfigError, match=r"mined-5\.safetensors is missing"):
         made.rows(8)
     write(made, 5, [[0]])
     with pytest.raises(ConfigError, match="of other rows"):

@@ -14,7 +14,7 @@ __all__ = ["align"]
 _WORDS = "What is said in the clip, in order; @FILE reads it from a text file."
 _LANGUAGE = "english, german, spanish, french, or a code of espeak-ng such as it, nl, pt-BR."
 _UNLIKELY = 0.5
-"""Of clip world's sentences 5 % score less, of wrong ones 3 of 4 do (docs/aligning_words.md)."""
+"""One in twenty of clip world's sentences scores less, and three of four wrong ones do (docs/aligning_words.md)."""
 
 Clip = Annotated[str, typer.Argument(metavar="CLIP", help="Video or sound file.", show_default=False)]
 Words = Annotated[str, typer.Option("--words", metavar="TEXT", help=_WORDS, show_default=False)]

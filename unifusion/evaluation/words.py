@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unifusion.errors import ConfigError, DatasetError
-from unifusion.words.align import align_sound
+from unifusion.words.align import Alignment, align_sound
 
 __all__ = ["METHODS", "Spoken", "digit_rows", "evaluate_words", "joined_rows", "words_table", "world_rows"]
 
@@ -187,10 +187,14 @@ def _known(row: Spoken) -> np.ndarray:
     return _between(np.linspace(row.times_K2[0, 0], row.times_K2[-1, 1], len(row.words) + 1))
 
 
+def _times(found: Alignment) -> np.ndarray:
+    """Starts and ends (K, 2)."""
+    return np.array([(w.start_s, w.end_s) for w in found.words])
+
+
 def _aligned(row: Spoken) -> np.ndarray:
     """As `unifusion align` has it."""
-    found = align_sound(row.waveform_N, " ".join(row.words), language=row.language)
-    return np.array([(w.start_s, w.end_s) for w in found.words])
+    return _times(align_sound(row.waveform_N, " ".join(row.words), language=row.language))
 
 
 METHODS: dict[str, Callable[[Spoken], np.ndarray]] = {
@@ -207,12 +211,15 @@ def evaluate_words(rows: Sequence[Spoken], *, on_row: Callable[[int], None] | No
     errors: dict[str, list[np.ndarray]] = {name: [] for name in METHODS}
     right, wrong = [], []
     for number, row in enumerate(rows):
+        found = align_sound(row.waveform_N, " ".join(row.words), language=row.language)
+        right.append(found.score)
         for name, method in METHODS.items():
-            errors[name].append(np.abs(method(row) - row.times_K2).ravel())
-        right.append(_score(row, row.words))
+            times_K2 = _times(found) if name == "aligned" else method(row)
+            errors[name].append(np.abs(times_K2 - row.times_K2).ravel())
         others = [*rows[number + 1 :], *rows[:number]]
         other = next((o for o in others if o.language == row.language and 2 * len(set(o.words) & set(row.words)) <= len(row.words)), None)
-        wrong += [] if other is None else [_score(row, other.words)]
+        if other is not None:
+            wrong.append(align_sound(row.waveform_N, " ".join(other.words), language=row.language).score)
         if on_row is not None:
             on_row(number)
     groups: dict[str, dict[str, Any]] = {}
@@ -224,11 +231,6 @@ def evaluate_words(rows: Sequence[Spoken], *, on_row: Callable[[int], None] | No
         "rows": len(rows), "all": {name: _summary(found) for name, found in errors.items()}, "groups": groups,
         "scores": {"right": _percentiles(right), "wrong": _percentiles(wrong)},
     }  # fmt: skip
-
-
-def _score(row: Spoken, words: Sequence[str]) -> float:
-    """How well words fit a sound."""
-    return align_sound(row.waveform_N, " ".join(words), language=row.language).score
 
 
 def _summary(errors: Sequence[np.ndarray]) -> dict[str, float]:

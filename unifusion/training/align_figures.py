@@ -29,16 +29,18 @@ _RIDGE = 0.1
 
 @torch.no_grad()
 def look(model: Aligner, rows: AlignRows, *, batch_size: int = 64, limit: int = 1000) -> dict[str, np.ndarray]:
-    """Vectors of rows by space (N, D), zero where a row lacks it, and under `words` those of their captions or first texts."""
+    """Vectors of rows by space (N, D), zero where a row lacks it, and under `words` those of their captions or first texts, where the model
+    has a text tower."""
     parts: dict[str, list[np.ndarray]] = {}
     for first in range(0, min(limit, len(rows)), batch_size):
         some = [rows[i] for i in range(first, min(first + batch_size, limit, len(rows)))]
         batch = to_device(clip_batch(some, rows.opener.streams, adapted_of(rows.opener)), model.device)
         found = model.vectors(batch)
+        if model.config.spaces_of("text"):
+            parts.setdefault("words", []).append(vectors_of_texts(model, [plain_text(r, rows.describer) for r in some]))
         for space in (*model.config.spaces_of("media"), CLIP):
             vectors = found[space][0] if space in found else torch.zeros(len(some), model.config.width)
             parts.setdefault(space, []).append(vectors.float().cpu().numpy())
-        parts.setdefault("words", []).append(vectors_of_texts(model, [plain_text(r, rows.describer) for r in some]))
     return {space: np.concatenate(each) for space, each in parts.items()}
 
 
@@ -80,11 +82,13 @@ def judge(parts: Mapping[str, AlignRows], c: Any, objective: nn.Module) -> dict[
     model.eval()
     for name, rows in parts.items():
         found = look(model, rows, limit=c.look_at)
-        texts = [plain_text(row_of(rows.examples[i]), rows.describer) for i in range(len(found["words"]))]
+        texts = [plain_text(row_of(rows.examples[i]), rows.describer) for i in range(len(found[CLIP]))]
         unique = list(dict.fromkeys(texts))
         relevance = np.array([[t == u for u in unique] for t in texts])
         first = [texts.index(u) for u in unique]
-        if len(unique) > len(texts) / 2:
+        if "words" not in found:
+            pass
+        elif len(unique) > len(texts) / 2:
             told_ = retrieval_figures(found["words"][first], found[CLIP], relevance.T)
             out |= {f"{name}_text_to_clip_r1": told_["recall_at_1"], f"{name}_text_to_clip_r10": told_["recall_at_10"]}
             scores.append(told_["recall_at_1"])

@@ -78,9 +78,9 @@ class AlignObjective(nn.Module):
         Args:
             clips: parts of the batch, each of `collate_rows`.
             facts: (B, G) int64, numbers of what is true of each row, padded by -2.
-            texts: of `collate_rows`; beside it `facts` (T, F) padded by -1, `of` (T,) the row each was made from, `kind` (T,) its place in
-                PAIRS. Where views have a weight, each part of `clips` has `draws` (b,) int64, a number a row, and `whose` (b,) int64, the
-                same for rows of one example; a text of kind `views` says the same as that of kind `clip` of its row.
+            texts: `parts`, each of `collate_rows`, T texts together; `facts` (T, F) padded by -1, `of` (T,) the row each was made from,
+                `kind` (T,) its place in PAIRS. Where views have a weight, each part of `clips` has `draws` (b,) int64, a number a row, and
+                `whose` (b,) int64, the same for rows of one example; a text of kind `views` says what that of kind `clip` of its row says.
         """
         loss = cached_loss(self.embedded, clips, lambda rows: self.loss(rows, facts, texts), parameters=self.parameters())
         return {"loss": loss + nothing_of(self)}
@@ -107,8 +107,10 @@ class AlignObjective(nn.Module):
     def loss(self, rows: Mapping[str, Tensor], facts: Tensor, texts: Mapping[str, Any]) -> Tensor:
         """The loss () of a whole batch, of what `embedded` gave."""
         found = {space: (rows[space], rows[f"{space}?"]) for space in rows if f"{space}?" in rows}
-        words = self.model.vectors(texts)
-        told = {name: words[name][0] if name in words else self._none(0) for name in self.model.config.spaces_of("text")}
+        words = [self.model.vectors(part) for part in texts["parts"]]
+        told = {
+            name: torch.cat([part[name][0] for part in words]) if words else self._none(0) for name in self.model.config.spaces_of("text")
+        }  # fmt: skip
         losses: dict[str, Tensor] = {}
         for number, pair in enumerate(PAIRS):
             if not self.weights[pair]:

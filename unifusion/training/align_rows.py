@@ -16,7 +16,7 @@ from unifusion.conversation import Example
 from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError
 from unifusion.models.aligner import Aligner
-from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, words_media
+from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, without_padding, words_media
 from unifusion.training.align_loss import PAIRS
 from unifusion.training.describe import Describer, Fact, Said, facts_of
 from unifusion.training.kept import Kept, unsaid
@@ -24,6 +24,8 @@ from unifusion.training.kept import Kept, unsaid
 __all__ = ["AlignRow", "AlignRows", "adapted_of", "clip_batch", "collate_aligned", "fact_numbers", "number_of", "text_rows"]
 
 _TEXTS = ("clip", "sight", "sound")
+_TOGETHER = 64
+"""Texts that go through a tower at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,8 @@ def text_rows(model: Aligner, texts: Sequence[str]) -> dict[str, Any]:
     """Texts as a batch of the model's text towers."""
     opener = _words(model)
     rows = [opener.open(Example(id=text[:40], media=(words_media(text),))) for text in texts]
-    return collate_rows(rows, opener.streams)
+    batch = collate_rows(rows, opener.streams)
+    return {**batch, "streams": {name: without_padding(part) for name, part in batch["streams"].items()}}
 
 
 def _words(model: Aligner) -> RowOpener:
@@ -131,12 +134,16 @@ def collate_aligned(
     media = [n for s in model.config.spaces_of("media") for n in model.config.towers[s]]
     size = chunk or len(rows)
     clips = [clip_batch(rows[k : k + size], media, adapted) for k in range(0, len(rows), size)]
-    if words:
+    if words and model.config.spaces_of("text"):
         for k, part in enumerate(clips):
             part["words"] = _words_of(rows[k * size : (k + 1) * size], model)
-    said = [(i, list(PAIRS).index(kind), text) for i, r in enumerate(rows) for kind, text in r.texts.items()]
-    texts: dict[str, Any] = text_rows(model, [text.text for _, _, text in said])
-    texts |= {
+    told_ = rows if model.config.spaces_of("text") else ()
+    said = [(i, list(PAIRS).index(kind), text) for i, r in enumerate(told_) for kind, text in r.texts.items()]
+    said.sort(key=lambda told: len(told[2].text))
+    # Texts of like length go through the tower together: of one batch of all of them two thirds would be padding.
+    parts = [said[k : k + _TOGETHER] for k in range(0, len(said), _TOGETHER)]
+    texts = {
+        "parts": [text_rows(model, [text.text for _, _, text in part]) for part in parts],
         "facts": fact_numbers([tuple(text.facts) for _, _, text in said], -1),
         "of": _int64([i for i, _, _ in said]), "kind": _int64([k for _, k, _ in said]),
     }  # fmt: skip
@@ -149,7 +156,8 @@ def _words_of(rows: Sequence[AlignRow], model: Aligner) -> dict[str, Any]:
     said = {i: next(iter(r.texts.values())).text for i, r in enumerate(rows) if r.texts}
     opened = {i: opener.open(Example(id=text[:40], media=(words_media(text),))) for i, text in said.items()}
     empty = OpenedRow(id="", streams={}, reports={})
-    return collate_rows([opened.get(i, empty) for i in range(len(rows))], opener.streams)
+    batch = collate_rows([opened.get(i, empty) for i in range(len(rows))], opener.streams)
+    return {**batch, "streams": {name: without_padding(part) for name, part in batch["streams"].items()}}
 
 
 def adapted_of(opener: RowOpener | Kept) -> frozenset[str]:

@@ -16,9 +16,9 @@ from transformers import TrainerCallback
 from unifusion import catalog
 from unifusion.conversation import Example, Media
 from unifusion.datasets.mixture import Mixture
-from unifusion.errors import MediaError
+from unifusion.errors import ConfigError, MediaError
 from unifusion.models.aligner import Aligner, AlignerConfig, AlignerStream
-from unifusion.models.aligner_files import stream_of_chat
+from unifusion.models.aligner_files import lent_hash, stream_of
 from unifusion.models.build import from_anywhere
 from unifusion.models.opened_rows import RowOpener
 from unifusion.processor.streams import read_config
@@ -52,15 +52,22 @@ def make_aligner(c: Any) -> Aligner:
     streams: dict[str, AlignerStream] = {}
     encoders: dict[str, nn.Module] = {}
     adapters: dict[str, nn.Module] = {}
-    for name, raw in (c.streams or {}).items():
+    chosen = dict(c.streams or {})
+    if c.text_tower:
+        chosen = {**{n: s for n, s in chosen.items() if n != "text"}, "text": {"encoder": "sbert", "source": c.text_tower}}
+    for name, raw in chosen.items():
         given: dict[str, Any] = {"encoder": raw} if isinstance(raw, str) else dict(raw)
         if "checkpoint" in given:
-            found, encoders[name], adapter = stream_of_chat(str(given.pop("checkpoint")), str(given.pop("stream", name)))
-            if given.pop("adapter", True):
+            lender, its = str(given.pop("checkpoint")), str(given.pop("stream", name))
+            found, encoders[name], adapter = stream_of(lender, its)
+            if given.pop("adapter", True) and adapter is not None:
                 adapters[name] = adapter
             else:
                 found = replace(found, adapter="", adapter_config={}, adapter_width=0)
-            streams[name] = read_config(AlignerStream, {**_fields(found), **given}, f"stream {name!r}")
+            streams[name] = made = read_config(AlignerStream, {**_fields(found), **given}, f"stream {name!r}")
+            if lender in catalog.names("checkpoints") and not c.self_contained and not made.trained and not (made.adapter and made.adapt):
+                told_hash = lent_hash(encoders[name], adapters.get(name))
+                made.borrowed = {"checkpoint": lender, "stream": its, "hash": told_hash}
             continue
         inner = {**dict(given.get("encoder_config") or {}), **{k: given.pop(k) for k in ("source", "revision", "tokenizer") if k in given}}
         given["encoder_config"] = {k: _placed(v) if k in ("source", "tokenizer") else v for k, v in inner.items()}
@@ -80,7 +87,7 @@ def _placed(source: Any) -> Any:
 
 def _fields(stream: AlignerStream) -> dict[str, Any]:
     """A stream's choices as they are."""
-    return {k: getattr(stream, k) for k in ("encoder", "encoder_config", "adapter", "adapter_config", "adapter_width")}
+    return {k: getattr(stream, k) for k in ("encoder", "encoder_config", "adapter", "adapter_config", "adapter_width", "clock")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +160,9 @@ def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
     )  # fmt: skip
     rows, order, callbacks = ready.rows, Order(len(ready.rows), c.batch_size, seed=c.seed, shuffle=False), list[TrainerCallback]()
     if c.mine_every:
+        if not model.config.spaces_of("text"):
+            found = "hard negatives are clips that a text nearly fits, and the model has no text tower;"
+            raise ConfigError(found, remedy="leave --mine-every out.")
         pool, order = mined(c, ready.train, work)
         rows = replace_examples(rows, pool)
         callbacks.append(Miner(model, rows, order, work))
@@ -192,7 +202,8 @@ def fit_aligner(
     figures = judge(ready.validation, c, objective)
     parts = ready.validation.values()
     first = next((rows for rows in parts if any(f.kind == "caption" for f in facts_of(rows.examples[0]))), None)
-    model.config.calibration = calibrate(model, first, limit=c.look_at) if first is not None else {}
+    tells = first is not None and bool(model.config.spaces_of("text"))
+    model.config.calibration = calibrate(model, first, limit=c.look_at) if tells and first is not None else {}
     return {**result, "figures": figures}
 
 

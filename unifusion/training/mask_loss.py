@@ -81,7 +81,9 @@ class MaskObjective(nn.Module):
         """Make a stream's head; returns what is told of it: words, features, pixels, or nothing: it is `context`."""
         stream, encoder = self.model.config.streams[name], self._encoder(name)
         if stream.spec.modality == "text":
-            if not self.masking.words:
+            given = blank_input(encoder, stream.spec.opening_choices)
+            ids_CL = given.tensors.get("input_ids")
+            if not self.masking.words or ids_CL is None or ids_CL.numel() != len(given.times_S):  # one token a sentence names no word
                 return "context"
             self.heads[name] = _Words(width, encoder.backbone.get_input_embeddings().weight)
             return "words"

@@ -184,7 +184,8 @@ def hide_words(batch: Mapping[str, Any], config: Any, draws: Sequence[int], name
     shown_CL, told_CL, first = ids_CL.copy(), np.zeros_like(words_CL), 0
     for count, draw in zip(batch["chunks"].tolist(), draws, strict=True):
         span, rng = slice(first, first + count), _rng(draw, name, "words")
-        chance, kind, other = rng.random((3, count, ids_CL.shape[1]))
+        # By place: a text is padded as far as the longest beside it, and is to have the same draws beside any.
+        chance, kind, other = np.moveaxis(rng.random((count, ids_CL.shape[1], 3)), 2, 0)
         own = chance[words_CL[span]]
         told = words_CL[span] & (chance < max(share, float(own.min()) + 1e-12 if own.size else 0.0))
         ids = np.where(kind < _MASKED, blank, np.where(kind < _RANDOM, usual[(other * len(usual)).astype(np.int64)], ids_CL[span]))

