@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from dataclasses import fields
 
 import pytest
 import torch
@@ -67,6 +68,12 @@ def masked(toy):
 
 def steps_of(folder):
     return [{k: r[k] for k in ("step", "loss", "grad_norm", "rows")} for r in logged(folder) if "loss" in r]
+
+
+def test_plans_are_choices_of_the_recipe():
+    plans = {p.stem: yaml.safe_load(p.read_text()) for p in (share.folder("train") / "plans").glob("*.yaml")}
+    known = {f.name for f in fields(runpy.run_path(str(share.folder("train") / "align.py"))["Choices"])}
+    assert {"tiny_embed", "align_8x80gb"} <= {name for name, choices in plans.items() if "towers" in choices and set(choices) <= known}
 
 
 def test_what_serves_masking_stays_in_the_checkpoints(masked):

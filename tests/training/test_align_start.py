@@ -43,7 +43,7 @@ def test_parts_that_are_new_or_of_another_shape_stay_as_they_were_drawn(tmp_path
 
 def test_what_has_nothing_in_common_is_refused(tmp_path):
     saved(tmp_path / "a", streams={"a": streams()["audio"]}, towers={})
-    with pytest.raises(ConfigError, match="no weight of .* fits"):
+    with pytest.raises(ConfigError, match=r"no weight of .* fits"):
         start_from(Aligner(config(streams={"v": streams()["motion"]}, towers={})), tmp_path / "a")
     with pytest.raises(CheckpointError, match="no embedding model"):
         start_from(Aligner(config()), "tiny-emotion")

@@ -36,7 +36,7 @@ class BothObjective(nn.Module):
         self.contrast, self.masked, self.weight = contrast, masked, weight
 
     def forward(self, clips: Sequence[Mapping[str, Any]], facts: Tensor, texts: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return `loss` (), a number, of B rows; arguments as `AlignObjective` and `MaskObjective` have them."""
+        """Return `loss` (), a number, of B rows with facts (B, G); arguments as `AlignObjective` and `MaskObjective` have them."""
 
         def embedded(part: Mapping[str, Any]) -> dict[str, Tensor]:
             """What both need of some rows: encoders that are trained see them twice, whole and with parts hidden."""

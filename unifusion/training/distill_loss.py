@@ -82,7 +82,7 @@ class DistillObjective(nn.Module):
         Args:
             clips: parts of the batch, as `AlignObjective` has them, with `taught`: name -> the teacher's vectors (b, E), zero where a row
                 has none; `plain`, a text of each row as a batch of its own, where words are learned.
-            facts, texts: as `AlignObjective` has them.
+            facts: (B, G) int64; with `texts` as `AlignObjective` has them.
         """
         loss = cached_loss(self.embedded, clips, lambda rows: self.loss(rows, facts, texts), parameters=self.parameters())
         return {"loss": loss + nothing_of(self)}

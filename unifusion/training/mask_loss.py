@@ -118,7 +118,7 @@ class MaskObjective(nn.Module):
         return found or None
 
     def forward(self, clips: Sequence[Mapping[str, Any]], facts: Tensor | None = None, texts: Any = None) -> dict[str, Tensor]:
-        """Return `loss` (), a number, of B rows.
+        """Return `loss` (), a number, of B rows whose streams are (B, S, D).
 
         Args:
             clips: parts of the batch, each of `collate_rows`, with `draws` (b,) int64, a number a row that decides what is hidden, and
