@@ -51,12 +51,16 @@ class EmbedderFacts:
     scale: float
     calibration: Mapping[str, float]
 
+    @staticmethod
+    def place(source: str) -> str:
+        """A name as it is, wherever it is installed; a path from the root."""
+        return str(Path(source).resolve()) if Path(source).exists() else source
+
     @classmethod
     def of(cls, embedder: Embeds, source: str) -> EmbedderFacts:
         """The facts of one that is loaded."""
-        source = str(Path(source).resolve()) if Path(source).exists() else source  # a name stays one, wherever it is installed
         return cls(
-            source=source, files=files_of(source), name=embedder.name, key=embedder.key, width=int(embedder.width),
+            source=cls.place(source), files=files_of(source), name=embedder.name, key=embedder.key, width=int(embedder.width),
             max_seconds=float(embedder.max_seconds), scale=float(embedder.scale), calibration=dict(embedder.calibration),
         )  # fmt: skip
 

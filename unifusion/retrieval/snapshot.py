@@ -165,7 +165,8 @@ class Snapshot:
                 found_ids.append(own_ids[keep])
                 found.append(np.asarray(own if keep.all() else own[keep], np.float32))
         vectors_MD = np.concatenate(found)
-        length_M1 = np.linalg.norm(vectors_MD, axis=1, keepdims=True)
+        with np.errstate(over="ignore"):
+            length_M1 = np.linalg.norm(vectors_MD, axis=1, keepdims=True)
         if len(length_M1) and not (np.abs(length_M1 - 1.0) < 1e-2).all():
             raise CheckpointError(f"{self.folder}: vectors of {space} that are not of length one;", remedy=_mend(self.folder))
         if self.manifest.precision == "float16":  # which rounds lengths
