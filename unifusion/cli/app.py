@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from unifusion.cli import (
+    ask,
     card,
     chat,
     compare,
@@ -59,6 +60,7 @@ app.command()(predict.predict)
 app.command()(encode.encode)
 app.command()(index.index)
 app.command()(search.search)
+app.command()(ask.ask)
 app.command()(fuse.fuse)
 app.command(context_settings=train.PASS_ON)(train.train)
 app.command("eval", context_settings=train.PASS_ON)(eval.evaluate)

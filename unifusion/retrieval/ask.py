@@ -81,7 +81,9 @@ class Asker:
     _made: Generates | None = field(default=None, repr=False)
 
     @classmethod
-    def open(cls, index: str | Path, *, model: str = "checkpoints/tiny-chat", device: str = "cpu", together: bool = False, **options: Any) -> Asker:
+    def open(
+        cls, index: str | Path, *, model: str = "checkpoints/tiny-chat", device: str = "cpu", together: bool = False, **options: Any
+    ) -> Asker:  # fmt: skip
         """Open a library to be asked by a chat model, which is loaded with the first question that finds something.
 
         Raises:
@@ -115,14 +117,14 @@ class Asker:
         """
         began = time.perf_counter()
         found = self.library.search(query, self.k if k is None else k, where, space)
-        threshold, notes = self.threshold, ()
+        threshold, notes = self.threshold, list[str]()
         if threshold is None:
             # Fitted for words against whole windows; scores of other queries lie elsewhere.
             fits = isinstance(query, str) and space == "clip"
             known: Mapping[str, float] = self.library.embedder.calibration if fits else {}
             threshold = known.get("threshold")
-            notes = () if threshold is not None else (_NOT_JUDGED if fits else _BY_OTHERS,)
-        return Retrieved(found=found, threshold=threshold, notes=notes if found else (), search_s=time.perf_counter() - began)
+            notes = [] if threshold is not None else [_NOT_JUDGED if fits else _BY_OTHERS]
+        return Retrieved(found=found, threshold=threshold, notes=tuple(notes if found else ()), search_s=time.perf_counter() - began)
 
     def ask(self, question: str, *, by: Query | Sequence[Query] | None = None, where: Where | None = None, space: str = "clip") -> Asked:
         """Find windows and answer from them.

@@ -1,4 +1,4 @@
-"""An answer over what was found: what a generator says, and what becomes of it: statements, each with the clip and the seconds it rests on."""
+"""An answer over what was found: what a generator says, and statements with the clip and the seconds that each rests on."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ class Claim:
     numbers: tuple[int, ...] = ()
     share: float | None = None
     likelihood: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "text": self.text, "windows": list(self.numbers), "share": _rounded(self.share), "likelihood": _rounded(self.likelihood)
+        }  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -144,13 +150,10 @@ class Asked:
         windows = [
             {**p.to_dict(), "report": self.reports[p.number].to_dict() if p.number in self.reports else None} for p in self.passages
         ]
-        claims = [
-            {"text": c.text, "windows": list(c.numbers), "share": _rounded(c.share), "likelihood": _rounded(c.likelihood)} for c in self.claims
-        ]
         return {
             "question": self.question, "answer": self.answer, "citations": [c.to_dict() for c in self.citations],
             "relevant": self.relevant, "threshold": self.threshold, "windows": windows, "below_threshold": self.below,
-            "generator": self.generator, "claims": claims, "report": self.report.to_dict(), "notes": list(self.notes),
+            "generator": self.generator, "claims": [c.to_dict() for c in self.claims], "report": self.report.to_dict(), "notes": list(self.notes),
             "timing": {k: round(v, 4) for k, v in self.timing.items()},
         }  # fmt: skip
 

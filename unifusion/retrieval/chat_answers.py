@@ -199,7 +199,7 @@ def _batches(items: Sequence[Any]) -> list[Sequence[Any]]:
 
 
 def describe(engine: Engine, passages: Sequence[Passage], *, max_new_tokens: int = 96) -> tuple[dict[int, str], dict[int, ModalityReport]]:
-    """What a chat model writes of each passage, asked for a caption, and what it saw and heard; passages that cannot be opened are left out."""
+    """What a chat model writes of each passage as a caption, and what it saw and heard; what cannot be opened is left out."""
     from unifusion import catalog
     from unifusion.conversation import Example
 

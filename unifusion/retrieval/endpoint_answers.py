@@ -47,7 +47,7 @@ class EndpointAnswers:
     longest_s: float = 60.0
     frames: int = 4
     max_bytes: int = 16 * 1024**2
-    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    limits: Limits = Limits()
     isolate: bool = False
 
     def __post_init__(self) -> None:
@@ -101,7 +101,7 @@ class EndpointAnswers:
             sound = wav(clip) if "audio" in self.sends else None
             size = sum(map(len, pictures)) + len(sound or b"")
             if size > left:
-                notes.append(f"window {passage.number} was told in words alone: its media are above the {self.max_bytes} bytes of a question")
+                notes.append(f"window {passage.number} was told in words alone: its media are above the {self.max_bytes} bytes allowed")
                 continue
             left -= size
             parts += _parts(passage.number, pictures, sound)

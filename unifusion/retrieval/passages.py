@@ -65,9 +65,11 @@ class Passage:
         Raises:
             MediaError: the file is gone, or its header cannot be read.
         """
-        span = {} if self.is_still else {"start_s": self.start_s, "end_s": self.end_s}
-        kind = "image" if self.is_still else _kind(self.path, limits, isolate)
-        return Media(kind=kind, source=self.path, transcript=self.texts.get("transcript"), **span)
+        said = self.texts.get("transcript")
+        if self.is_still:
+            return Media(kind="image", source=self.path, transcript=said)
+        kind = _kind(self.path, limits, isolate)
+        return Media(kind=kind, source=self.path, start_s=self.start_s, end_s=self.end_s, transcript=said)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""

@@ -1,4 +1,4 @@
-"""One request to an OpenAI-compatible server: time limits, retries, clear errors. The key is sent to that server alone and is never shown."""
+"""Requests to an OpenAI-compatible server: time limits, retries, clear errors. The key goes to that server alone and is never shown."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ __all__ = ["cited"]
 _MOST = 64
 """Numbers of one mark; `[1-9999]` cites nothing."""
 _ONE = r"(?:clips?|windows?|sources?)?\s{0,2}\#?[0-9]{1,4}"
-_MARK = re.compile(rf"\s{{0,3}}\[\s{{0,3}}({_ONE}(?:\s{{0,3}}(?:,|;|&|and|to|-|\u2013|\u2014)\s{{0,3}}{_ONE}){{0,{_MOST}}})\s{{0,3}}\]", re.IGNORECASE)
+_AND = r"\s{0,3}(?:,|;|&|and|to|-|\u2013|\u2014)\s{0,3}"
+_MARK = re.compile(rf"\s{{0,3}}\[\s{{0,3}}({_ONE}(?:{_AND}{_ONE}){{0,{_MOST}}})\s{{0,3}}\]", re.IGNORECASE)
 _SPAN = re.compile(r"([0-9]{1,4})\s*(?:-|\u2013|\u2014|to)\s*(?:[a-z]+\s*)?#?([0-9]{1,4})|([0-9]{1,4})", re.IGNORECASE)
 _TAIL = re.compile(r"\A[.,;:!?]+(?=\s|\Z)")
 """Punctuation behind a mark, which belongs to the statement before it."""
