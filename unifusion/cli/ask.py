@@ -27,7 +27,8 @@ Find = Annotated[str | None, typer.Option("--find", metavar="TEXT", help="Search
 Filter = Annotated[list[str], typer.Option("--where", metavar="COND", help="label=dog, start_s>=3 or JSON; all hold.", show_default=False)]
 Space = Annotated[str, typer.Option("--space", "--by", metavar="NAME", help="What is compared: clip, or video, audio, text alone.")]
 Together = Annotated[bool, typer.Option("--together", help="Show the chat model all windows at once; for large ones.")]
-NoWords = Annotated[bool, typer.Option("--no-words", help="Show it picture and sound alone, without transcripts and captions.")]
+_WORDS = "Words it reads too: none, transcript (the default for each window by itself) or all (for --together)."
+Words = Annotated[str, typer.Option("--words", metavar="KIND", help=_WORDS, show_default=False)]
 Llm = Annotated[str | None, typer.Option("--llm", metavar="DIR", help="A language model answers, from words alone.", show_default=False)]
 Endpoint = Annotated[str | None, typer.Option("--endpoint", metavar="URL", help="An OpenAI-compatible server answers.", show_default=False)]
 EndpointModel = Annotated[str, typer.Option("--endpoint-model", metavar="NAME", help="Its model.", show_default=False)]
@@ -49,7 +50,7 @@ def ask(
     space: Space = "clip",
     model: common.Model = common.DEFAULT_MODEL,
     together: Together = False,
-    no_words: NoWords = False,
+    words: Words = "",
     llm: Llm = None,
     endpoint: Endpoint = None,
     endpoint_model: EndpointModel = "",
@@ -68,7 +69,7 @@ def ask(
     Picture, sound and words of the windows go to a chat model, or (--llm, --endpoint) their words to another one.
     """
     how = _How(
-        model=model, together=together, words=not no_words, llm=llm, endpoint=endpoint, endpoint_model=endpoint_model,
+        model=model, together=together, words=words, llm=llm, endpoint=endpoint, endpoint_model=endpoint_model,
         key_env=endpoint_key_env, timeout_s=endpoint_timeout, sends=tuple(kind.strip() for kind in send_media.split(",") if kind.strip()),
         describe=describe, max_new_tokens=max_new_tokens, isolate=isolate, lenient=lenient, device=device,
     )  # fmt: skip
@@ -96,7 +97,7 @@ class _How:
 
     model: str
     together: bool
-    words: bool
+    words: str
     llm: str | None
     endpoint: str | None
     endpoint_model: str
@@ -124,8 +125,10 @@ class _How:
         other = self.llm is not None or self.endpoint is not None
         if self.llm is not None and self.endpoint is not None:
             raise typer.BadParameter("--llm and --endpoint: one of them answers.")
-        if other and (self.together or not self.words):
-            raise typer.BadParameter("--together and --no-words are about the chat model; leave them out with --llm and --endpoint.")
+        if other and (self.together or self.words):
+            raise typer.BadParameter("--together and --words are about the chat model; leave them out with --llm and --endpoint.")
+        if self.words and self.words not in ("none", "transcript", "all"):
+            raise typer.BadParameter(f"--words {self.words}: none, transcript or all.")
         if self.describe and not other:
             raise typer.BadParameter("--describe is for --llm and --endpoint; the chat model sees and hears by itself.")
         if self.endpoint is None and (self.endpoint_model or self.key_env or self.sends):

@@ -70,7 +70,7 @@ class Generates(Protocol):
         """Longest passage that it takes whole."""
 
     def answer(self, question: str, passages: Sequence[Passage]) -> Said:
-        """Answer from passages, numbered from 1; there is at least one.
+        """Answer from passages, numbered from 1; there is at least one. No claims where it says nothing.
 
         Raises:
             UniFusionError: it cannot.
@@ -153,8 +153,8 @@ class Asked:
         return {
             "question": self.question, "answer": self.answer, "citations": [c.to_dict() for c in self.citations],
             "relevant": self.relevant, "threshold": self.threshold, "windows": windows, "below_threshold": self.below,
-            "generator": self.generator, "claims": [c.to_dict() for c in self.claims], "report": self.report.to_dict(), "notes": list(self.notes),
-            "timing": {k: round(v, 4) for k, v in self.timing.items()},
+            "generator": self.generator, "claims": [c.to_dict() for c in self.claims], "report": self.report.to_dict(),
+            "notes": list(self.notes), "timing": {k: round(v, 4) for k, v in self.timing.items()},
         }  # fmt: skip
 
 

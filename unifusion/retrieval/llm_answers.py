@@ -109,17 +109,13 @@ class LlmAnswers:
 
         Raises:
             LimitError: not even the best passage fits into what the model can read.
-            ConfigError: it says nothing.
         """
         told, reports = self.describes(passages) if self.describes is not None else ({}, {})
         row, shown = self._fitting(question, passages, told)
         notes = [] if shown == len(passages) else [f"the model has room for {shown} of {len(passages)} windows; the others were left out"]
         text, ended = self._generated(row)
         notes += [] if ended else ["the answer was cut at the longest that was allowed"]
-        claims = claims_of(text)
-        if not claims:
-            raise ConfigError(f"{self.label} says nothing;", remedy="ask in other words, or take another model.")
-        return Said(claims=claims, report=words_report(passages[:shown], told), reports=reports, notes=notes)
+        return Said(claims=claims_of(text), report=words_report(passages[:shown], told), reports=reports, notes=notes)
 
     def _fitting(self, question: str, passages: Sequence[Passage], told: Mapping[int, str]) -> tuple[Row, int]:
         """The longest prompt that leaves room for an answer, and how many passages are in it; the least relevant go first."""

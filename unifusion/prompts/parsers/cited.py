@@ -28,21 +28,17 @@ def cited(text: str, *, choices: Sequence[str] = ()) -> Parsed:
     del choices
     statements: list[Statement] = []
     begin = 0
-    for mark in _MARK.finditer(text):
-        said, numbers = text[begin : mark.start()], _numbers(mark[1])
+    for mark in [*_MARK.finditer(text), None]:
+        said = text[begin : mark.start()] if mark else text[begin:]
+        numbers = _numbers(mark[1]) if mark else ()
         if tail := _TAIL.match(said) if statements else None:
             statements[-1] = Statement(statements[-1].text + tail[0], statements[-1].numbers)
             said = said[tail.end() :]
-        if said.strip() or not statements:
+        if said.strip() or (mark and not statements):
             statements.append(Statement(said.strip(), numbers))
-        else:
+        elif mark:
             statements[-1] = Statement(statements[-1].text, tuple(dict.fromkeys((*statements[-1].numbers, *numbers))))
-        begin = mark.end()
-    rest = text[begin:].strip()
-    if statements and rest and not re.search(r"\w", rest):
-        statements[-1] = Statement(statements[-1].text + rest, statements[-1].numbers)
-    elif rest:
-        statements.append(Statement(rest, ()))
+        begin = mark.end() if mark else len(text)
     if not any(re.search(r"\w", s.text) for s in statements):
         return Unparsed("no words beside the marks" if statements else "empty answer")
     return CitedAnswer(tuple(statements))
