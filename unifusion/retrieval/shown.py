@@ -15,6 +15,7 @@ from unifusion.batch import ModalityReport, StreamReport
 from unifusion.conversation import Clip, Media
 from unifusion.errors import MediaError
 from unifusion.limits import Limits
+from unifusion.media import Sampling, read_clip
 from unifusion.processor.opening import decode
 
 __all__ = ["jpegs", "looked_at", "opened", "wav", "write_film"]
@@ -27,12 +28,19 @@ def opened(
     media: Media, *, pictures: bool = True, sound: bool = True, rate_hz: float = 8.0, max_seconds: float = 60.0,
     limits: Limits = Limits(), isolate: bool = False,
 ) -> Clip:  # fmt: skip
-    """Decode a passage, damaged frames flagged rather than refused.
+    """Decode a passage, pictures made small while they are, damaged frames flagged rather than refused.
 
     Raises:
-        MediaError: it cannot be decoded, or holds neither.
+        MediaError: it cannot be decoded.
     """
     seen, heard = pictures and media.kind != "audio", sound and media.kind != "image"
+    if isinstance(media.source, str | Path) and not str(media.source).startswith("clip-world://"):
+        end_s = None if media.end_s is None else min(media.end_s, (media.start_s or 0.0) + max_seconds)
+        sampling = Sampling(rate_hz=rate_hz, max_frames=limits.max_decoded_frames, max_side_px=_SIDE_PX) if seen else None
+        return read_clip(
+            media.source, start_s=media.start_s, end_s=end_s, video=sampling, audio=heard, sampling_rate_hz=_RATE_HZ, limits=limits,
+            strict=False, isolate=isolate,
+        )  # fmt: skip
     clip, _ = decode(
         media, rate_hz=rate_hz if seen else None, audio=heard, sampling_rate_hz=_RATE_HZ, max_seconds=max_seconds, limits=limits,
         isolate=isolate, strict=False,
