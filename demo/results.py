@@ -89,7 +89,9 @@ def answer_html(asked: Asked, retrieved: Retrieved) -> str:
     if not asked.generator:
         return said
     notes = "".join(f"<li>{esc(note)}</li>" for note in asked.notes)
-    more = report_html(asked.report, {"total_s": sum(asked.timing.values())}) + (f'<ul class="ux-notes">{notes}</ul>' if notes else "")
+    more = report_html(asked.report, {"total_s": sum(asked.timing.values())}) + (
+        f'<div class="ux-report"><ul class="ux-notes">{notes}</ul></div>' if notes else ""
+    )
     for passage in sorted(asked.passages, key=lambda p: -len(p.path)):  # where files lie is nobody's business
         more = more.replace(esc(passage.path), esc(passage.name))
     return said + more

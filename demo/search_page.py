@@ -49,8 +49,8 @@ class SearchTab:
             words = gr.Textbox(
                 label="Find", placeholder="a dog barks while someone laughs", max_length=1000, elem_id="find", scale=4, min_width=220
             )
-            index = gr.Dropdown(names, value=names[0], label="Index", elem_id="index", visible=len(names) > 1, scale=1, min_width=120)
-            count = gr.Slider(1, MOST, value=4, step=1, label="Windows", elem_id="count", scale=1, min_width=140)
+            index = gr.Dropdown(names, value=names[0], label="Index", elem_id="index", visible=len(names) > 1, scale=1, min_width=130)
+            count = gr.Slider(1, MOST, value=4, step=1, label="Windows", elem_id="count", scale=2, min_width=200)
         like = gr.Checkbox(label="Like the clip on the left (its span), too", value=False, elem_id="like", container=False)
         search = gr.Button("Search", variant="primary", elem_id="search")
         warning = gr.HTML(elem_id="search-notice")
