@@ -240,6 +240,17 @@ def many(c: Choices, vectors: np.ndarray, queries: np.ndarray) -> list[dict[str,
     return found
 
 
+def _vectors(c: Choices, name: str) -> np.ndarray:
+    """Rows, and behind them queries."""
+    if not c.many:
+        return uniform(c.count + 1024, c.width) if name == "uniform" else real(c)
+    if name == "uniform":
+        return uniform(c.many + 64, c.width)
+    vectors = variations(real(c), c.many + 64)
+    np.random.default_rng(1).shuffle(vectors)
+    return vectors
+
+
 def _resident() -> int:
     """Bytes of this process in memory now."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -251,22 +262,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     c = parse(Choices, argv, prog="unifusion eval search_speed")
     threads = os.environ.get("OMP_NUM_THREADS")
     if threads is None:  # NumPy's library reads it when it is loaded, so that it cannot be set from here
-        raise ConfigError("OMP_NUM_THREADS is not set;", remedy="say how many threads may compute: OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE ..")
+        raise ConfigError(
+            "OMP_NUM_THREADS is not set;", remedy="say how many threads may compute: OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .."
+        )
     import faiss
 
     torch.set_num_threads(int(threads))
     told: dict[str, Any] = {"threads": int(threads), "load": [os.getloadavg()[0]], "faiss": faiss.__version__, "numpy": np.__version__}
-    made: dict[str, np.ndarray] = {}
-    size = c.many or c.count
-    made["uniform"] = uniform(size + 1024, c.width)
-    if c.data:
-        some = real(c)
-        made["real"] = variations(some, size + 1024)[np.random.default_rng(1).permutation(size + 1024)] if c.many else some
-    found = {}
-    for name in list(made):
-        vectors = made.pop(name)
-        print(name, vectors.shape)
-        found[name] = many(c, vectors[:size], vectors[size : size + 64]) if c.many else search(c, vectors)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in ("uniform", "real") if c.data else ("uniform",):
+        vectors = _vectors(c, name)  # one kind at a time is held
+        print(name, vectors.shape, flush=True)
+        found[name] = many(c, vectors[: c.many], vectors[c.many :]) if c.many else search(c, vectors)
+        del vectors
     told["load"].append(os.getloadavg()[0])
     path = Path(c.out)
     path.parent.mkdir(parents=True, exist_ok=True)

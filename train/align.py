@@ -43,6 +43,8 @@ class Choices:
     max_seconds: float = 30.0
     features: str = "auto"
     """Folder that keeps outputs of frozen encoders and inputs of trained ones; auto puts it beside `out`."""
+    in_memory: bool = False
+    """Keep what frozen encoders and adapters give of every row in memory (float16), so that a step computes only what is trained."""
     chunk: int = 0
     """Rows that go through the encoders at once, where the batch is larger than memory; 0 takes all."""
     encoder_rate: float = 1e-3

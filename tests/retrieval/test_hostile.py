@@ -57,10 +57,10 @@ def manifest_with(index, **changes):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"version": 2}, "version 2, this release reads 1"), ({"version": "1"}, "version '1'"), ({"normalisation": "none"}, "normalisation 'none'"),
-        ({"format": "other"}, "no manifest of a library"), ({"embedder": 3}, "damaged"), ({"window_s": "6"}, "damaged"),
-        ({"window_s": -1}, "damaged"), ({"precision": "object"}, "damaged"), ({"backend": {"name": 3}}, "damaged"), ({"roots": 3}, "damaged"),
-        ({"embedder": {"width": 10**9}}, "damaged"),
+        ({"version": 2}, "version 2, this release reads 1"), ({"version": "1"}, "version '1'"), ({"embedder": 3}, "damaged"),
+        ({"normalisation": "none"}, "normalisation 'none'"), ({"format": "other"}, "no manifest of a library"), ({"roots": 3}, "damaged"),
+        ({"window_s": "6"}, "damaged"), ({"window_s": -1}, "damaged"), ({"precision": "object"}, "damaged"),
+        ({"backend": {"name": 3}}, "damaged"), ({"embedder": {"width": 10**9}}, "damaged"),
     ],
 )  # fmt: skip
 def test_manifests_of_another_kind(index, clips, changes, told):
@@ -171,7 +171,7 @@ def test_arrays_of_another_kind(index, tmp_path, name, way):
     with pytest.raises(CheckpointError, match="00000001-00000001"):
         used(index)
     resealed(index / SEGMENT)
-    with pytest.raises(CheckpointError, match="00000001-00000001.*--repair"):
+    with pytest.raises(CheckpointError, match=r"00000001-00000001.*--repair"):
         used(index)
     assert not canary.exists()
 
@@ -204,7 +204,7 @@ def test_a_segment_of_another_library_or_number(index, clips, tmp_path):
     other = Library.create(tmp_path / "other", ToyEmbedder(), backend="tests.retrieval.toys:ToyBackend")
     other.index([clips / "red.png"])
     shutil.copytree(other.folder / SEGMENT, index / "segments" / "00000002-00000002")
-    with pytest.raises(CheckpointError, match="calls itself|of library"):
+    with pytest.raises(CheckpointError, match=r"calls itself|of library"):
         used(index)
     shutil.rmtree(index / "segments" / "00000002-00000002")
     shutil.rmtree(index / SEGMENT)

@@ -1,5 +1,6 @@
 """Windows, words of windows, what a person named, filters, groups of duplicates."""
 
+import itertools
 import json
 import os
 
@@ -43,7 +44,7 @@ def test_windows_cover_the_clip_and_are_never_too_long(length_s, window_s, hop, 
     spans = plan(0.0, length_s, window_s=window_s, hop_s=max(0.1, hop * window_s), max_seconds=most * window_s)
     assert spans[0][0] == 0.0 and abs(spans[-1][1] - length_s) < 2e-3 and len(set(spans)) == len(spans)
     assert all(0 <= a < b <= length_s and b - a <= most * window_s + 2e-3 for a, b in spans)
-    assert all(after[0] <= before[1] + 1e-9 for before, after in zip(spans, spans[1:], strict=False))
+    assert all(after[0] <= before[1] + 1e-9 for before, after in itertools.pairwise(spans))
     assert len(spans) == 1 or all(b - a >= 0.25 * window_s - 2e-3 for a, b in spans)
 
 
@@ -113,12 +114,15 @@ def test_a_manifest_tells_more(clips, tmp_path):
     assert sum(w.path == red.path for w in both) == 1 and next(w for w in both if w.path == red.path).metadata["label"] == "warm"
 
 
+UNFIT = ('"texts": {"a": 1}', '"metadata": 3', '"x": NaN')
+
+
 @pytest.mark.parametrize(
-    "row", ["[]", "{", '{"label": 1}', '{"path": 3}', '{"path": "a", "texts": {"a": 1}}', '{"path": "a", "metadata": 3}', '{"path": "a", "x": NaN}']
+    "more", ["[]", "{", '{"label": 1}', '{"path": 3}', '{"path": 1, "texts": {}}', *(f'{{"path": "a", {x}}}' for x in UNFIT)]
 )
-def test_rows_that_are_none(tmp_path, row):
-    (tmp_path / "m.jsonl").write_text('{"path": "a.wav"}\n' + row + "\n")
-    with pytest.raises(DatasetError, match="m.jsonl:2"):
+def test_rows_that_are_none(tmp_path, more):
+    (tmp_path / "m.jsonl").write_text('{"path": "a.wav"}\n' + more + "\n")
+    with pytest.raises(DatasetError, match=r"m\.jsonl:2"):
         scan([tmp_path / "m.jsonl"])
 
 
@@ -151,7 +155,8 @@ def test_a_file_whose_header_tells_no_length(tmp_path):
 @pytest.mark.parametrize(
     ("texts", "where"),
     [
-        ([], None), (["label=dog"], {"label": "dog"}), (["n=3"], {"n": 3}), (['n="3"'], {"n": "3"}), (["a b != x=y"], {"a b": {"$ne": "x=y"}}),
+        ([], None), (["label=dog"], {"label": "dog"}), (["n=3"], {"n": 3}), (['n="3"'], {"n": "3"}),
+        (["a b != x=y"], {"a b": {"$ne": "x=y"}}),
         (['{"label": "dog"}', "start_s>=2.5"], {"$and": [{"label": "dog"}, {"start_s": {"$gte": 2.5}}]}), (["ok=true"], {"ok": True}),
     ],
 )  # fmt: skip
@@ -183,7 +188,7 @@ def test_overlapping_windows_of_one_clip_are_no_duplicates():
     vectors, contents = np.stack([axis("a") + 0, unit(axis("a") + 1e-4)]), np.array([0, 0])
     overlapping = np.array([[0.0, 6.0], [3.0, 9.0]])
     assert groups_above(vectors, 0.9, contents, np.array([1, 1]), overlapping) == []
-    assert groups_above(vectors, 0.9, contents, np.array([1, 1]), overlapping + [[0, 0], [3, 3]]) == [[0, 1]]
+    assert groups_above(vectors, 0.9, contents, np.array([1, 1]), overlapping + np.array([[0, 0], [3, 3]])) == [[0, 1]]
     assert groups_above(np.zeros((0, 4), np.float32), 0.9, np.zeros(0), np.zeros(0), np.zeros((0, 2))) == []
 
 

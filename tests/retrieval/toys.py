@@ -70,6 +70,7 @@ class ToyEmbedder:
     calibration: dict = field(default_factory=lambda: {"threshold": 0.5})
     streams: dict = field(default_factory=lambda: {"video": "video", "audio": "audio", "text": "text"})
     delay_s: float = 0.0
+    rates: tuple = (None, None)
     opened: list = field(default_factory=list)
     """Spans that were decoded, to count by."""
     embedded: int = 0
@@ -78,9 +79,8 @@ class ToyEmbedder:
         from unifusion.limits import Limits
         from unifusion.processor.opening import decode
 
-        clip, _ = decode(
-            media, rate_hz=None if media.kind == "audio" else 2.0, audio=media.kind != "image", max_seconds=self.max_seconds, limits=Limits()
-        )
+        rate_hz, heard = None if media.kind == "audio" else 2.0, media.kind != "image"
+        clip, _ = decode(media, rate_hz=rate_hz, audio=heard, max_seconds=self.max_seconds, limits=Limits())
         self.opened.append((Path(media.name).name, media.start_s, media.end_s))
         colour = None if clip.frames_THWC is None or "video" in media.mute else clip.frames_THWC.mean(axis=(0, 1, 2))
         pitch = None
@@ -158,7 +158,7 @@ class ToyBackend(Backend):
         scores = np.full((len(queries_BD), k), -np.inf, np.float32)
         found = np.full((len(queries_BD), k), -1, np.int64)
         for b, query in enumerate(queries_BD):
-            best = sorted(((-float(self.held[i][0] @ query), i) for i in ids))[:k]
+            best = sorted((-float(self.held[i][0] @ query), i) for i in ids)[:k]
             for n, (score, i) in enumerate(best):
                 scores[b, n], found[b, n] = -score, i
         return Matches(scores_BK=scores, ids_BK=found)

@@ -104,6 +104,7 @@ def loader(device: str, isolate: bool, lenient: bool) -> Any:
     """What loads an embedder by name."""
 
     def load(source: str) -> Any:
+        """Load it."""
         common.quiet_libraries()
         from unifusion.retrieval import embedding
 

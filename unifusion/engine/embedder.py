@@ -20,7 +20,7 @@ from unifusion.errors import ConfigError, NoStreamError, nearest
 from unifusion.limits import Limits
 from unifusion.models.aligner import CLIP, Aligner
 from unifusion.models.aligner_files import load_aligner
-from unifusion.models.opened_rows import to_device, words_media
+from unifusion.models.opened_rows import to_device, without_padding, words_media
 from unifusion.processor import MediaOpener, OpenedMedia, StreamItem
 from unifusion.processor.processor import Row, collate_media
 
@@ -105,6 +105,11 @@ class Embedder:
         """Longest span that is embedded at once."""
         return self.model.max_seconds
 
+    @property
+    def rates(self) -> tuple[float | None, int | None]:
+        """Frames and samples a second that are decoded; None where no stream takes any."""
+        return self._opens.rates if self._opens else (None, None)
+
     @cached_property
     def key(self) -> str:
         """Hash of weights, choices and preprocessing: embedders with one key give equal vectors."""
@@ -156,6 +161,7 @@ class Embedder:
         if not clips:
             return []
         streams = collate_media([Row(media=[clip]) for clip in clips], list(self.model.streams))
+        streams |= {name: without_padding(streams[name]) for name in self._words if name in streams}
         found = self.model.vectors(to_device({"rows": torch.tensor(len(clips)), "streams": streams}, self.model.device))
         out = []
         for i, clip in enumerate(clips):

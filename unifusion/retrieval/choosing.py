@@ -8,6 +8,7 @@ from typing import Any
 
 from unifusion import catalog
 from unifusion.errors import ConfigError, nearest
+from unifusion.retrieval.choose import choose
 from unifusion.retrieval.layout import BackendChoice
 
 __all__ = ["chosen"]
@@ -28,7 +29,8 @@ def chosen(name: str, config: Mapping[str, Any], count: int, width: int) -> Back
     if not name:
         if config:
             raise ConfigError("choices of a back end without its name;", remedy=f"name one of {', '.join(catalog.names('backends'))}.")
-        return BackendChoice(name="exact", reason="compares with every window")
+        found = choose(count, width)
+        return BackendChoice(name=found.name, config=dict(found.config), reason=found.reason)
     known = sorted(f.name for f in fields(catalog.load("backends", name).Config))
     unknown = sorted(set(config) - set(known))
     if unknown:

@@ -82,7 +82,7 @@ def load_embedder(source: str, *, device: str = "cpu", isolate: bool = False, st
     Raises:
         CheckpointError: it cannot be loaded.
     """
-    from unifusion.engine.embedder import Embedder  # type: ignore[import-not-found,unused-ignore]
+    from unifusion.engine.embedder import Embedder
 
     loaded: Embeds = Embedder.load(source, device=device, isolate=isolate, strict=strict)
     return loaded

@@ -16,6 +16,7 @@ from unifusion.retrieval.bad_files import BadFiles, window_name
 from unifusion.retrieval.embedding import Embedded, Embeds, unit
 from unifusion.retrieval.entry import Entry, Name
 from unifusion.retrieval.looking import Looked, Span, ahead, look, media_of, state_of
+from unifusion.retrieval.pieces import Piece, Rates, pieces_of
 from unifusion.retrieval.scan import Wanted
 from unifusion.retrieval.snapshot import Snapshot
 from unifusion.retrieval.summary import IndexOptions, Summary
@@ -26,12 +27,13 @@ __all__ = ["IndexRun"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """A window to embed, and of which clip; `last` ends it."""
+    """A window to embed, and of which clip; `last` ends it; its stretch of a long file, if it is decoded in such."""
 
     looked: Looked
     entry: Entry
     span: Span
     last: bool
+    piece: Piece | None = None
 
 
 class IndexRun:
@@ -134,7 +136,8 @@ class IndexRun:
         began = time.perf_counter()
         clip: Any
         try:
-            clip = self.embedder.open(media_of(job.looked, job.span))
+            media = media_of(job.looked, job.span)
+            clip = self.embedder.open(media if job.piece is None else job.piece.window(media))
         except MediaError as error:
             clip = error
         return clip, time.perf_counter() - began
@@ -232,7 +235,17 @@ class IndexRun:
                 self.writer.put(replace(entry, done=True))
         else:
             entry, spans = self._entry(found), list(found.spans)
-        return [_Job(looked=found, entry=entry, span=span, last=n == len(spans) - 1) for n, span in enumerate(spans)]
+        pieces = self._pieces(found, spans)
+        last = len(spans) - 1
+        return [_Job(looked=found, entry=entry, span=span, last=n == last, piece=pieces.get(span)) for n, span in enumerate(spans)]
+
+    def _pieces(self, found: Looked, spans: list[Span]) -> dict[Span, Piece]:
+        """Stretches of a long file that has no index, by window; none where the embedder does not tell what it decodes."""
+        if found.frame_bytes is None or len(spans) < 2:
+            return {}
+        rates: Rates = getattr(self.embedder, "rates", (None, None))
+        whole = media_of(found, (found.begin_s, found.end_s))
+        return pieces_of(replace(whole, transcript=None), spans, found.frame_bytes, rates, self.limits, self.options.isolate)
 
     def _embed(self, batch: Sequence[tuple[_Job, Any]]) -> int:
         """Embed a batch, write it down, and return how many clips ended."""

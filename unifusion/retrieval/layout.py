@@ -2,7 +2,7 @@
 
     INDEX/manifest.json              this
     INDEX/segments/<first>-<last>/   vectors and windows, append-only (`segment.py`): the truth
-    INDEX/backends/<space>/          what is searched, made from the segments and made again where it is missing, old or broken
+    INDEX/backends/<space>-../       what is searched, made from the segments and made again where it is missing, old or broken
     INDEX/quarantine.jsonl           files that could not be read
     INDEX/lock                       who writes
 """

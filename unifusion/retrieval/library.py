@@ -165,10 +165,8 @@ class Library(Reading):
         began = time.perf_counter()
         if run.writer.segments:
             self.refresh()
-        if not self.manifest.backend.fixed:
-            best = chosen("", {}, len(self), self.manifest.embedder.width)
-            if best != self.manifest.backend:
-                self._choose(best)
+            if not self.manifest.backend.fixed:
+                self._choose(chosen("", {}, len(self), self.manifest.embedder.width))
         self._derived = Derived(self._snapshot, self.manifest.backend, writable=True)
         self._derived.save()
         if run.writer.segments and compact(self._snapshot):

@@ -23,6 +23,8 @@ __all__ = ["Looked", "Span", "ahead", "look", "media_of", "state_of"]
 A = TypeVar("A")
 B = TypeVar("B")
 Span = tuple[float, float]
+_INDEXED = ("mov", "matroska")
+"""Containers in which a span is found without reading what comes before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class Looked:
         key: of its vectors.
         kind: what it is; "" where nobody needed to know.
         begin_s, end_s: span of the clip in the file.
+        frame_bytes: of a decoded frame, 0 without picture, where the file has no index by which a window is found; else None.
         spans: its windows; none where its vectors are there already, under `key`.
         error: why it cannot be read.
     """
@@ -47,6 +50,7 @@ class Looked:
     kind: str = ""
     begin_s: float = 0.0
     end_s: float = 0.0
+    frame_bytes: int | None = None
     spans: tuple[Span, ...] = ()
     error: MediaError | None = None
 
@@ -73,7 +77,7 @@ def look(wanted: Wanted, manifest: Manifest, known: Container[str], limits: Limi
         key = wanted.key(sha256)
         if key in known:
             return Looked(wanted=wanted, state=state, sha256=sha256, key=key)
-        kind, length_s = _measured(wanted, limits, isolate)
+        kind, length_s, frame_bytes = _measured(wanted, limits, isolate)
         begin_s = wanted.start_s or 0.0
         end_s = length_s if wanted.end_s is None else min(wanted.end_s, length_s)
         if kind == "image":
@@ -89,8 +93,9 @@ def look(wanted: Wanted, manifest: Manifest, known: Container[str], limits: Limi
     except MediaError as error:
         return Looked(wanted=wanted, state=state, sha256=sha256, error=error)
     return Looked(
-        wanted=wanted, state=state, sha256=sha256, key=key, kind=kind, begin_s=begin_s, end_s=end_s, spans=tuple(spans)
-    )
+        wanted=wanted, state=state, sha256=sha256, key=key, kind=kind, begin_s=begin_s, end_s=end_s, frame_bytes=frame_bytes,
+        spans=tuple(spans),
+    )  # fmt: skip
 
 
 def _sha256(wanted: Wanted, limits: Limits) -> str:
@@ -107,8 +112,8 @@ def _sha256(wanted: Wanted, limits: Limits) -> str:
         return hashlib.file_digest(source.handle, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def _measured(wanted: Wanted, limits: Limits, isolate: bool) -> tuple[str, float]:
-    """What a clip is, and how long its file.
+def _measured(wanted: Wanted, limits: Limits, isolate: bool) -> tuple[str, float, int | None]:
+    """What a clip is, how long its file, and `Looked.frame_bytes`.
 
     Raises:
         MediaError: its header cannot be read.
@@ -116,14 +121,15 @@ def _measured(wanted: Wanted, limits: Limits, isolate: bool) -> tuple[str, float
     if wanted.rendered:
         from unifusion.world.render import parse_reference
 
-        return wanted.asked or "video", float(parse_reference(wanted.path).duration_s)
+        return wanted.asked or "video", float(parse_reference(wanted.path).duration_s), None
     from unifusion.media import probe
 
     info = probe(wanted.path, limits=limits, isolate=isolate)
     kind = wanted.asked or ("image" if info.is_image else "video" if info.has_video else "audio")
     if info.is_image or kind == "image":
-        return "image", 0.0
-    return kind, info.duration_s or measured_s(wanted.path, limits)
+        return "image", 0.0, None
+    frame_bytes = None if info.container in _INDEXED else 3 * info.width * info.height
+    return kind, info.duration_s or measured_s(wanted.path, limits), frame_bytes
 
 
 def media_of(looked: Looked, span: Span) -> Media:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from pathlib import Path
 
-from unifusion.atomic import sweep
+from unifusion.atomic import remove_folder, sweep
 from unifusion.errors import ConfigError
 from unifusion.retrieval.repair import sweep_merged
 
@@ -40,10 +39,7 @@ def clear(folder: Path) -> None:
     """Remove the library in a folder. Its lock is held."""
     for name in ("backends", "segments", "broken"):
         if (folder / name).exists():
-            litter = folder / f".{name}-cleared.tmp"
-            shutil.rmtree(litter, ignore_errors=True)
-            (folder / name).rename(litter)
-            shutil.rmtree(litter)
+            remove_folder(folder / name)
     (folder / "quarantine.jsonl").unlink(missing_ok=True)
 
 

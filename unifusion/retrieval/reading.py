@@ -114,6 +114,9 @@ class Reading:
         manifest = read_manifest(self.folder)
         if manifest.id != self.manifest.id:
             raise CheckpointError(f"{self.folder} was made anew;", remedy="open it again.")
+        if manifest.backend == self.manifest.backend and self._snapshot.is_current():
+            self.manifest = manifest
+            return
         self.manifest = manifest
         self._snapshot = Snapshot(self.folder, manifest)
         self._derived = Derived(self._snapshot, manifest.backend)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unifusion.atomic import remove_folder
 from unifusion.errors import CheckpointError
 from unifusion.retrieval.layout import Manifest
 from unifusion.retrieval.segment import Content, Segment, numbers_of, typed, write_segment
@@ -111,6 +112,4 @@ def sweep_merged(folder: Path) -> None:
     kept = {path for _, _, path in named_segments(folder)}
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         if numbers_of(path) is not None and path not in kept:
-            litter = path.with_name(f".{path.name}.tmp")  # gone at once for who reads; what a kill leaves, `atomic.sweep` removes
-            path.rename(litter)
-            shutil.rmtree(litter, ignore_errors=True)
+            remove_folder(path)

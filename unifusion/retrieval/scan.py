@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,19 @@ class Wanted:
     @property
     def told(self) -> str:
         """Hash of all that is known beside the file."""
+        if self.said == Said() and not (self.texts or self.metadata or self.problem):
+            return _nothing()
         return _hash([self.said.cues, self.said.text, self.texts, self.metadata, str(self.problem or "")])
 
     def key(self, sha256: str) -> str:
         """Hash of what the vectors depend on, given that of the file's bytes."""
         return _hash([sha256, self.start_s, self.end_s, self.asked, self.said.cues, self.said.text])
+
+
+@lru_cache(maxsize=1)
+def _nothing() -> str:
+    """The hash of a clip of which nothing is known."""
+    return _hash([(), "", {}, {}, ""])
 
 
 def _hash(value: Any) -> str:

@@ -89,6 +89,10 @@ class Snapshot:
         """One segment."""
         return Segment(path, library=self.manifest.id, width=self.manifest.embedder.width, remedy=_mend(self.folder))
 
+    def is_current(self) -> bool:
+        """Whether the segments on disk are those that were read: one that is written is never written again."""
+        return segment_folders(self.folder / "segments") == [segment.folder for segment in self.segments]
+
     @property
     def last(self) -> int:
         """Number of the last segment; 0 where there is none."""

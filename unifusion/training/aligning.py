@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,9 +21,9 @@ from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError, MediaError
 from unifusion.metrics.retrieval_figures import retrieval_figures
 from unifusion.models.aligner import CLIP, Aligner, AlignerConfig, AlignerStream
-from unifusion.models.aligner_files import stream_of_chat
+from unifusion.models.aligner_files import stream_of
 from unifusion.models.build import from_anywhere
-from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device, words_media
+from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device, without_padding, words_media
 from unifusion.processor.streams import read_config
 from unifusion.share import resolve_checkpoint
 from unifusion.training.affect_data import Rounds, store_features
@@ -31,6 +31,7 @@ from unifusion.training.align_loss import PAIRS, AlignObjective
 from unifusion.training.choices import shared_yaml
 from unifusion.training.describe import Describer, Fact, Said, facts_of
 from unifusion.training.fit import FitChoices, fit
+from unifusion.training.kept import Kept, unsaid
 from unifusion.training.order import Order
 from unifusion.training.prepared import PreparedOpener
 
@@ -38,6 +39,8 @@ __all__ = ["AlignRow", "AlignRows", "calibrate", "look", "make_aligner", "text_r
 
 log = logging.getLogger(__name__)
 _TEXTS = ("clip", "sight", "sound")
+_TOGETHER = 64
+"""Texts that go through a tower at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class AlignRows(Dataset[AlignRow]):
         seed: of the texts.
     """
 
-    def __init__(self, examples: Sequence[Example] | Mixture, opener: RowOpener, describer: Describer, *, seed: int = 0) -> None:
+    def __init__(self, examples: Sequence[Example] | Mixture, opener: RowOpener | Kept, describer: Describer, *, seed: int = 0) -> None:
         self.examples, self.opener, self.describer, self.seed = examples, opener, describer, seed
 
     def __len__(self) -> int:
@@ -76,9 +79,7 @@ class AlignRows(Dataset[AlignRow]):
         example = self.examples[at]
         facts = facts_of(example)
         said = {k: self.describer.say(facts, k, f"{self.seed}/{example.id}/{turn}/{at}") for k in _TEXTS}
-        # What is said would be told by the words themselves; the clip is heard.
-        opened = self.opener.open(replace(example, texts={k: v for k, v in example.texts.items() if k != "transcript"}))
-        return AlignRow(row=opened, facts=facts, texts={k: s for k, s in said.items() if s is not None})
+        return AlignRow(row=self.opener.open(unsaid(example)), facts=facts, texts={k: s for k, s in said.items() if s is not None})
 
 
 @lru_cache(maxsize=1 << 18)
@@ -99,7 +100,8 @@ def text_rows(model: Aligner, texts: Sequence[str]) -> dict[str, Any]:
     """Texts as a batch of the model's text towers."""
     opener = _words(model)
     rows = [opener.open(Example(id=text[:40], media=(words_media(text),))) for text in texts]
-    return collate_rows(rows, opener.streams)
+    batch = collate_rows(rows, opener.streams)
+    return {**batch, "streams": {name: without_padding(part) for name, part in batch["streams"].items()}}
 
 
 def _words(model: Aligner) -> RowOpener:
@@ -110,14 +112,27 @@ def _words(model: Aligner) -> RowOpener:
     return RowOpener(model, only=[n for s in spaces for n in model.config.towers[s]])
 
 
-def collate_aligned(rows: Sequence[AlignRow], model: Aligner, chunk: int) -> dict[str, Any]:
+def clip_batch(rows: Sequence[AlignRow], streams: Iterable[str], adapted: Collection[str] = ()) -> dict[str, Any]:
+    """Clips of rows as a batch; streams of `adapted` hold what their adapters gave."""
+    batch = collate_rows([r.row for r in rows], streams)
+    for name in adapted:
+        if name in batch["streams"]:
+            batch["streams"][name]["adapted"] = True
+    return batch
+
+
+def collate_aligned(rows: Sequence[AlignRow], model: Aligner, chunk: int, adapted: Collection[str] = ()) -> dict[str, Any]:
     """Rows to a batch: `clips`, parts of at most `chunk` rows; `facts` (B, G); `texts` with their `facts`, `of`, and `kind`."""
     media = [n for s in model.config.spaces_of("media") for n in model.config.towers[s]]
     size = chunk or len(rows)
-    clips = [collate_rows([r.row for r in rows[k : k + size]], media) for k in range(0, len(rows), size)]
-    said = [(i, list(PAIRS).index(kind), text) for i, r in enumerate(rows) for kind, text in r.texts.items()]
-    texts: dict[str, Any] = text_rows(model, [text.text for _, _, text in said])
-    texts |= {
+    clips = [clip_batch(rows[k : k + size], media, adapted) for k in range(0, len(rows), size)]
+    told_ = rows if model.config.spaces_of("text") else ()
+    said = [(i, list(PAIRS).index(kind), text) for i, r in enumerate(told_) for kind, text in r.texts.items()]
+    said.sort(key=lambda told: len(told[2].text))
+    # Texts of like length go through the tower together: of one batch of all of them two thirds would be padding.
+    parts = [said[k : k + _TOGETHER] for k in range(0, len(said), _TOGETHER)]
+    texts = {
+        "parts": [text_rows(model, [text.text for _, _, text in part]) for part in parts],
         "facts": _numbers([tuple(text.facts) for _, _, text in said], -1),
         "of": torch.tensor([i for i, _, _ in said], dtype=torch.int64), "kind": torch.tensor([k for _, k, _ in said], dtype=torch.int64),
     }  # fmt: skip
@@ -138,8 +153,8 @@ def make_aligner(c: Any) -> Aligner:
     for name, raw in (c.streams or {}).items():
         given: dict[str, Any] = {"encoder": raw} if isinstance(raw, str) else dict(raw)
         if "checkpoint" in given:
-            found, encoders[name], adapter = stream_of_chat(str(given.pop("checkpoint")), str(given.pop("stream", name)))
-            if given.pop("adapter", True):
+            found, encoders[name], adapter = stream_of(str(given.pop("checkpoint")), str(given.pop("stream", name)))
+            if given.pop("adapter", True) and adapter is not None:
                 adapters[name] = adapter
             else:
                 found = replace(found, adapter="", adapter_config={}, adapter_width=0)
@@ -163,7 +178,7 @@ def _placed(source: Any) -> Any:
 
 def _fields(stream: AlignerStream) -> dict[str, Any]:
     """A stream's choices as they are."""
-    return {k: getattr(stream, k) for k in ("encoder", "encoder_config", "adapter", "adapter_config", "adapter_width")}
+    return {k: getattr(stream, k) for k in ("encoder", "encoder_config", "adapter", "adapter_config", "adapter_width", "clock")}
 
 
 def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
@@ -185,7 +200,11 @@ def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
     train = Mixture(sources, data=c.data, split="train", count=c.steps * c.batch_size, seed=c.seed).in_memory()
     held = Mixture(sources, data=c.data, split="val").in_memory()
     train.hold_apart(held)
-    opener = opener_of(c, model, [*_weighted(train), *_weighted(held)])
+    examples = [*_weighted(train), *_weighted(held)]
+    from_files = opener_of(c, model, examples)
+    opener = Kept(model, from_files) if c.in_memory else from_files
+    if isinstance(opener, Kept):
+        opener.fill(examples)
     describer = Describer(shared_yaml("phrasings", c.phrasings))
     rows = AlignRows(train, opener, describer, seed=c.seed)
     objective = AlignObjective(model, weights=dict(c.weights or {}), loss=c.loss, guard=c.guard)
@@ -193,15 +212,21 @@ def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
     validation = {name: AlignRows(list(part), opener, describer) for name, part in held.parts.items() if held.weights[name]}
     log.info("%s", told(model))
     result = fit(
-        objective, rows, choices, work, collate=partial(collate_aligned, model=model, chunk=c.chunk),
+        objective, rows, choices, work, collate=partial(collate_aligned, model=model, chunk=c.chunk, adapted=adapted_of(opener)),
         order=Rounds(Order(len(rows), c.batch_size, seed=c.seed, shuffle=False)), validation=rows if c.evaluate_every else None,
         judge=partial(_judge, validation, c) if c.evaluate_every else None,
     )  # fmt: skip
     model.eval()
     figures = _judge(validation, c, objective)
     first = next((rows for rows in validation.values() if any(f.kind == "caption" for f in facts_of(rows.examples[0]))), None)
-    model.config.calibration = calibrate(model, first, limit=c.look_at) if first is not None else {}
+    tells = first is not None and bool(model.config.spaces_of("text"))
+    model.config.calibration = calibrate(model, first, limit=c.look_at) if tells and first is not None else {}
     return model, {**result, "figures": figures}
+
+
+def adapted_of(opener: RowOpener | Kept) -> frozenset[str]:
+    """Streams of which an opener gives what the adapter made."""
+    return frozenset(opener.adapted) if isinstance(opener, Kept) else frozenset()
 
 
 def _weighted(mixture: Mixture) -> list[Example]:
@@ -231,7 +256,7 @@ def opener_of(c: Any, model: Aligner, rows: Sequence[Example]) -> RowOpener:
         """Say which clip is left out."""
         log.warning("%s is not encoded: %s", clip.name, error)
 
-    bare = [replace(r, texts={k: v for k, v in r.texts.items() if k != "transcript"}) for r in rows]
+    bare = [unsaid(r) for r in rows]
     skip = c.on_bad_media == "skip"
     count = store_features(model, bare, folder, workers=c.workers, on_bad=on_bad if skip else None, only=media)
     log.info("encoded %d clips", count)
@@ -244,13 +269,14 @@ def look(model: Aligner, rows: AlignRows, *, batch_size: int = 64, limit: int = 
     parts: dict[str, list[np.ndarray]] = {}
     for first in range(0, min(limit, len(rows)), batch_size):
         some = [rows[i] for i in range(first, min(first + batch_size, limit, len(rows)))]
-        batch = to_device(collate_rows([r.row for r in some], rows.opener.streams), model.device)
+        batch = to_device(clip_batch(some, rows.opener.streams, adapted_of(rows.opener)), model.device)
         found = model.vectors(batch)
-        words = model.vectors(to_device(text_rows(model, [plain_text(r, rows.describer) for r in some]), model.device))
+        if model.config.spaces_of("text"):
+            words = model.vectors(to_device(text_rows(model, [plain_text(r, rows.describer) for r in some]), model.device))
+            parts.setdefault("words", []).append(next(v for s, (v, _) in words.items() if s != CLIP).float().cpu().numpy())
         for space in (*model.config.spaces_of("media"), CLIP):
             vectors = found[space][0] if space in found else torch.zeros(len(some), model.config.width)
             parts.setdefault(space, []).append(vectors.float().cpu().numpy())
-        parts.setdefault("words", []).append(next(v for s, (v, _) in words.items() if s != CLIP).float().cpu().numpy())
     return {space: np.concatenate(each) for space, each in parts.items()}
 
 
@@ -272,11 +298,13 @@ def _judge(parts: Mapping[str, AlignRows], c: Any, objective: nn.Module) -> dict
     model.eval()
     for name, rows in parts.items():
         found = look(model, rows, limit=c.look_at)
-        texts = [plain_text(_facts_only(rows, i), rows.describer) for i in range(len(found["words"]))]
+        texts = [plain_text(_facts_only(rows, i), rows.describer) for i in range(len(found[CLIP]))]
         unique = list(dict.fromkeys(texts))
         relevance = np.array([[t == u for u in unique] for t in texts])
         first = [texts.index(u) for u in unique]
-        if len(unique) > len(texts) / 2:
+        if "words" not in found:
+            pass
+        elif len(unique) > len(texts) / 2:
             told_ = retrieval_figures(found["words"][first], found[CLIP], relevance.T)
             out |= {f"{name}_text_to_clip_r1": told_["recall_at_1"], f"{name}_text_to_clip_r10": told_["recall_at_10"]}
             scores.append(told_["recall_at_1"])

@@ -75,11 +75,10 @@ class Columns:
             for part in tree.parts:
                 found = found & self.mask(part) if tree.every else found | self.mask(part)
             return found
-        if tree.operator in ("$eq", "$ne"):
-            return self._equal(tree.field, (tree.value,)) == (tree.operator == "$eq")
-        if tree.operator in ("$in", "$nin"):
-            return self._equal(tree.field, tree.value) == (tree.operator == "$in")
-        return self._ordered(tree)
+        if tree.operator in _ORDERS:
+            return self._ordered(tree)
+        equal_N = self._equal(tree.field, tree.value if tree.operator in ("$in", "$nin") else (tree.value,))
+        return ~equal_N if tree.operator in ("$ne", "$nin") else equal_N
 
     def rows(self) -> Iterator[dict[str, Scalar]]:
         """The rows as they were pushed."""

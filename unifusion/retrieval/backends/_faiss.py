@@ -21,7 +21,7 @@ import numpy as np
 
 from unifusion.errors import CheckpointError, ConfigError
 from unifusion.retrieval.backends._local import LocalBackend
-from unifusion.retrieval.backends._search import rescored, search_all
+from unifusion.retrieval.backends._search import SLACK, rescored, search_all
 
 __all__ = ["FaissBackend", "Turn", "import_faiss", "threads"]
 
@@ -42,7 +42,9 @@ def import_faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise ConfigError("this back end needs faiss;", remedy="pip install 'unifusion-x[retrieval]', or choose the back end exact.") from error
+        raise ConfigError(
+            "this back end needs faiss;", remedy="pip install 'unifusion-x[retrieval]', or choose the back end exact."
+        ) from error
     return faiss
 
 
@@ -95,7 +97,7 @@ class FaissBackend(LocalBackend):
     class Config(LocalBackend.Config):
         """Choices of a coarse search."""
 
-        shortlist: int = 300
+        shortlist: int = 256
         """Rows whose exact scores are computed for a query, at least."""
         per_hit: int = 20
         """The same for each of the k that are wanted; the larger of both counts."""
@@ -147,7 +149,7 @@ class FaissBackend(LocalBackend):
         if self._index is None or count <= max(2 * wanted, len(ids_N) // 50):
             return search_all(queries_BD, vectors_ND, k, ids_N, None if chosen_N is None else np.flatnonzero(chosen_N))
         with threads(self._faiss, len(queries_BD)):
-            proposed_BM = self._propose(queries_BD, wanted, chosen_N, count)
+            proposed_BM = self._near(queries_BD, k, self._propose(queries_BD, wanted, chosen_N, count))
         scores_BK, slots_BK = rescored(queries_BD, vectors_ND, k, ids_N, proposed_BM)
         short_B = np.flatnonzero(slots_BK[:, -1] < 0)
         if len(short_B):
@@ -155,8 +157,20 @@ class FaissBackend(LocalBackend):
             scores_BK[short_B], slots_BK[short_B] = search_all(queries_BD[short_B], vectors_ND, k, ids_N, slots_M)
         return scores_BK, slots_BK
 
+    def _near(self, queries_BD: np.ndarray, k: int, proposed_BM: np.ndarray) -> np.ndarray:
+        """Of what was proposed, what may be among the k best; the rest becomes -1.
+
+        FAISS computes the products where the rows lie, in half the time that gathering them takes.
+        """
+        vectors_ND, scores_BM = self._vectors.array, np.empty(proposed_BM.shape, np.float32)
+        pointers = [self._faiss.swig_ptr(x) for x in (scores_BM, queries_BD, vectors_ND, proposed_BM)]
+        self._faiss.fvec_inner_products_by_idx(*pointers, self.width, *proposed_BM.shape)  # -inf for -1
+        last = proposed_BM.shape[1] - k
+        least_B = np.partition(scores_BM, last, axis=1)[:, last] - SLACK * np.maximum(1.0, np.linalg.norm(queries_BD, axis=1))
+        return np.where(scores_BM >= least_B[:, None], proposed_BM, -1)
+
     def _propose(self, queries_BD: np.ndarray, wanted: int, chosen_N: np.ndarray | None, count: int) -> np.ndarray:
-        """Slots (B, M) that may be the best, -1 where fewer are found."""
+        """Slots (B, M) int64 that may be the best, M at least k; -1 where fewer are found."""
         options = self._options(len(self._ids.array) / count)
         if chosen_N is not None:
             options["sel"] = self._faiss.IDSelectorBitmap(np.packbits(chosen_N, bitorder="little"))

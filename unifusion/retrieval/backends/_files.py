@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def read_files(folder: Path, width: int) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read: {error};", remedy=REMEDY) from error
     if found[:2] != (_FORMAT, width) or not isinstance(found[2], int) or found[2] < 0:
         raise CheckpointError(
-            f"{path} tells of format {found[0]!r}, width {found[1]!r} and {found[2]!r} vectors; wanted are format {_FORMAT} and width {width};",
+            f"{path} is of format {found[0]!r}, width {found[1]!r} and {found[2]!r} vectors, wanted are {_FORMAT} and {width};",
             remedy=REMEDY,
         )
     return {**told, "files": files}
@@ -106,7 +107,7 @@ def read_array(path: Path, kind: Any, shape: tuple[int | None, ...], *, mapped: 
             return np.zeros(found, kind)
         array = np.memmap(path, dtype, "r", start, found)
         return np.asarray(array) if mapped else np.array(array)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError, SyntaxError, RecursionError, TokenError) as error:
         raise CheckpointError(f"{path} is no array: {error};", remedy=REMEDY) from error
 
 

@@ -8,13 +8,12 @@ import numpy as np
 
 from unifusion.retrieval.backends._faiss import import_faiss, threads
 from unifusion.retrieval.backends._local import LocalBackend
-from unifusion.retrieval.backends._search import rescored, search_all
+from unifusion.retrieval.backends._search import SLACK, rescored, search_all
 
 __all__ = ["FaissFlat"]
 
 _MORE = 8
 """Rows looked at beyond k, to see where equal scores end."""
-_SLACK = 1e-5
 
 
 class FaissFlat(LocalBackend):
@@ -47,7 +46,7 @@ class FaissFlat(LocalBackend):
             self._faiss.knn_inner_product(*given, self.width, batch, len(ids_N), wanted, *taken, *selector)
         scores_BK, best_BK = rescored(queries_BD, vectors_ND, k, ids_N, slots_BM)
         # Where the last row looked at may equal the k-th, rows that were not looked at may as well.
-        slack_B = _SLACK * np.maximum(1.0, np.linalg.norm(queries_BD, axis=1))
+        slack_B = SLACK * np.maximum(1.0, np.linalg.norm(queries_BD, axis=1))
         tied_B = np.flatnonzero((coarse_BM[:, -1] >= coarse_BM[:, k - 1] - slack_B) & (wanted < count))
         if len(tied_B):
             slots_M = None if chosen_N is None else np.flatnonzero(chosen_N)
