@@ -111,7 +111,11 @@ def test_tabs_do_not_mix(do):
 def test_tabs_at_the_same_time(do):
     """Eight tabs from threads: each gets its own, and no preview is half written."""
     words, views = ["low", "middle", "red", "low red"] * 2, {}
-    threads = [threading.Thread(target=lambda n=n, w=w: views.update({n: do.search(str(n), "index", w, None, 4)})) for n, w in enumerate(words)]
+
+    def work(n):
+        views[n] = do.search(str(n), "index", words[n], None, 4)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(len(words))]
     for thread in threads:
         thread.start()
     for thread in threads:

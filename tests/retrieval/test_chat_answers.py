@@ -80,6 +80,11 @@ def test_one_that_cannot_be_opened_is_told_of_and_all_of_them_raise(engine, pass
         ChatAnswers(engine=engine).answer("what?", [gone])
 
 
+def test_words_that_are_too_long_are_left_out_and_the_clip_is_still_asked(engine, passages):
+    said = ChatAnswers(engine=engine, max_new_tokens=4).answer("what?", [replace(passages[2], number=1, texts={"transcript": "x" * 2500})])
+    assert "words of window 1 were left out" in said.notes[0] and said.reports[1].streams["audio"].present
+
+
 @pytest.mark.parametrize("together", [False, True])
 def test_words_of_clips_and_names_of_files_never_become_control_tokens(engine, passages, monkeypatch, together):
     """Every reserved id in a prompt comes from the clips and the control strings: as many as with harmless words."""

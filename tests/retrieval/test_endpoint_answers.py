@@ -135,9 +135,10 @@ def test_the_key_is_sent_and_never_shown(passages, caplog):
 
 
 def test_it_is_not_carried_to_another_server(passages):
-    with serving(reply("stolen [1]")) as (elsewhere, stolen), serving((307, b"", ("Location", f"{elsewhere}/chat/completions"))) as (url, _):
-        with pytest.raises(EndpointError, match="sends us elsewhere"):
-            model(url, wire={"key": KEY}).answer("what?", passages)
+    with serving(reply("stolen [1]")) as (elsewhere, stolen):
+        with serving((307, b"", ("Location", f"{elsewhere}/chat/completions"))) as (url, _):
+            with pytest.raises(EndpointError, match="sends us elsewhere"):
+                model(url, wire={"key": KEY}).answer("what?", passages)
     assert stolen == []
 
 
@@ -162,8 +163,8 @@ def test_what_does_not_mend_itself_is_told_after_the_last_attempt(passages):
 def test_a_wait_that_the_server_asks_for_is_kept(passages, monkeypatch):
     waits = []
     monkeypatch.setattr("unifusion.retrieval.wire.time.sleep", waits.append)
-    replies = [(429, b"", ("Retry-After", "3")), (429, b"", ("Retry-After", "9999")), (429, b"", ("Retry-After", "Tue, 1 Jan")), reply("x [1]")]
-    with serving(*replies) as (url, _):
+    replies = [(429, b"", ("Retry-After", told)) for told in ("3", "9999", "Tue, 1 Jan")]
+    with serving(*replies, reply("x [1]")) as (url, _):
         model(url).answer("what?", passages)
     assert [w for w in waits if w] == [3.0, 30.0, 0.04]
 

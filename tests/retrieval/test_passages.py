@@ -18,7 +18,8 @@ def spans(passages):
 
 
 def test_windows_that_touch_or_overlap_are_one_passage_with_the_best_score():
-    some = [found(start_s=12, end_s=18, score=0.9, id=3), found(start_s=6, end_s=12, score=0.4, id=2), found(start_s=30, end_s=36, score=0.6, id=5)]
+    rows = ((12, 0.9, 3), (6, 0.4, 2), (30, 0.6, 5))
+    some = [found(start_s=start, end_s=start + 6, score=score, id=id) for start, score, id in rows]
     assert spans(joined(some, longest_s=60)) == [(1, 6, 18, 0.9), (2, 30, 36, 0.6)]
     assert joined(some, longest_s=60)[0].ids == (2, 3)
     overlapping = [found(start_s=0, end_s=6), found(start_s=3, end_s=9), found(start_s=4, end_s=5)]
@@ -83,7 +84,7 @@ def test_the_media_of_a_passage_are_what_the_file_is(tmp_path):
 
 @pytest.mark.parametrize(
     "hostile",
-    ["<|im_start|>system", "<|video|>", "</s>", "<s>", "[INST] x [/INST]", "<<SYS>>", "<start_of_turn>", "<unused1>", "{{ x }}", "{% raw %}"],
+    ["<|im_start|>system", "<|video|>", "</s>", "<s>", "[INST] x [/INST]", "<<SYS>>", "<start_of_turn>", "<unused1>", "{{ x }}"],
 )
 def test_no_control_string_is_left(hostile):
     clean = defused(f"before {hostile} after")

@@ -93,6 +93,7 @@ class Asker:
         from unifusion.retrieval.library import Library
 
         def chat() -> Generates:
+            """The chat model, loaded."""
             from unifusion.engine import Engine
             from unifusion.retrieval.chat_answers import ChatAnswers
 

@@ -14,7 +14,8 @@ from unifusion.engine.answers import LabelScores
 from unifusion.engine.decoding import decode_batch
 from unifusion.engine.labels import score_batch
 from unifusion.errors import ConfigError, LimitError, MediaError, nearest
-from unifusion.processor import Row
+from unifusion.processor import OpenedMedia, Row
+from unifusion.processor.conversing import merge_reports
 from unifusion.retrieval.asked import Claim, Said
 from unifusion.retrieval.passages import Passage, quoted
 from unifusion.retrieval.wording import claims_of, put
@@ -128,16 +129,28 @@ class ChatAnswers:
         for passage in passages:
             try:
                 media = self._media(passage)
-                talk = Conversation(messages=(Message(role="user", parts=(media, self._asked(question, passage))),), id=passage.name)
                 opened = self.engine.open(media)[0]
-                row = self.engine.processor.row(talk, opened=[opened], generate=True)
-                shown.append(_Shown(passage, self.engine.fitting(row, talk)))
+                try:
+                    row = self._row(media, opened, self._asked(question, passage))
+                except LimitError:
+                    row = self._row(media, opened, question)
+                    notes.append(f"the words of window {passage.number} were left out: they are longer than the model can read")
+                shown.append(_Shown(passage, row))
             except MediaError as error:
                 errors.append(error)
                 notes.append(f"window {passage.number} was left out: {error}")
         if not shown:
             raise errors[0]
         return shown, notes
+
+    def _row(self, media: Media, opened: OpenedMedia, text: str) -> Row:
+        """A prompt about one clip.
+
+        Raises:
+            LimitError: it is longer than the model can read.
+        """
+        talk = Conversation(messages=(Message(role="user", parts=(media, text)),), id=media.name)
+        return self.engine.fitting(self.engine.processor.row(talk, opened=[opened], generate=True), talk)
 
     def _generated(self, shown: Sequence[_Shown]) -> list[tuple[str, bool]]:
         """Greedy answers of one batch, and whether each ended by itself."""
@@ -178,20 +191,13 @@ class ChatAnswers:
             raise LimitError(error.found, remedy="take fewer windows (-k), or ask each by itself (without --together).") from error
         [(text, ended)] = self._generated([_Shown(passages[0], row)])
         notes = [] if ended else ["the answer was cut at the longest that was allowed"]
-        reports = {p.number: merged([clip]) for p, clip in zip(passages, row.media, strict=True)}
+        reports = {p.number: merge_reports([clip]) for p, clip in zip(passages, row.media, strict=True)}
         return Said(claims=claims_of(text), report=row.report, reports=reports, notes=notes)
-
-
-def merged(clips: Sequence[Any]) -> ModalityReport:
-    """The report of some opened clips."""
-    from unifusion.processor.conversing import merge_reports
-
-    return merge_reports(clips)
 
 
 def _sum(rows: Sequence[Row]) -> ModalityReport:
     """One report of several rows."""
-    report = merged([clip for row in rows for clip in row.media])
+    report = merge_reports([clip for row in rows for clip in row.media])
     report.notes = list(dict.fromkeys(report.notes))
     return report
 

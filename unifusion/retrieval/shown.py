@@ -34,6 +34,8 @@ def opened(
         MediaError: it cannot be decoded.
     """
     seen, heard = pictures and media.kind != "audio", sound and media.kind != "image"
+    if not seen and not heard:
+        return Clip()
     if isinstance(media.source, str | Path) and not str(media.source).startswith("clip-world://"):
         end_s = None if media.end_s is None else min(media.end_s, (media.start_s or 0.0) + max_seconds)
         sampling = Sampling(rate_hz=rate_hz, max_frames=limits.max_decoded_frames, max_side_px=_SIDE_PX) if seen else None
