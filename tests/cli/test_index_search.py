@@ -111,6 +111,8 @@ def test_exit_codes(index, run, toy, clips, tmp_path, caplog):
     assert index()[0] == 0 and run("index", "-o", tmp_path / "ix")[0] == 2
     code, _, err = index("--window", "3")
     assert code == 2 and f"unifusion index '{clips}' -o {tmp_path / 'ix'} --overwrite --window 3" in err
+    code, _, err = index("--backend", "faiss_flat")
+    assert code == 2 and "has backend exact" in err and "--rebuild" in err
     code, _, err = index("--model", "other")
     assert code == 2 and "holds vectors of the embedder tiny-embed" in err and f"'{clips}' -o {tmp_path / 'ix'} --overwrite" in err
     assert index("--model", "other", "--overwrite", "--window", "3")[0] == 0

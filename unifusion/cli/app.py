@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from unifusion.cli import (
+    align,
     ask,
     card,
     chat,
@@ -62,6 +63,7 @@ app.command()(index.index)
 app.command()(search.search)
 app.command()(ask.ask)
 app.command()(fuse.fuse)
+app.command()(align.align)
 app.command(context_settings=train.PASS_ON)(train.train)
 app.command("eval", context_settings=train.PASS_ON)(eval.evaluate)
 app.command()(compare.compare)

@@ -81,7 +81,7 @@ def index(
         load = loader(device, isolate, lenient)
         config = _choices(backend_config)
         made = {"window_s": window, "hop_s": hop, "precision": precision, "config": config, "backend": backend}
-        library = _opened(data or [], out, model, load, overwrite, made)
+        library = _opened(data or [], out, model, load, overwrite, rebuild, made)
         if rebuild:
             library.rebuild(backend=backend, config=config)
         options = IndexOptions(
@@ -103,12 +103,12 @@ def index(
 def loader(device: str, isolate: bool, lenient: bool) -> Any:
     """What loads an embedder by name."""
 
-    def load(source: str) -> Any:
-        """Load it."""
+    def load(source: str, was_strict: bool = True) -> Any:
+        """Load it; one that took damaged files does so again."""
         common.quiet_libraries()
         from unifusion.retrieval import embedding
 
-        return embedding.load_embedder(source, device=common.device_of(device), isolate=isolate, strict=not lenient)
+        return embedding.load_embedder(source, device=common.device_of(device), isolate=isolate, strict=was_strict and not lenient)
 
     return load
 
@@ -126,7 +126,9 @@ def _choices(text: str) -> dict[str, Any]:
     return found
 
 
-def _opened(data: list[str], out: Path, model: str, load: Any, overwrite: bool, made: dict[str, Any]) -> Library:
+def _opened(
+    data: list[str], out: Path, model: str, load: Any, overwrite: bool, rebuild: bool, made: dict[str, Any]
+) -> Library:  # fmt: skip
     """The library that is there, if it is as was asked for, or a new one.
 
     Raises:
@@ -138,11 +140,12 @@ def _opened(data: list[str], out: Path, model: str, load: Any, overwrite: bool, 
     from unifusion.retrieval.scan import scan
 
     if (out / "manifest.json").exists() and not overwrite:
-        source = read_manifest(out).embedder.source
+        facts = read_manifest(out).embedder
         # Another name may be the same model, which its key tells; the name that is known already costs no loading.
-        named = load(model) if model and EmbedderFacts.place(model) != source else None
-        found = Library.open(out, named, load=lambda: load(source))
-        found.expect(window_s=made["window_s"], hop_s=made["hop_s"], precision=made["precision"])
+        named = load(model, facts.strict) if model and EmbedderFacts.place(model) != facts.source else None
+        found = Library.open(out, named, load=lambda: load(facts.source, facts.strict))
+        wanted = {name: made[name] for name in ("window_s", "hop_s", "precision")}
+        found.expect(**wanted, backend="" if rebuild else made["backend"])
         return found
     if data and not scan(data, without=out.absolute())[0]:
         from unifusion.errors import DatasetError

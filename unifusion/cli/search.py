@@ -56,8 +56,8 @@ def search(
         from unifusion.retrieval.layout import read_manifest
         from unifusion.retrieval.library import Library
 
-        source = read_manifest(index).embedder.source
-        library = Library.open(index, load=lambda: loader(device, isolate, False)(source))
+        facts = read_manifest(index).embedder
+        library = Library.open(index, load=lambda: loader(device, isolate, False)(facts.source, facts.strict))
         if duplicates:
             groups = library.duplicates(threshold, space)
         else:

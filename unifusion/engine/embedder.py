@@ -106,6 +106,11 @@ class Embedder:
         return self.model.max_seconds
 
     @property
+    def strict(self) -> bool:
+        """Whether a damaged frame is an error."""
+        return self._opens.strict if self._opens else True
+
+    @property
     def rates(self) -> tuple[float | None, int | None]:
         """Frames and samples a second that are decoded; None where no stream takes any."""
         return self._opens.rates if self._opens else (None, None)

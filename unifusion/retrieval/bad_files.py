@@ -49,7 +49,10 @@ class BadFiles:
             return
         kept = []
         for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
-            name = json.loads(line)["name"]
+            try:
+                name = str(json.loads(line)["name"])
+            except (ValueError, KeyError, TypeError):
+                continue  # half of a line, of a run that was killed
             if name in self._noted or name.partition(_AT)[0] not in self.mended:
                 kept.append(line)
         write_text(self.path, "".join(kept))

@@ -64,13 +64,10 @@ class Derived:
         """The back end of a space, with all windows of the snapshot; nothing is written to disk.
 
         Raises:
-            ConfigError: there is no such space.
+            ConfigError: it may live in a server, and has to be filled by a writer.
             CheckpointError: it has to be made, and vectors are damaged.
         """
         if space not in self._held:
-            if space not in self.snapshot.spaces:
-                there = ", ".join(self.snapshot.spaces) or "none, it is empty"
-                raise ConfigError(f"the index has no space {space!r};", remedy=f"there are: {there}.")
             self._held[space] = self._loaded(space) or self._built(space)
         return self._held[space]
 

@@ -37,7 +37,11 @@ class Embedded(Protocol):
 
 
 class Embeds(Protocol):
-    """The part of `unifusion.engine.embedder.Embedder` that a library uses."""
+    """The part of `unifusion.engine.embedder.Embedder` that a library uses.
+
+    One that has `rates` (frames and samples a second that it decodes) lets long files without an index be decoded in stretches; one that
+    has `strict` is loaded again as it was.
+    """
 
     @property
     def name(self) -> str:

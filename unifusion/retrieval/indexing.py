@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from unifusion.errors import MediaError
@@ -15,25 +15,14 @@ from unifusion.limits import Limits
 from unifusion.retrieval.bad_files import BadFiles, window_name
 from unifusion.retrieval.embedding import Embedded, Embeds, unit
 from unifusion.retrieval.entry import Entry, Name
-from unifusion.retrieval.looking import Looked, Span, ahead, look, media_of, state_of
-from unifusion.retrieval.pieces import Piece, Rates, pieces_of
+from unifusion.retrieval.jobs import Job, entry_of, jobs_of
+from unifusion.retrieval.looking import Looked, ahead, look, media_of, state_of
 from unifusion.retrieval.scan import Wanted
 from unifusion.retrieval.snapshot import Snapshot
-from unifusion.retrieval.summary import IndexOptions, Summary
+from unifusion.retrieval.summary import Clock, IndexOptions, Summary
 from unifusion.retrieval.writer import Writer
 
 __all__ = ["IndexRun"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """A window to embed, and of which clip; `last` ends it; its stretch of a long file, if it is decoded in such."""
-
-    looked: Looked
-    entry: Entry
-    span: Span
-    last: bool
-    piece: Piece | None = None
 
 
 class IndexRun:
@@ -52,7 +41,8 @@ class IndexRun:
         self.summary = Summary()
         self._load = embedder
         self._embedder: Embeds | None = None
-        self._loading_s = self._loading_cpu_s = 0.0
+        self.loading_s = (0.0, 0.0)
+        """What loading the embedder took, of the clock and of all cores."""
         self._now = snapshot
         self._by_key = snapshot.by_key()
         self._bad = BadFiles(snapshot.folder / "quarantine.jsonl", skip=options.on_bad == "note")
@@ -69,7 +59,6 @@ class IndexRun:
         Raises:
             MediaError: a clip cannot be read and `on_bad` is "stop".
         """
-        began, cpu = time.perf_counter(), _cpu_s()
         todo = [one for one in wanted if not self._as_it_was(one)]
         try:
             while todo:
@@ -78,9 +67,6 @@ class IndexRun:
         finally:
             self.writer.flush()
         self.summary.windows = self.writer.windows
-        self.summary.write_s = self.writer.seconds
-        self.summary.seconds = time.perf_counter() - began - self._loading_s
-        self.summary.cpu_s = _cpu_s() - cpu - self._loading_cpu_s
         self._bad.heal()
         return self.summary
 
@@ -100,7 +86,7 @@ class IndexRun:
         from tqdm import tqdm
 
         options, later = self.options, list[Wanted]()
-        batch: list[tuple[_Job, Any]] = []
+        batch: list[tuple[Job, Any]] = []
         with (
             ThreadPoolExecutor(max(1, options.workers)) as pool,
             tqdm(total=len(todo), unit="clip", desc="index", disable=None) as bar,
@@ -131,7 +117,7 @@ class IndexRun:
         looked = look(wanted, self.snapshot.manifest, self._by_key, self.limits, isolate=self.options.isolate)
         return looked, time.perf_counter() - began
 
-    def _open(self, job: _Job) -> tuple[Any, float]:
+    def _open(self, job: Job) -> tuple[Any, float]:
         """Decode a window, or what is wrong with it, and how long that took."""
         began = time.perf_counter()
         clip: Any
@@ -146,12 +132,12 @@ class IndexRun:
     def embedder(self) -> Embeds:
         """The embedder, loaded when it is first needed."""
         if self._embedder is None:
-            began, cpu = time.perf_counter(), _cpu_s()
+            clock = Clock()
             self._embedder = self._load()
-            self._loading_s, self._loading_cpu_s = time.perf_counter() - began, _cpu_s() - cpu
+            self.loading_s = clock.spent
         return self._embedder
 
-    def _jobs(self, looked: Iterable[tuple[Wanted, tuple[Looked, float]]], later: list[Wanted], bar: Any) -> Iterator[_Job]:
+    def _jobs(self, looked: Iterable[tuple[Wanted, tuple[Looked, float]]], later: list[Wanted], bar: Any) -> Iterator[Job]:
         """Windows to embed; clips that need none are dealt with on the way."""
         queued: set[str] = set()
         for wanted, (found, seconds) in looked:
@@ -195,17 +181,7 @@ class IndexRun:
 
     def _entry(self, found: Looked, before: Entry | None = None) -> Entry:
         """The row of a clip; with `before` it keeps the number and windows of that one."""
-        wanted = found.wanted
-        size, mtime_ns, inode = found.state
-        kept = before or Entry(
-            clip=-1, path="", root="", listed=False, start_s=None, end_s=None, asked="", size=0, mtime_ns=0, inode=0, sha256="", told="",
-            key="", kind=found.kind, duration_s=round(found.end_s - found.begin_s, 6), done=False,
-        )  # fmt: skip
-        return replace(
-            kept, clip=self.writer.new_clip() if before is None else before.clip, path=wanted.path, root=wanted.root, listed=wanted.listed,
-            start_s=wanted.start_s, end_s=wanted.end_s, asked=wanted.asked, size=size, mtime_ns=mtime_ns, inode=inode,
-            sha256=found.sha256, told=wanted.told, key=found.key, texts=wanted.texts, metadata=wanted.metadata,
-        )  # fmt: skip
+        return entry_of(found, before) if before is not None else replace(entry_of(found), clip=self.writer.new_clip())
 
     def _copy(self, found: Looked, source: Entry) -> None:
         """Add a clip with the vectors of another of the same content."""
@@ -225,7 +201,7 @@ class IndexRun:
         self.writer.put(replace(self.writer.entries[entry.clip], done=True))
         self._bad.mended.add(entry.path)
 
-    def _cut(self, found: Looked) -> list[_Job]:
+    def _cut(self, found: Looked) -> list[Job]:
         """The windows of a clip that are not there yet: an earlier run may have been killed within it."""
         same = self.writer.by_name.get(found.wanted.name)
         if same is not None and same.key == found.key and not same.error:
@@ -235,19 +211,9 @@ class IndexRun:
                 self.writer.put(replace(entry, done=True))
         else:
             entry, spans = self._entry(found), list(found.spans)
-        pieces = self._pieces(found, spans)
-        last = len(spans) - 1
-        return [_Job(looked=found, entry=entry, span=span, last=n == last, piece=pieces.get(span)) for n, span in enumerate(spans)]
+        return jobs_of(found, entry, spans, getattr(self.embedder, "rates", (None, None)), self.limits, self.options.isolate)
 
-    def _pieces(self, found: Looked, spans: list[Span]) -> dict[Span, Piece]:
-        """Stretches of a long file that has no index, by window; none where the embedder does not tell what it decodes."""
-        if found.frame_bytes is None or len(spans) < 2:
-            return {}
-        rates: Rates = getattr(self.embedder, "rates", (None, None))
-        whole = media_of(found, (found.begin_s, found.end_s))
-        return pieces_of(replace(whole, transcript=None), spans, found.frame_bytes, rates, self.limits, self.options.isolate)
-
-    def _embed(self, batch: Sequence[tuple[_Job, Any]]) -> int:
+    def _embed(self, batch: Sequence[tuple[Job, Any]]) -> int:
         """Embed a batch, write it down, and return how many clips ended."""
         began = time.perf_counter()
         results = iter(self._embedded([clip for _, clip in batch if not isinstance(clip, MediaError)]))
@@ -275,7 +241,7 @@ class IndexRun:
         except MediaError as error:
             return [error] if len(clips) == 1 else [one for clip in clips for one in self._embedded([clip])]
 
-    def _take(self, job: _Job, result: Embedded) -> None:
+    def _take(self, job: Job, result: Embedded) -> None:
         """Write a window down."""
         looked, (start_s, end_s) = job.looked, job.span
         width, media = self.snapshot.manifest.embedder.width, media_of(looked, job.span)
@@ -286,7 +252,7 @@ class IndexRun:
         )  # fmt: skip
         self.summary.media_s += end_s - start_s
 
-    def _left_out(self, job: _Job, error: MediaError) -> None:
+    def _left_out(self, job: Job, error: MediaError) -> None:
         """Note a window that cannot be read; a clip of one window is bad as a whole."""
         if len(job.looked.spans) > 1:
             self._bad.note(window_name(job.entry.path, *job.span), error)
@@ -294,7 +260,7 @@ class IndexRun:
         else:
             self._is_bad(self.writer.entries[job.entry.clip], error)
 
-    def _end(self, job: _Job) -> None:
+    def _end(self, job: Job) -> None:
         """The last window of a clip is done."""
         entry = self.writer.entries[job.entry.clip]
         if not entry.windows and not entry.error:
@@ -326,9 +292,3 @@ class IndexRun:
                 self._bad.mended.add(entry.path)
             self.summary.pruned += self.options.prune and not entry.error
             self.summary.vanished += not self.options.prune and not entry.error
-
-
-def _cpu_s() -> float:
-    """Seconds of all cores that this process has used, and children that ended."""
-    spent = os.times()
-    return spent.user + spent.system + spent.children_user + spent.children_system

@@ -39,6 +39,7 @@ class EmbedderFacts:
     Attributes:
         source: name or path by which it is loaded again.
         files: hash of names, sizes and times of its files.
+        strict: a damaged frame is an error for it.
         name, key, width, max_seconds, scale, calibration: as the embedder has them.
     """
 
@@ -50,6 +51,7 @@ class EmbedderFacts:
     max_seconds: float
     scale: float
     calibration: Mapping[str, float]
+    strict: bool = True
 
     @staticmethod
     def place(source: str) -> str:
@@ -62,6 +64,7 @@ class EmbedderFacts:
         return cls(
             source=cls.place(source), files=files_of(source), name=embedder.name, key=embedder.key, width=int(embedder.width),
             max_seconds=float(embedder.max_seconds), scale=float(embedder.scale), calibration=dict(embedder.calibration),
+            strict=bool(getattr(embedder, "strict", True)),
         )  # fmt: skip
 
 

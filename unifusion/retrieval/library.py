@@ -22,7 +22,7 @@ from unifusion.retrieval.reading import Reading
 from unifusion.retrieval.repair import compact, repair
 from unifusion.retrieval.scan import absolute, scan
 from unifusion.retrieval.snapshot import Snapshot
-from unifusion.retrieval.summary import IndexOptions, Summary
+from unifusion.retrieval.summary import Clock, IndexOptions, Summary
 
 __all__ = ["Library"]
 
@@ -79,6 +79,7 @@ class Library(Reading):
             MediaError: a clip cannot be read and `options.on_bad` is "stop".
         """
         with writing(self.folder):
+            clock = Clock()
             tidy(self.folder)
             self.refresh()
             wanted, passed_over = scan(paths, without=Path(os.path.abspath(self.folder)), limits=limits)
@@ -91,8 +92,8 @@ class Library(Reading):
             run = IndexRun(self._snapshot, lambda: self.embedder, options or IndexOptions(), limits)
             summary = run.run(wanted, roots)
             self._settle(run)
-            summary.passed_over = passed_over
-            summary.write_s = run.writer.seconds
+            summary.passed_over, summary.write_s = passed_over, run.writer.seconds
+            summary.seconds, summary.cpu_s = (spent - loading for spent, loading in zip(clock.spent, run.loading_s, strict=True))
             return summary
 
     def delete(self, paths: Sequence[str | Path]) -> int:

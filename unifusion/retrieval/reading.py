@@ -35,7 +35,7 @@ class Reading:
         self, folder: Path, manifest: Manifest, embedder: Embeds | None = None, load: Callable[[], Embeds] | None = None
     ) -> None:  # fmt: skip
         self.folder, self.manifest = folder, manifest
-        self._load = load or (lambda: load_embedder(manifest.embedder.source))
+        self._load = load or (lambda: load_embedder(manifest.embedder.source, strict=manifest.embedder.strict))
         self._embedder = None if embedder is None else self._checked(embedder)
         self._snapshot = Snapshot(folder, manifest)
         self._derived = Derived(self._snapshot, manifest.backend)
@@ -93,16 +93,17 @@ class Reading:
         return embedder
 
     def expect(self, **wanted: float | str | None) -> None:
-        """Refuse choices (`window_s`, `hop_s`, `precision`) that are others than those of the library; None or "" is no choice.
+        """Refuse choices (`window_s`, `hop_s`, `precision`, `backend`) that are others than those of the library; None or "" is none.
 
         Raises:
             ConfigError: one is another.
         """
         for name, value in wanted.items():
-            own = getattr(self.manifest, name)
+            own = self.manifest.backend.name if name == "backend" else getattr(self.manifest, name)
             if value and value != own:
-                flags = {"window_s": "--window", "hop_s": "--hop", "precision": "--precision"}
-                remedy = f"leave it out, or make the index anew: {again(self.folder, self.manifest.roots)} {flags[name]} {value}"
+                flag = f"--{name.removesuffix('_s')} {value}"
+                anew = f"make the index anew: {again(self.folder, self.manifest.roots)} {flag}"
+                remedy = "leave it out, or " + (f"add --rebuild to {flag}." if name == "backend" else anew)
                 raise ConfigError(f"{self.folder} has {name} {own}, {value} was asked for;", remedy=remedy)
 
     def refresh(self) -> None:
@@ -143,7 +144,8 @@ class Reading:
         vectors_alone = all(isinstance(part, np.ndarray) for part in parts)
         width = self.manifest.embedder.width
         query_D = query_vector(parts, weights, None if vectors_alone else self.embedder, width)
-        if not len(self) or not self.spaces:
+        self._snapshot.must_have(space)
+        if space not in self.spaces:
             return []
         matches = self._derived.backend(space).search(query_D[None], k, where)
         return [
@@ -169,14 +171,23 @@ class Reading:
         return [self._found(id, 0.0) for id in ids]
 
     def vectors(self, space: str = "clip") -> tuple[np.ndarray, np.ndarray]:
-        """Ids ascending (N,) int64 and vectors (N, D) float32 of a space."""
+        """Ids ascending (N,) int64 and vectors (N, D) float32 of a space.
+
+        Raises:
+            ConfigError: no window has a vector in it.
+        """
+        self._snapshot.must_have(space)
         return self._snapshot.vectors(space)
 
     def duplicates(self, threshold: float = 0.95, space: str = "clip") -> list[list[Found]]:
         """Groups of windows whose cosine is at least `threshold`, and of files of equal content; the largest group first.
 
         Windows of one clip that overlap do not count. A window's score is its cosine with the first of its group.
+
+        Raises:
+            ConfigError: no window has a vector in that space.
         """
+        self._snapshot.must_have(space)
         ids_N, scored = duplicate_groups(self._snapshot, threshold, space)
         return [[self._found(int(ids_N[i]), score) for i, score in group] for group in scored]
 

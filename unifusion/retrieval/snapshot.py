@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unifusion.errors import CheckpointError
+from unifusion.errors import CheckpointError, ConfigError
 from unifusion.retrieval.entry import Entry, Name, Window
 from unifusion.retrieval.layout import Manifest
 from unifusion.retrieval.segment import Segment, numbers_of
@@ -113,6 +113,15 @@ class Snapshot:
         """Spaces of which there are vectors, `clip` first."""
         found = {space for segment in self.segments for space in segment.spaces}
         return sorted(found, key=lambda space: (space != "clip", space))
+
+    def must_have(self, space: str) -> None:
+        """Refuse a space of which there are no vectors; an empty library may have any.
+
+        Raises:
+            ConfigError: that is so.
+        """
+        if self.spaces and space not in self.spaces:
+            raise ConfigError(f"the index has no space {space!r};", remedy=f"there are: {', '.join(self.spaces)}.")
 
     def by_name(self) -> dict[Name, Entry]:
         """Clips by what they are known by."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["IndexOptions", "Summary"]
+__all__ = ["Clock", "IndexOptions", "Summary"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class Summary:
     cpu_s: float = 0.0
     """Of all cores, user and system."""
     seconds: float = 0.0
-    """Of the clock, without loading the embedder."""
+    """Of the clock, from looking for files to the end, without loading the embedder."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -86,3 +88,21 @@ class Summary:
         rate = f"{self.to_dict()['clips_per_core_s']:.2f} clips per second and core"
         new = f"{self.clips} clips embedded as {self.windows} windows ({spent}; {rate})" if self.clips else "nothing new"
         return f"{new}, {self.there} as they were{more}"
+
+
+class Clock:
+    """Seconds since it was made, of the clock and of all cores; children of this process count when they have ended."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu = time.perf_counter(), _cpu_s()
+
+    @property
+    def spent(self) -> tuple[float, float]:
+        """Of the clock, and of all cores."""
+        return time.perf_counter() - self._began, _cpu_s() - self._cpu
+
+
+def _cpu_s() -> float:
+    """Seconds of all cores that this process has used, and its children that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
