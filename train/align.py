@@ -26,6 +26,8 @@ class Choices:
     """How facts are said: a YAML file, or the name of one in train/phrasings."""
     streams: dict[str, object] | None = None
     """Stream -> {encoder, source, encoder_config, adapter, trained, clock}, or {checkpoint, stream} for one of a chat model."""
+    text_tower: str | None = None
+    """Instead of the stream `text`: folder or hub name of a sentence-transformers model, or of a BERT, RoBERTa, XLM-R; frozen."""
     towers: dict[str, object] | None = None
     """Space -> its streams; where it is left out, a space for each modality."""
     head: dict[str, object] | None = None

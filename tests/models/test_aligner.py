@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import BertConfig, BertModel
 
-from tests.toys import clip
+from tests.toys import byte_tokenizer, clip
 from unifusion import catalog
 from unifusion.batch import Features
 from unifusion.conversation import Example, Media
@@ -198,7 +199,7 @@ def test_embedding_is_the_same_in_any_company():
 def test_frozen_streams_of_a_shipped_checkpoint_are_borrowed_and_known_by_their_hash(tmp_path):
     choices = SimpleNamespace(
         seed=0, streams={"video": {"checkpoint": "tiny-chat", "adapt": False}, "sound": {"checkpoint": "tiny-chat", "stream": "audio"}},
-        towers=None, width=8, head={"width": 32}, max_seconds=10.0, temperature=0.07, self_contained=False,
+        towers=None, width=8, head={"width": 32}, max_seconds=10.0, temperature=0.07, self_contained=False, text_tower=None,
     )  # fmt: skip
     own = make_aligner(choices).eval()
     assert own.config.streams["video"].borrowed["checkpoint"] == "tiny-chat" and own.config.streams["sound"].borrowed == {}
@@ -215,3 +216,17 @@ def test_frozen_streams_of_a_shipped_checkpoint_are_borrowed_and_known_by_their_
             load_aligner(tmp_path / "a")
     choices.self_contained = True
     assert make_aligner(choices).config.streams["video"].borrowed == {}
+
+
+def test_another_text_tower_is_one_option(tmp_path):
+    config = BertConfig(vocab_size=262, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    byte_tokenizer().save_pretrained(tmp_path / "bert")
+    choices = SimpleNamespace(
+        seed=0, streams={"audio": {"checkpoint": "tiny-chat"}, "text": {"encoder": "bert"}}, towers=None, width=8, head={"width": 32},
+        max_seconds=10.0, temperature=0.07, self_contained=False, text_tower=str(tmp_path / "bert"),
+    )  # fmt: skip
+    own = make_aligner(choices)
+    assert own.streams["text"].encoder == "sbert" and own.live == () and own.width_of("text") == 16
+    vectors_ND = Embedder(own).embed_texts(["a dog", "rain falls on the roof"])
+    assert vectors_ND.shape == (2, 8) and abs(vectors_ND[0] @ vectors_ND[1]) < 0.999

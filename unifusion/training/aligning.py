@@ -150,7 +150,10 @@ def make_aligner(c: Any) -> Aligner:
     streams: dict[str, AlignerStream] = {}
     encoders: dict[str, nn.Module] = {}
     adapters: dict[str, nn.Module] = {}
-    for name, raw in (c.streams or {}).items():
+    chosen = dict(c.streams or {})
+    if c.text_tower:
+        chosen = {**{n: s for n, s in chosen.items() if n != "text"}, "text": {"encoder": "sbert", "source": c.text_tower}}
+    for name, raw in chosen.items():
         given: dict[str, Any] = {"encoder": raw} if isinstance(raw, str) else dict(raw)
         if "checkpoint" in given:
             lender, its = str(given.pop("checkpoint")), str(given.pop("stream", name))

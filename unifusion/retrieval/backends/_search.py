@@ -19,6 +19,8 @@ _QUERIES = 1024
 """Queries compared at once."""
 _ALONE = 4
 """Queries up to which each is compared by itself; from five on a matrix product is faster."""
+_LEAST_FULL = 1024
+"""Candidates that are always held."""
 SLACK = 1e-5
 """Products of blocks and `_dots` differ by less (about 1e-7 for vectors of length one)."""
 _GATHERED = 128
@@ -63,7 +65,7 @@ def _search_some(
     block = max(_BLOCK if batch > _ALONE else 8 * _BLOCK, k)
     slack_B = SLACK * np.maximum(1.0, np.linalg.norm(queries_BD, axis=1))
     transposed_DB = np.ascontiguousarray(queries_BD.T)
-    places, values, held, full = [], [], 0, 0  # a place is row x B + query
+    places, values, held, full = [], [], 0, max(_LEAST_FULL, 4 * k * batch)  # a place is row x B + query
     for begin in range(0, count, block):
         some = slice(begin, begin + block) if slots_M is None else slots_M[begin : begin + block]
         scores_MB = _block_scores(vectors_ND[some], queries_BD, transposed_DB)
@@ -76,7 +78,7 @@ def _search_some(
         if held > full:
             place_P, value_P, least_B = _pruned(np.concatenate(places), np.concatenate(values), k, slack_B)
             places, values, held = [place_P], [value_P], len(place_P)
-            full = max(4 * k * batch, 2 * held)  # where thousands of rows are equal none of them can go
+            full = max(full, 2 * held)  # where thousands of rows are equal none of them can go
     place_P, _, _ = _pruned(np.concatenate(places), np.concatenate(values), k, slack_B)
     rows_P, columns_P = np.divmod(place_P, batch)
     slots_P = rows_P if slots_M is None else slots_M[rows_P]
@@ -132,10 +134,12 @@ def _ranked(
 
 def _block_scores(block_MD: np.ndarray, queries_BD: np.ndarray, transposed_DB: np.ndarray) -> np.ndarray:
     """Inner products (M, B)."""
-    if len(queries_BD) <= _ALONE:
-        return np.stack([_dots(block_MD, query_D) for query_D in queries_BD], axis=1)
-    found: np.ndarray = block_MD @ transposed_DB
-    return found
+    if len(queries_BD) > _ALONE:
+        return np.asarray(block_MD @ transposed_DB)
+    found_MB = np.empty((len(block_MD), len(queries_BD)), np.float32)
+    for b, query_D in enumerate(queries_BD):
+        found_MB[:, b] = _dots(block_MD, query_D)
+    return found_MB
 
 
 def _dots_of(vectors_ND: np.ndarray, slots_M: np.ndarray, queries: np.ndarray) -> np.ndarray:
