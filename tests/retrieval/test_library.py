@@ -314,14 +314,14 @@ def test_half_precision(made, clips):
 
 def test_many_small_runs_stay_few_segments(made, clips, embedder):
     library = made()
-    for number in range(30):
+    for number in range(18):
         tone(clips / f"{number}.wav", list(TONES)[number % 3], seconds=0.3 + number / 100)
         library.index([clips])
-    assert len(list((library.folder / "segments").iterdir())) <= 16 and len(library) == 38
+    assert len(list((library.folder / "segments").iterdir())) <= 12 and len(library) == 26
     fresh = Library.create(library.folder.parent / "fresh", embedder, backend=BACKEND)
     fresh.index([clips])
     assert spans(everything(fresh)) == spans(everything(library))
-    assert len(Library.open(library.folder, ToyEmbedder()).search("low", k=50)) == 38
+    assert len(Library.open(library.folder, ToyEmbedder()).search("low", k=50)) == 26
 
 
 def test_a_reader_sees_what_was_there_until_it_refreshes(library, clips):
@@ -357,13 +357,13 @@ def test_readers_while_one_writes(made, clips):
     for number in range(40):
         tone(clips / f"{number}.wav", "low", seconds=0.1 + number / 100)
     library.index([clips], IndexOptions(flush_windows=2, batch_size=2))
-    for number in range(12):
+    for number in range(5):
         (clips / f"{number}.wav").unlink()
         library.index([clips], IndexOptions(prune=True))
     stop.set()
     for thread in readers:
         thread.join()
-    assert not failed and len(library) == 36 and min(seen) >= 1 and len(set(seen)) > 2
+    assert not failed and len(library) == 43 and min(seen) >= 1 and len(set(seen)) > 2
 
 
 HOLD = """
@@ -482,14 +482,14 @@ def test_a_long_file_without_an_index_is_decoded_in_stretches(made, clips, monke
     shutil.rmtree(clips)
     clips.mkdir()
     tone(clips / "long.wav", *["low", "high", "middle"] * 10, seconds=3.0)
-    (clips / "film.ts").write_bytes(encode(format="mpegts", frames=600))
+    (clips / "film.ts").write_bytes(encode(format="mpegts", frames=300))
     one_by_one = Library.create(tmp_path / "plain", ToyEmbedder(), backend=BACKEND, window_s=3.0)
     one_by_one.index([clips])
-    assert len(decoded) == 38 == len(one_by_one)
+    assert len(decoded) == 34 == len(one_by_one)
     decoded.clear()
     library = Library.create(tmp_path / "stretched", ToyEmbedder(rates=(2.0, 16_000)), backend=BACKEND, window_s=3.0)
     library.index([clips])
-    assert sorted(decoded) == [0.0, 0.0, 18.0, 18.0, 36.0, 54.0, 72.0]
+    assert sorted(decoded) == [0.0, 0.0, 18.0, 36.0, 54.0, 72.0]
     assert spans(everything(library)) == spans(everything(one_by_one))
     scores = {}
     for space in library.spaces:
@@ -504,4 +504,4 @@ def test_a_long_file_without_an_index_is_decoded_in_stretches(made, clips, monke
         raise MediaError("damaged somewhere;")
 
     broken = Library.create(tmp_path / "broken", ToyEmbedder(rates=(2.0, 16_000)), backend=BACKEND, window_s=3.0)
-    assert broken.index([clips]).bad_windows == 0 and len(broken) == 38 and len(decoded) == 38
+    assert broken.index([clips]).bad_windows == 0 and len(broken) == 34 and len(decoded) == 34

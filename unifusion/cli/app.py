@@ -8,6 +8,7 @@ import typer
 
 from unifusion.cli import (
     align,
+    ask,
     card,
     chat,
     compare,
@@ -60,6 +61,7 @@ app.command()(predict.predict)
 app.command()(encode.encode)
 app.command()(index.index)
 app.command()(search.search)
+app.command()(ask.ask)
 app.command()(fuse.fuse)
 app.command()(align.align)
 app.command(context_settings=train.PASS_ON)(train.train)
