@@ -46,6 +46,7 @@ class TextEncoder(Encoder):
     """
 
     modality = "text"
+    cut = "attention_mask"
     config_class: ClassVar[Any]
     """Of transformers, whose keys `backbone` holds."""
     model_class: ClassVar[Any]
@@ -126,7 +127,11 @@ class TextEncoder(Encoder):
             ConfigError: a token the network does not know.
         """
         self.fitting(input_ids)
-        tokens_CSD: Tensor = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.encode_traced(input_ids=input_ids, attention_mask=attention_mask)
+
+    def encode_traced(self, **tensors: Tensor) -> Tensor:
+        """The same (C, L) to (C, L, D), without asking whether the network knows the tokens."""
+        tokens_CSD: Tensor = self.backbone(**tensors).last_hidden_state
         return tokens_CSD
 
     def fitting(self, input_ids: Tensor) -> None:
