@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from unifusion.cli import card, chat, compare, data, demo, doctor, emotion, encode, eval, fuse, listing, merge, predict, train
+from unifusion.cli import card, chat, compare, data, demo, doctor, emotion, encode, eval, export, fuse, listing, merge, predict, train
 
 __all__ = ["app"]
 
@@ -49,5 +49,6 @@ app.command()(listing.copy)
 app.add_typer(data.app, name="data")
 app.command(context_settings=train.PASS_ON)(demo.demo)
 app.command()(merge.merge)
+app.command()(export.export)
 app.command()(card.card)
 app.command()(doctor.doctor)

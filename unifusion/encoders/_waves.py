@@ -172,8 +172,11 @@ class WaveEncoder(Encoder):
         return out_CSD
 
     def encode_traced(self, **tensors: Tensor) -> Tensor:
-        """The same with all lengths at once: (C, N) and (C,) to (C, S, D). What a real token hears is what it hears of a piece without
-        padding: the padding is left out of attention, and of the one normalisation over time that some of these networks begin with."""  # fmt: skip
+        """The same with all lengths at once, (C, N) and (C,) to (C, S, D).
+
+        A real token hears what it hears of a piece without padding: that is left out of attention, and of the one normalisation over time
+        that some of these networks begin with.
+        """
         network: Any = self.backbone
         x_CDS, real_C = tensors["waveform"][:, None].to(next(network.parameters()).dtype), tensors["samples"]
         for layer, kernel, stride in zip(

@@ -180,8 +180,10 @@ class Encoder(nn.Module):
         """Map tensors (C, ..), named as `preprocess` names them, to tokens (C, tokens per chunk, D)."""
 
     def encode_traced(self, **tensors: Tensor) -> Tensor:
-        """Like `encode_chunks`, by operations that hang on shapes alone and not on values, as an exported graph must; checks of values
-        are left out. What padding alone gives may be anything, NaN too."""  # fmt: skip
+        """Like `encode_chunks`, by operations that hang on shapes alone and not on values, as an exported graph must.
+
+        Checks of values are left out. What it gives for padding may be anything, NaN too.
+        """
         return self.encode_chunks(**tensors)
 
     def forward(self, *, chunks: Tensor, times: Tensor, mask: Tensor, **tensors: Tensor) -> Features:

@@ -191,7 +191,8 @@ def _held(
         raise ConfigError(found, remedy="take the other --format, or the versions of constraints.txt.")
     given = stacked(plan, opened[:2])
     example = work / f"{plan.name}.example.npz"
-    np.savez(example, **given, vector=_wanted(plan, embedder, opened[:2]))
+    arrays: dict[str, Any] = {**given, "vector": _wanted(plan, embedder, opened[:2])}
+    np.savez(example, **arrays)
     return {"parity": {"max_abs": worst, "tolerance": TOLERANCE, "by": parity}, "example": example.name}
 
 

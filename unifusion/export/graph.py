@@ -50,7 +50,8 @@ class Graph(nn.Module):
             adapter: Any = self.adapters[stream] if stream in self.adapters else None
             tokens[stream] = timed[stream] if adapter is None else adapter.traced(timed[stream], self.max_seconds)
         vectors_BD, there_B = self.tower(tokens, timed)
-        return F.normalize(vectors_BD.float(), dim=-1) * there_B[:, None]
+        unit_BD: Tensor = F.normalize(vectors_BD.float(), dim=-1) * there_B[:, None]
+        return unit_BD
 
     def _encoded(self, stream: str, given: dict[str, Tensor]) -> Features:
         """One stream's features (B, K x S, D) of its tensors (B, K, ..) with times and mask (B, K, S)."""

@@ -45,8 +45,8 @@ class Input:
 class Plan:
     """What a graph reads and gives.
 
-    Inputs are rectangular: a clip of fewer chunks than another of its batch is filled up with zeros whose mask is False, and a stream that a
-    clip lacks is one such chunk.
+    Inputs are rectangular: a clip of fewer chunks than another of its batch is filled up with zeros whose mask is False, and a stream
+    that a clip lacks is one such chunk.
 
     Attributes:
         space: whose vector.
@@ -136,9 +136,10 @@ def _chunks(item: StreamItem) -> int:
 
 def _of(item: StreamItem, key: str) -> Tensor:
     """A tensor (C, ..) of an item; times and mask as (C, S)."""
-    if key in ("times", "mask"):
-        return (item.times_S if key == "times" else item.mask_S).unflatten(0, (_chunks(item), -1))
-    return item.tensors[key]
+    if key not in ("times", "mask"):
+        return item.tensors[key]
+    flat_S = item.times_S if key == "times" else item.mask_S
+    return flat_S.view(_chunks(item), -1)
 
 
 def _real(mask_CL: Tensor) -> int:

@@ -1,8 +1,8 @@
 """`.pt2`: a traced graph as torch.export saves it, and a door that opens such a file without unpickling or evaluating any of it.
 
-`torch.export.load` of torch 2.13 is not safe by itself: it unpickles weights that the archive marks so, tensors of another age and example
-inputs, has sympy evaluate the sizes, compiles guards that are Python text, and calls what the graph names of `torch`. Files that are written
-here hold none of these, and `load_pt2` refuses those that do before torch sees them.
+`torch.export.load` of torch 2.13 is not safe by itself: it unpickles weights that the archive marks so, tensors of older archives and
+example inputs, has sympy evaluate sizes, compiles guards that are Python text, writes names into Python, and calls what the graph names of
+`torch`. Files that are written here hold none of these, and `load_pt2` refuses those that do before torch sees them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ _PARTS = re.compile(
     r"data/constants/(tensor_\d+|model_constants_config\.json))"
 )
 """Of the archive; compiled code, files of another age and more models are none of them."""
-_TARGETS = re.compile(r"torch\.ops\.aten\.\w+\.\w+|_operator\.(add|sub|mul|floordiv|mod|neg|getitem|eq|ne|le|lt|ge|gt)|torch\.sym_(max|min|not)")
+_ARITHMETIC = r"_operator\.(add|sub|mul|floordiv|mod|neg|getitem|eq|ne|le|lt|ge|gt|and_|or_)|torch\.sym_(max|min|not)"
+_TARGETS = re.compile(rf"torch\.ops\.aten\.\w+\.\w+|{_ARITHMETIC}")
 _NAME = re.compile(r"[\w.+ -]*")
 """Of tensors, weights and versions; torch writes them into Python that it runs, so that they must be no more than names."""
 _TREE = re.compile(r'[\w.\[\]{}":, \\]*')
 _WORDS = {"target": _TARGETS, "in_spec": _TREE, "out_spec": _TREE}
 _SIZES = {
-    "Symbol", "Integer", "Add", "Mul", "Pow", "Min", "Max", "Mod", "FloorDiv", "CeilDiv", "CleanDiv", "PythonMod", "Eq", "Ne", "true", "false",
+    "Symbol", "Integer", "Add", "Mul", "Pow", "Min", "Max", "Mod", "FloorDiv", "CeilDiv", "CleanDiv", "PythonMod", "Eq", "Ne",
 }  # fmt: skip
 """What sizes are made of; sympy evaluates them, and evaluates anything else too."""
 _SYMBOL = re.compile(r"[suz]\d+")
@@ -54,8 +55,7 @@ def write_pt2(program: torch.export.ExportedProgram, path: Path) -> None:
 def load_pt2(path: str | Path) -> Callable[[Mapping[str, Tensor]], Tensor]:
     """Open a `.pt2` that `export_model` wrote: inputs by name to vectors (B, D).
 
-    Of the archive the graph (JSON), the shapes (JSON) and raw tensors are read; nothing is unpickled. That a file holds nothing else does not
-    make it fit: torch's own checks hold the graph.
+    Of the archive the graph and the shapes of weights (JSON) and the weights (raw bytes) are read; nothing is unpickled or evaluated.
 
     Raises:
         CheckpointError: it is no such file, or it holds what would be unpickled or evaluated.
@@ -66,7 +66,8 @@ def load_pt2(path: str | Path) -> Callable[[Mapping[str, Tensor]], Tensor]:
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is no .pt2 file: {error};", remedy="export the model again.") from error
     except CheckpointError as error:
-        raise CheckpointError(f"{path} {error.found}", remedy="export the model again; do not open files of this kind from others.") from error
+        remedy = "export the model again; other programs' files may run code when torch opens them."
+        raise CheckpointError(f"{path} {error.found}", remedy=remedy) from error
     module: Any = torch.export.load(str(path)).module(check_guards=False)
 
     def run(given: Mapping[str, Tensor]) -> Tensor:
