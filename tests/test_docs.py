@@ -16,6 +16,8 @@ from unifusion.datasets.mixture import Mixture
 from unifusion.training.parts import read_parts_table
 from unifusion.training.tune import specs_of
 
+OPTIONAL = {"langchain": ["langchain_core"]}
+"""Packages of extras that a page's code needs."""
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "train" / "README.md"]
 
 
@@ -25,8 +27,11 @@ def blocks(page, language):
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, monkeypatch):
-    if "tiny-chat" not in catalog.names("checkpoints"):
-        pytest.skip("checkpoints/tiny-chat is not there: make tiny trains it")
+    for name in ("tiny-chat", *(["tiny-embed"] if "tiny-embed" in page.read_text(encoding="utf-8") else [])):
+        if name not in catalog.names("checkpoints"):
+            pytest.skip(f"checkpoints/{name} is not there: make tiny trains it")
+    for package in OPTIONAL.get(page.stem, ()):
+        pytest.importorskip(package)
     monkeypatch.chdir(ROOT)
     names = {}
     for code in blocks(page, "python"):

@@ -19,10 +19,10 @@ FLOORS = (
 CONTRACTS = {"encoders": "encoder", "adapters": "adapter", "datasets": "dataset", "tasks": "task"}
 # Sideways arrows inside a floor that are meant: floor 0 is the ground all stand on; a model is built, saved and loaded together
 # (checkpoint <-> models, the latter's from inside functions), and features are those of a checkpoint's encoders; the command line
-# starts the server.
+# starts the server; other projects' interfaces are interfaces of the library, too.
 SIDEWAYS = {
     ("checkpoint", "models"), ("models", "checkpoint"), ("models", "features"), ("cli", "server"), ("features", "models"),
-    ("features", "checkpoint"),
+    ("features", "checkpoint"), ("integrations", "retrieval"),
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from unifusion.features.shard import Shard
 
 TOY = {
     "tokenizer": ["--vocabulary", "420", "--clips", "60"],
-    "align": [
+    "ground": [
         "--clips",
         "16",
         "--val-clips",
@@ -66,24 +66,24 @@ def chain(tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
     paths = {
         "tokenizer": [],
-        "align": ["--tokenizer", f"{run}/tokenizer", "--cache", f"{run}/align"],
-        "language": ["--tokenizer", f"{run}/tokenizer", "--clips", f"{run}/align.clips"],
-        "adapt": ["--language", f"{run}/language", "--encoders", f"{run}/align", "--clips", f"{run}/align.clips"],
+        "ground": ["--tokenizer", f"{run}/tokenizer", "--cache", f"{run}/ground"],
+        "language": ["--tokenizer", f"{run}/tokenizer", "--clips", f"{run}/ground.clips"],
+        "adapt": ["--language", f"{run}/language", "--encoders", f"{run}/ground", "--clips", f"{run}/ground.clips"],
         "instruct": [
             "--language",
             f"{run}/language",
             "--encoders",
-            f"{run}/align",
+            f"{run}/ground",
             "--clips",
-            f"{run}/align.clips",
+            f"{run}/ground.clips",
             "--start",
             f"{run}/adapt",
         ],
     }
     for name, flags in paths.items():
-        if name == "align":
+        if name == "ground":
             for stream in ("video", "audio"):
-                recipe(name)["main"](["--out", f"{run}/align", *flags, *TOY[name], "--stream", stream])
+                recipe(name)["main"](["--out", f"{run}/ground", *flags, *TOY[name], "--stream", stream])
         else:
             recipe(name)["main"](["--out", f"{run}/{name}", *flags, *TOY[name]])
     return run, paths
@@ -100,7 +100,7 @@ def test_stages_leave_what_the_next_needs_and_their_choices(chain):
         assert done["choices"]["out"] == f"{run}/{name.partition('/')[0]}" and done["seconds"] > 0
     for name in STAGES[1:]:
         assert len((run / name / "loss.csv").read_text().splitlines()) >= 1
-    assert json.loads((run / "align" / "video" / "metrics.json").read_text())["video_mean_average_precision"] > 0
+    assert json.loads((run / "ground" / "video" / "metrics.json").read_text())["video_mean_average_precision"] > 0
 
 
 def test_a_finished_stage_is_skipped_and_other_choices_are_refused(chain):
@@ -131,11 +131,11 @@ def test_real_recordings_and_pictures_are_learnt_beside_the_clips(chain, tmp_pat
     data = write_people(tmp_path / "people")
     real = ["--real", str(data / "mix.yaml"), "--data", str(data), "--real-share", "0.8"]
     for stream in ("video", "audio"):
-        recipe("align")["main"](["--out", f"{tmp_path}/align", *paths["align"], *TOY["align"], "--stream", stream, *real])
-    figures = {s: json.loads((tmp_path / "align" / s / "metrics.json").read_text()) for s in ("video", "audio")}
+        recipe("ground")["main"](["--out", f"{tmp_path}/ground", *paths["ground"], *TOY["ground"], "--stream", stream, *real])
+    figures = {s: json.loads((tmp_path / "ground" / s / "metrics.json").read_text()) for s in ("video", "audio")}
     assert {k for k in figures["video"] if k.endswith("accuracy")} == {"faces_accuracy"}
     assert {k for k in figures["audio"] if k.endswith("macro_recall")} == {f"{p}_macro_recall" for p in ("voices", "digits", "sounds")}
-    flags = [*paths["instruct"], "--encoders", f"{tmp_path}/align", "--fresh", "video,audio", *TOY["instruct"], *real]
+    flags = [*paths["instruct"], "--encoders", f"{tmp_path}/ground", "--fresh", "video,audio", *TOY["instruct"], *real]
     recipe("instruct")["main"](["--out", f"{tmp_path}/instruct", *flags])
     texts = ["--data", str(data), "--mixtures", str(data / "mix.yaml"), "--vocabulary", "500", "--clips", "60"]
     recipe("tokenizer")["main"](["--out", f"{tmp_path}/tokenizer", *texts])
@@ -147,17 +147,17 @@ def test_real_recordings_and_pictures_are_learnt_beside_the_clips(chain, tmp_pat
     english = ["--english", str(data / "english.yaml"), "--data", str(data), "--english-share", "0.9"]
     recipe("language")["main"](["--out", f"{tmp_path}/language", *paths["language"], *TOY["language"], *english])
     assert json.loads((tmp_path / "language" / "metrics.json").read_text())
-    (stored,) = (tmp_path / "align.features").glob("audio-*")
+    (stored,) = (tmp_path / "ground.features").glob("audio-*")
     assert len(FeatureStore(stored)) > 16  # those of the clips, and real ones
 
 
 def test_two_processes_share_the_clips_and_the_batch(chain, tmp_path):
     run, paths = chain
     for stream in ("video", "audio"):
-        shutil.copytree(run / "align" / stream, tmp_path / "align" / stream)
-    flags = [*paths["adapt"], "--encoders", str(tmp_path / "align"), *TOY["adapt"], "--out", str(tmp_path / "adapt")]
+        shutil.copytree(run / "ground" / stream, tmp_path / "ground" / stream)
+    flags = [*paths["adapt"], "--encoders", str(tmp_path / "ground"), *TOY["adapt"], "--out", str(tmp_path / "adapt")]
     assert CliRunner().invoke(app, ["train", "adapt", "--processes", "2", *flags]).exit_code == 0
-    keys = [k for p in (tmp_path / "align.features").glob("audio-*/*.safetensors") for k in Shard(p).keys]
+    keys = [k for p in (tmp_path / "ground.features").glob("audio-*/*.safetensors") for k in Shard(p).keys]
     assert len(keys) == len(set(keys)) == 16
     steps = [json.loads(line)["step"] for line in (tmp_path / "adapt" / "log.jsonl").read_text().splitlines()]
     assert len(steps) == len(set(steps)) > 0
@@ -173,9 +173,9 @@ def test_frozen_parts_do_not_move(chain):
     from unifusion.encoders.encoder import weights_hash
     from unifusion.training.chat import aligned_specs, assemble
 
-    specs = aligned_specs(run / "align")
-    first, _ = assemble(run / "language", specs, run / "align", run / "adapt")
-    last, _ = assemble(run / "language", specs, run / "align", run / "instruct")
+    specs = aligned_specs(run / "ground")
+    first, _ = assemble(run / "language", specs, run / "ground", run / "adapt")
+    last, _ = assemble(run / "language", specs, run / "ground", run / "instruct")
     assert weights_hash(first.encoders) == weights_hash(last.encoders)
     assert weights_hash(first.language_model) != weights_hash(last.language_model)
     moved = {n for n, p in last.adapters.named_parameters() if not torch.equal(p, first.adapters.get_parameter(n))}
@@ -189,7 +189,7 @@ def test_aligned_adapters_keep_what_they_tell_and_others_are_trained_whole(chain
     flags = ["--adapters", str(tmp_path / "adapters.yaml"), "--keep-aligned", keep, *paths["adapt"], *TOY["adapt"]]
     recipe("adapt")["main"](["--out", f"{tmp_path}/adapt", *flags])
     trained = load_file(tmp_path / "adapt" / "weights.safetensors")
-    aligned = load_file(run / "align" / "video" / "adapter.safetensors")
+    aligned = load_file(run / "ground" / "video" / "adapter.safetensors")
     video = {n for n, t in aligned.items() if not n.startswith("projection.") and not torch.equal(trained[f"adapters.video.{n}"], t)}
     assert bool(video) == (keep == "false")
     assert not torch.equal(trained["adapters.audio.norm.weight"], torch.ones_like(trained["adapters.audio.norm.weight"]))
@@ -202,14 +202,14 @@ def test_another_adapter_starts_from_nothing_and_the_aligned_one_does_not(chain,
     from unifusion.training.chat import aligned_specs, assemble, other_adapters
 
     (tmp_path / "adapters.yaml").write_text("audio: {adapter: linear, adapter_config: {stride: 5}}\n")
-    model, _ = assemble(run / "language", aligned_specs(run / "align", other_adapters(tmp_path / "adapters.yaml")), run / "align")
+    model, _ = assemble(run / "language", aligned_specs(run / "ground", other_adapters(tmp_path / "adapters.yaml")), run / "ground")
     assert type(model.adapters["audio"]).__name__ == "Linear"
-    aligned = load_file(run / "align" / "video" / "adapter.safetensors")
+    aligned = load_file(run / "ground" / "video" / "adapter.safetensors")
     for name, tensor in model.adapters["video"].state_dict().items():
         assert torch.equal(tensor, aligned[name]) == (not name.startswith("projection.")), name
     (tmp_path / "adapters.yaml").write_text("text: {adapter: linear}\n")
     with pytest.raises(ConfigError, match="the stream 'text'"):
-        aligned_specs(run / "align", other_adapters(tmp_path / "adapters.yaml"))
+        aligned_specs(run / "ground", other_adapters(tmp_path / "adapters.yaml"))
     (tmp_path / "adapters.yaml").write_text("just words\n")
     with pytest.raises(ConfigError, match="which adapters to take"):
         other_adapters(tmp_path / "adapters.yaml")
@@ -224,9 +224,9 @@ def test_another_adapter_starts_from_nothing_and_the_aligned_one_does_not(chain,
         (["--without", "mas"], "nothing called 'mas' .* did you mean 'mask'"),
     ],
 )
-def test_align_refuses_an_unknown_name_before_it_renders(tmp_path, flags, told):
+def test_ground_refuses_an_unknown_name_before_it_renders(tmp_path, flags, told):
     with pytest.raises(ConfigError, match=told):
-        recipe("align")["main"](["--out", str(tmp_path / "align"), "--cache", str(tmp_path / "align"), *flags])
+        recipe("ground")["main"](["--out", str(tmp_path / "ground"), "--cache", str(tmp_path / "ground"), *flags])
     assert not list(tmp_path.iterdir())
 
 
@@ -242,8 +242,8 @@ def test_an_aligned_adapter_without_a_projection_starts_from_nothing(chain, monk
         self._modules["up"] = self._modules.pop("projection")
 
     monkeypatch.setattr(WindowedQFormer, "__init__", renamed)
-    model, _ = assemble(run / "language", aligned_specs(run / "align"), run / "align")
-    aligned = load_file(run / "align" / "video" / "adapter.safetensors")
+    model, _ = assemble(run / "language", aligned_specs(run / "ground"), run / "ground")
+    aligned = load_file(run / "ground" / "video" / "adapter.safetensors")
     own = {n: t for n, t in model.adapters["video"].state_dict().items() if n in aligned}
     assert own and not all(torch.equal(t, aligned[n]) for n, t in own.items())
 
@@ -251,7 +251,7 @@ def test_an_aligned_adapter_without_a_projection_starts_from_nothing(chain, monk
 def test_a_copy_of_the_chain_finds_the_other_stages(tmp_path):
     shutil.copy(share.folder("train") / "tiny.py", tmp_path)
     found = runpy.run_path(str(tmp_path / "tiny.py"))
-    assert found["recipe"]("align") == share.folder("train") / "align.py"
+    assert found["recipe"]("ground") == share.folder("train") / "ground.py"
     with pytest.raises(ConfigError, match=r"of language cannot be shared by 5 processes"):
         found["main"](["--run", str(tmp_path / "run"), "--processes", "5"])
     with pytest.raises(ConfigError, match="no stream 'vidio'"):
@@ -266,7 +266,7 @@ def test_release_writes_a_checkpoint_that_loads_and_answers(chain, tmp_path):
     from unifusion.evaluation.release import release
     from unifusion.training.chat import aligned_specs
 
-    specs = aligned_specs(run / "align")
+    specs = aligned_specs(run / "ground")
     provenance = release(run, specs, tmp_path / "toy-chat", questions=6)
     assert set(provenance["stages"]) == set(STAGES)
     card = (tmp_path / "toy-chat" / "README.md").read_text()
@@ -293,7 +293,7 @@ def test_release_calibrates_on_val_and_measures_on_test(chain, tmp_path):
     texts, grammar = Mixture(data / "english.yaml", data=data), Grammar(share.folder("train") / "questions" / "people.yaml")
     real = Real(**sets, texts=texts, grammar=grammar, free=free)
     out = tmp_path / "toy-people"
-    provenance = release(run, aligned_specs(run / "align"), out, questions=4, real=real)
+    provenance = release(run, aligned_specs(run / "ground"), out, questions=4, real=real)
     assert [s["dataset"] for s in provenance["data"]["sets"]] == ["emodb", "fsdd", "esc10", "fer2013", "composed", "meld", "meld"]
     assert "Burkhardt" in provenance["data"]["sets"][0]["source"] and provenance["data"]["sets"][0]["rows"] == 3
     calibration = Engine.from_pretrained(out).model.config.calibration
@@ -314,21 +314,21 @@ def test_a_second_round_goes_on_from_the_checkpoint_with_another_encoder(chain, 
     from unifusion.evaluation.release import release
     from unifusion.training.chat import aligned_specs
 
-    release(run, aligned_specs(run / "align"), tmp_path / "first", questions=4)
+    release(run, aligned_specs(run / "ground"), tmp_path / "first", questions=4)
     with (tmp_path / "first" / "training_log.csv").open("a") as file:
         file.write("instruct,20,1.5\n")
     on = tmp_path / "on"
-    for clips in ("align.clips", "align.val"):
+    for clips in ("ground.clips", "ground.val"):
         (on / clips).parent.mkdir(exist_ok=True)
         (on / clips).symlink_to(run / clips)
     recipe("unpack")["main"](["--checkpoint", str(tmp_path / "first"), "--out", str(on)])
-    align = ["--out", f"{on}/align", "--tokenizer", f"{on}/language", "--cache", f"{on}/align", *TOY["align"]]
-    recipe("align")["main"]([*align, "--stream", "audio", "--queries", "3"])
-    shared = ["--language", f"{on}/language", "--encoders", f"{on}/align", "--clips", f"{on}/align.clips", "--start", f"{on}/adapt"]
+    ground = ["--out", f"{on}/ground", "--tokenizer", f"{on}/language", "--cache", f"{on}/ground", *TOY["ground"]]
+    recipe("ground")["main"]([*ground, "--stream", "audio", "--queries", "3"])
+    shared = ["--language", f"{on}/language", "--encoders", f"{on}/ground", "--clips", f"{on}/ground.clips", "--start", f"{on}/adapt"]
     recipe("instruct")["main"](["--out", f"{on}/instruct", *shared, "--fresh", "audio", *TOY["instruct"]])
-    provenance = release(on, aligned_specs(on / "align"), tmp_path / "second", questions=4)
-    assert set(provenance["stages"]) == {"align/audio", "instruct"} and set(provenance["before"]["stages"]) == set(STAGES)
-    assert "- round 2: align/audio" in (tmp_path / "second" / "README.md").read_text()
+    provenance = release(on, aligned_specs(on / "ground"), tmp_path / "second", questions=4)
+    assert set(provenance["stages"]) == {"ground/audio", "instruct"} and set(provenance["before"]["stages"]) == set(STAGES)
+    assert "- round 2: ground/audio" in (tmp_path / "second" / "README.md").read_text()
     assert "\nbefore/instruct,20,1.5\n" in (tmp_path / "second" / "training_log.csv").read_text()
     assert (tmp_path / "second" / "training_log.png").is_file()
 
@@ -336,8 +336,8 @@ def test_a_second_round_goes_on_from_the_checkpoint_with_another_encoder(chain, 
 @pytest.mark.parametrize(
     ("flags", "stages"),
     [
-        ([], ["tokenizer", "align", "align", "language", "adapt", "instruct"]),
-        (["--on", "checkpoints/tiny-chat", "--again", "audio"], ["unpack", "align", "instruct"]),
+        ([], ["tokenizer", "ground", "ground", "language", "adapt", "instruct"]),
+        (["--on", "checkpoints/tiny-chat", "--again", "audio"], ["unpack", "ground", "instruct"]),
         (["--on", "checkpoints/tiny-chat", "--again", ""], ["unpack", "instruct"]),
     ],
 )
@@ -352,10 +352,10 @@ def test_the_whole_chain_gives_each_stage_choices_it_has_and_the_folders_of_the_
         aligned_specs=lambda folder: {}, render_cache=lambda *folder_and_choices: rendered.append(folder_and_choices)
     )
     names["main"](["--run", str(tmp_path), *flags])
-    assert [name for name, _ in run] == stages and bool(rendered) == ("align" not in stages)
+    assert [name for name, _ in run] == stages and bool(rendered) == ("ground" not in stages)
     choices = [parse(recipe(name)["Choices"], argv) for name, argv in run]
-    made = {c.out if name != "align" else f"{tmp_path}/align" for (name, _), c in zip(run, choices, strict=True)}
-    made |= {f"{tmp_path}/{name}" for name in ("align", "language", "adapt") if stages[0] == "unpack"} | {f"{tmp_path}/align.clips"}
+    made = {c.out if name != "ground" else f"{tmp_path}/ground" for (name, _), c in zip(run, choices, strict=True)}
+    made |= {f"{tmp_path}/{name}" for name in ("ground", "language", "adapt") if stages[0] == "unpack"} | {f"{tmp_path}/ground.clips"}
     for c in choices:
         assert {getattr(c, k) for k in ("tokenizer", "language", "encoders", "start", "clips") if isinstance(getattr(c, k, 0), str)} <= made
 

@@ -18,11 +18,11 @@ class Choices:
 
     out: str = "runs/tiny/adapt"
     language: str = "runs/tiny/language"
-    encoders: str = "runs/tiny/align"
-    clips: str = "runs/tiny/align.clips"
+    encoders: str = "runs/tiny/ground"
+    clips: str = "runs/tiny/ground.clips"
     n_clips: int = 16_000
     adapters: str | None = None
-    """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
+    """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage ground."""
     keep_aligned: bool = True
     """Aligned adapters keep what they tell; only what maps them to the language model is trained."""
     steps: int = 150

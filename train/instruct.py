@@ -21,17 +21,17 @@ class Choices:
     out: str = "runs/tiny/instruct"
     start: str = "runs/tiny/adapt"
     language: str = "runs/tiny/language"
-    encoders: str = "runs/tiny/align"
-    clips: str = "runs/tiny/align.clips"
+    encoders: str = "runs/tiny/ground"
+    clips: str = "runs/tiny/ground.clips"
     n_clips: int = 16_000
     adapters: str | None = None
-    """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage align."""
+    """YAML file with stream -> {adapter, adapter_config}, instead of the adapters of stage ground."""
     keep_aligned: bool = True
     """Aligned adapters keep what they tell; only what maps them to the language model is trained."""
     token_dropout: float = 0.1
     """Share of the numbers of adapters' tokens that are zeroed in training."""
     fresh: str | None = None
-    """Streams, by commas, whose encoder was changed since `start`: their adapter goes on from stage align."""
+    """Streams, by commas, whose encoder was changed since `start`: their adapter goes on from stage ground."""
     steps: int = 6600
     batch_size: int = 8
     per_clip: int = 20

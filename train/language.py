@@ -19,7 +19,7 @@ class Choices:
 
     out: str = "runs/tiny/language"
     tokenizer: str = "runs/tiny/tokenizer"
-    clips: str = "runs/tiny/align.clips"
+    clips: str = "runs/tiny/ground.clips"
     n_clips: int = 16_000
     english: str | None = None
     """Mixture of plain texts to learn from beside the clips read out: a YAML file, or the name of one in train/mixtures."""

@@ -71,14 +71,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         run("tokenizer", ["--out", f"{r}/tokenizer", "--vocabulary", str(c.vocabulary), *texts, *seed])
     words = f"{r}/language" if c.on else f"{r}/tokenizer"
-    align = ["--out", f"{r}/align", "--tokenizer", words, "--cache", f"{r}/align", "--clips", str(c.clips), *real, *seed]
+    ground = ["--out", f"{r}/ground", "--tokenizer", words, "--cache", f"{r}/ground", "--clips", str(c.clips), *real, *seed]
     for stream in again:
         own = {"video": ["--steps", str(c.video_steps), "--queries", str(c.video_queries)], "audio": ["--steps", str(c.audio_steps)]}
-        run("align", [*align, "--stream", stream, *own[stream]])  # in one process: batch normalisation sees its own process's rows only
+        run("ground", [*ground, "--stream", stream, *own[stream]])  # in one process: batch normalisation sees its own process's rows only
     if not again:  # nobody else has rendered them
-        render_cache(f"{r}/align.clips", ClipCacheChoices(seed=c.seed, count=c.clips))
-    clips = ["--clips", f"{r}/align.clips", "--n-clips", str(c.clips), *seed]
-    shared = ["--language", f"{r}/language", "--encoders", f"{r}/align", *clips]
+        render_cache(f"{r}/ground.clips", ClipCacheChoices(seed=c.seed, count=c.clips))
+    clips = ["--clips", f"{r}/ground.clips", "--n-clips", str(c.clips), *seed]
+    shared = ["--language", f"{r}/language", "--encoders", f"{r}/ground", *clips]
     if not c.on:
         run("language", ["--out", f"{r}/language", "--tokenizer", words, "--steps", str(c.language_steps), *english, *clips], processes)
         run("adapt", ["--out", f"{r}/adapt", "--steps", str(c.adapt_steps), *shared], processes)
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     with stage(f"{r}/release", replace(c, processes=None), made=c.out) as todo:
         if todo:
-            release(r, aligned_specs(f"{r}/align"), c.out, questions=c.questions, real=real_sets(c.data) if c.data else None)
+            release(r, aligned_specs(f"{r}/ground"), c.out, questions=c.questions, real=real_sets(c.data) if c.data else None)
 
 
 def ready(processes: int) -> None:

@@ -1,4 +1,4 @@
-"""Instead of the first stages: a checkpoint taken apart, so that `align`, `adapt` or `instruct` goes on from it."""
+"""Instead of the first stages: a checkpoint taken apart, so that `ground`, `adapt` or `instruct` goes on from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Choices:
 
     checkpoint: str = "checkpoints/tiny-chat"
     out: str = "runs/on"
-    """Gets `align`, `language` and `adapt`, each as its stage would leave it."""
+    """Gets `ground`, `language` and `adapt`, each as its stage would leave it."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from unifusion.datasets.mixture import Mixture
 from unifusion.encoders.parakeet import Parakeet
 from unifusion.errors import ConfigError
 from unifusion.processor import StreamSpec
-from unifusion.training.align import real_pieces
+from unifusion.training.ground import real_pieces
 from unifusion.training.known import ALIKE, Known, label_phrase
 from unifusion.training.pieces import Pieces, loud_part
 
@@ -179,7 +179,7 @@ def test_ingredients_can_be_left_out():
 
 
 def test_alignment_refuses_to_leave_out_what_it_has_not():
-    weights = runpy.run_path(str(share.folder("train") / "align.py"))["weights_without"]
+    weights = runpy.run_path(str(share.folder("train") / "ground.py"))["weights_without"]
     assert weights(frozenset({"mask", "noise"})) == {"mask_rows": 0.0, "masked_weight": 0.0}
     with pytest.raises(ConfigError, match="did you mean 'choice'"):
         weights(frozenset({"choise"}))

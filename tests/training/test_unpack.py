@@ -31,15 +31,15 @@ def apart(tmp_path_factory):
 
 def test_the_parts_together_are_the_model(apart):
     model, processor, run = apart
-    again, its = assemble(run / "language", aligned_specs(run / "align"), run / "align", run / "adapt")
+    again, its = assemble(run / "language", aligned_specs(run / "ground"), run / "ground", run / "adapt")
     assert torch.equal(logits(again.eval(), its), logits(model.eval(), processor))
 
 
 def test_another_encoder_starts_its_own_adapter_and_leaves_the_rest(apart, tmp_path):
     model, processor, run = apart
     shutil.copytree(run, tmp_path / "run")
-    audio = tmp_path / "run" / "align" / "audio"
-    old = aligned_specs(tmp_path / "run" / "align")["audio"]
+    audio = tmp_path / "run" / "ground" / "audio"
+    old = aligned_specs(tmp_path / "run" / "ground")["audio"]
     spec = StreamSpec.from_dict({**old.to_dict(), "adapter_config": {**old.to_dict()["adapter_config"], "n_queries": 3}})
     torch.manual_seed(5)
     encoder = spec.encoder_class.build(spec.encoder_choices, load_weights=False)
@@ -47,7 +47,7 @@ def test_another_encoder_starts_its_own_adapter_and_leaves_the_rest(apart, tmp_p
     save_file(encoder.state_dict(), audio / "encoder.safetensors")
     save_file(adapter.state_dict(), audio / "adapter.safetensors")
     (audio / "spec.json").write_text(json.dumps(spec.to_dict()))
-    where = (tmp_path / "run" / "language", aligned_specs(tmp_path / "run" / "align"), tmp_path / "run" / "align", run / "adapt")
+    where = (tmp_path / "run" / "language", aligned_specs(tmp_path / "run" / "ground"), tmp_path / "run" / "ground", run / "adapt")
     with pytest.raises(ConfigError, match="--fresh audio"):
         assemble(*where)
     changed, its = assemble(*where, fresh=["audio"])

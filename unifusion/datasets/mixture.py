@@ -165,18 +165,29 @@ class Mixture(Dataset):
         """Each row of each part once, whatever its weight."""
         return (row for part in self.parts.values() for row in part)
 
+    def in_memory(self) -> Mixture:
+        """Keep every part's rows, where making one takes longer than remembering it; returns self."""
+        self.parts = {
+            name: part if getattr(part, "forward_only", False) else Listed(iter(part), None, name) for name, part in self.parts.items()
+        }
+        return self
+
     def hold_apart(self, other: Mixture) -> None:
-        """Refuse another split that shares a group: a speaker, a recording or a dialogue.
+        """Refuse another split that shares a group: a speaker, a recording or a dialogue. Clip world's splits keep apart what is drawn.
 
         Raises:
             DatasetError: names the groups they share.
         """
-        shared = sorted({r.group for r in self.every() if r.group} & {r.group for r in other.every()})
+        shared = sorted((self._groups() & other._groups()) - {""})
         if shared:
             raise DatasetError(
                 f"{self.path}: {len(shared)} groups are in {self.split} and in {other.split} ({', '.join(shared[:3])});",
                 remedy="split by speaker or recording, not by row.",
             )
+
+    def _groups(self) -> set[str]:
+        """Groups of the parts that lie on a disk."""
+        return {row.group for name, part in self.parts.items() if self.kinds[name] != "clip_world" for row in part}
 
 
 def read_parts(path: Path) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ from unifusion.errors import ConfigError, NoStreamError, nearest
 from unifusion.limits import Limits
 from unifusion.models.aligner import CLIP, Aligner
 from unifusion.models.aligner_files import load_aligner
-from unifusion.models.opened_rows import to_device, words_media
+from unifusion.models.opened_rows import to_device, without_padding, words_media
 from unifusion.processor import MediaOpener, OpenedMedia, StreamItem
 from unifusion.processor.processor import Row, collate_media
 
@@ -156,6 +156,7 @@ class Embedder:
         if not clips:
             return []
         streams = collate_media([Row(media=[clip]) for clip in clips], list(self.model.streams))
+        streams |= {name: without_padding(streams[name]) for name in self._words if name in streams}
         found = self.model.vectors(to_device({"rows": torch.tensor(len(clips)), "streams": streams}, self.model.device))
         out = []
         for i, clip in enumerate(clips):

@@ -30,7 +30,7 @@ __all__ = ["Real", "calibration_of", "release"]
 
 TASKS = ("emotion", "sound", "digit", WORDS)
 """Tasks that are calibrated."""
-STAGES = ("tokenizer", "language", "align/video", "align/audio", "adapt", "instruct")
+STAGES = ("tokenizer", "language", "ground/video", "ground/audio", "adapt", "instruct")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def release(
         real: the real sets, where the model was trained on any.
     """
     folder = Path(run)
-    model, processor = assemble(folder / "language", specs, folder / "align", folder / "instruct")
+    model, processor = assemble(folder / "language", specs, folder / "ground", folder / "instruct")
     asked = held_out_questions(count=questions)
     engine = Engine(model, processor)
     results = {"world": evaluate_world(engine, asked), **(_real(engine, real) if real is not None else {})}
@@ -73,7 +73,7 @@ def release(
         "torch": torch.__version__,
         "cores": os.cpu_count(),
         "data": {
-            "clip_world": _hash(folder / "align.clips" / "scripts.jsonl"),
+            "clip_world": _hash(folder / "ground.clips" / "scripts.jsonl"),
             **({"sets": [*_sets(real.train), *_sets(real.texts)]} if real is not None else {}),
         },
         "metrics": {n: {k: round(v, 4) for k, v in row.items()} for n, row in results["world"]["needs"].items()},

@@ -202,7 +202,7 @@ class Aligner(EncodedModel):
         """Embed B rows.
 
         Args:
-            batch: of `collate_rows`: `rows` B, `streams` name -> StreamBatch.
+            batch: of `collate_rows`: `rows` B, `streams` name -> StreamBatch; one with `adapted` holds what the adapter gave.
 
         Returns:
             space -> vectors (B, D) of length one, and which rows (B,) have one; the others are zero. `clip` is the sum of the spaces of
@@ -234,7 +234,7 @@ class Aligner(EncodedModel):
             return empty[0], empty[1]
         found = self.features(name, batch)
         adapted = found
-        if name in self.adapters:
+        if name in self.adapters and not batch.get("adapted"):
             with torch.set_grad_enabled(torch.is_grad_enabled() and (self.config.streams[name].adapt or name in self.live)):
                 adapted = self.adapters[name](found)
         return placed(adapted, batch["rows"], rows), placed(found, batch["rows"], rows)

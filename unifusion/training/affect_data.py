@@ -25,7 +25,7 @@ from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, enc
 from unifusion.training.launch import everyone_waits, my_share
 from unifusion.training.order import Order
 
-__all__ = ["AffectRows", "Rounds", "Target", "collate_targets", "read_examples", "store_features", "target_of"]
+__all__ = ["AffectRows", "Rounds", "Target", "collate_targets", "read_examples", "read_rows", "store_features", "target_of"]
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -36,7 +36,27 @@ Target = tuple[str, float, float]
 def read_examples(
     data: str | Path, split: str, *, dataset: str | None = None, root: str | Path | None = None, options: Mapping[str, Any] | None = None
 ) -> list[Example]:  # fmt: skip
-    """Rows of a split that have an emotion, or valence and arousal.
+    """Rows of a split that have an emotion, or valence and arousal; see `read_rows`.
+
+    Raises:
+        ConfigError: no such reader or option, or `data` is neither.
+        DatasetError: it cannot be read, or none of its rows has an emotion.
+    """
+    rows = read_rows(data, split, dataset=dataset, root=root, options=options)
+    if rows is None:
+        return []
+    kept = [r for r in rows if target_of(r) is not None and (r.media or r.texts.get("transcript"))]
+    more = f", {len(rows) - len(kept)} others have no emotion" * (len(rows) > len(kept))
+    log.info("%s: %d rows of split %s%s", data, len(kept), split, more)
+    if not kept:
+        raise DatasetError(f"{data} has no row of split {split} with an emotion;", remedy="check the reader, its options and the split.")
+    return kept
+
+
+def read_rows(
+    data: str | Path, split: str, *, dataset: str | None = None, root: str | Path | None = None, options: Mapping[str, Any] | None = None
+) -> list[Example] | None:  # fmt: skip
+    """All rows of a split, whatever they hold.
 
     Args:
         data: a YAML file of sources (`Mixture`; weights say nothing here, each row comes once a round), or what `dataset` reads.
@@ -44,7 +64,7 @@ def read_examples(
         dataset: name of a reader (`unifusion list datasets`); None for a YAML file.
         root: folder that paths in the YAML file are relative to.
         options: of the reader; `splits` among them says what the data call a split (`{test: test_iid}`), or that there is none of that
-            kind (`{test: null}`), which gives no rows.
+            kind (`{test: null}`), which gives None.
 
     Raises:
         ConfigError: no such reader or option, or `data` is neither.
@@ -56,7 +76,7 @@ def read_examples(
         raise ConfigError(f"splits is {called!r};", remedy="say what the data call train, val or test: {test: test_iid}.")
     own = called.get(split, split)
     if own is None:
-        return []
+        return None
     if dataset is None:
         if given:
             raise ConfigError(f"the option {next(iter(given))!r} is of no reader;", remedy="write it into the YAML, or name --dataset.")
@@ -78,12 +98,7 @@ def read_examples(
             rows = list(found(**place, split=own, **given))
         except TypeError as error:
             raise ConfigError(f"reader {dataset!r}: {error};", remedy="see its docstring for its options.") from error
-    kept = [replace(r, split=split) for r in rows if target_of(r) is not None and (r.media or r.texts.get("transcript"))]
-    more = f", {len(rows) - len(kept)} others have no emotion" * (len(rows) > len(kept))
-    log.info("%s: %d rows of split %s%s", data, len(kept), split, more)
-    if not kept:
-        raise DatasetError(f"{data} has no row of split {split} with an emotion;", remedy="check the reader, its options and the split.")
-    return kept
+    return [replace(row, split=split) for row in rows]
 
 
 def target_of(row: Example) -> Target | None:
@@ -167,7 +182,7 @@ def _mark(media: Media) -> Any:
 
 def store_features(
     model: EncodedModel, examples: Sequence[Example], folder: str | Path, *, batch_size: int = 16, workers: int = 0,
-    on_bad: Callable[[Media, MediaError], None] | None = None,
+    on_bad: Callable[[Media, MediaError], None] | None = None, only: Sequence[str] = (),
 ) -> int:  # fmt: skip
     """Encode what the stores lack, by the model's frozen encoders; processes share the clips. Returns how many were encoded here.
 
@@ -178,11 +193,12 @@ def store_features(
         batch_size: clips that go through the encoders together.
         workers: threads that decode ahead.
         on_bad: told of a clip that cannot be read; None raises.
+        only: streams; all when empty.
 
     Raises:
         MediaError: a clip cannot be read, and nobody was to be told.
     """
-    done, frozen = 0, [n for n in model.streams if n not in model.live]
+    done, frozen = 0, [n for n in model.streams if n not in model.live and (not only or n in only)]
     for reads in ("clip", "history"):
         held = encoders_of(model, reads, only=frozen)
         if held is None:

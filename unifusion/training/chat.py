@@ -39,7 +39,7 @@ __all__ = ["TinyLlama", "aligned_specs", "assemble", "load_adapters", "load_enco
 
 log = logging.getLogger(__name__)
 STREAMS = ("video", "audio")
-"""Streams that stage align trains, in the order they are shown to the language model."""
+"""Streams that stage ground trains, in the order they are shown to the language model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ def _keep(work: Path, folder: Path, figures: Mapping[str, Any]) -> None:
 
 
 def aligned_specs(encoders: str | Path, adapters: Mapping[str, StreamSpec] | None = None) -> dict[str, StreamSpec]:
-    """The streams of stage `align`.
+    """The streams of stage `ground`.
 
     Args:
         encoders: folder of the stage; `specs.json` in it says what was aligned.
@@ -132,12 +132,12 @@ def aligned_specs(encoders: str | Path, adapters: Mapping[str, StreamSpec] | Non
         if path.is_file():
             found[name] = StreamSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
     if not found:
-        raise ConfigError(f"{encoders} holds no aligned stream;", remedy="train the stage align first.")
+        raise ConfigError(f"{encoders} holds no aligned stream;", remedy="train the stage ground first.")
     for name, spec in (adapters or {}).items():
         if name not in found:
             raise ConfigError(
                 f"an adapter is named for the stream {name!r}, of which {encoders} holds no encoder (it has {', '.join(found)});",
-                remedy=f"leave it out, or run `unifusion train align --stream {name}` for that folder first.",
+                remedy=f"leave it out, or run `unifusion train ground --stream {name}` for that folder first.",
             )
         found[name] = replace(found[name], adapter=spec.adapter, adapter_config=spec.adapter_config)
     return found
@@ -151,13 +151,13 @@ def load_adapters(model: Any, folder: str | Path) -> None:
     aligned = _aligned(model, folder)
     for name, adapter in model.adapters.items():
         if name not in aligned:
-            log.info("the adapter of stream %s starts from nothing: stage align trained another, or it has no `projection` to renew", name)
+            log.info("the adapter of stream %s starts from nothing: stage ground trained another, or it has no `projection` to renew", name)
             continue
         state = {k: v for k, v in load_file(Path(folder) / name / "adapter.safetensors").items() if not k.startswith("projection.")}
         missing, unknown = adapter.load_state_dict(state, strict=False)
         if unknown or any(not k.startswith("projection.") for k in missing):
             raise ConfigError(
-                f"the adapter of stream {name!r} in {folder} lacks {missing} or has {unknown};", remedy="train stage align again."
+                f"the adapter of stream {name!r} in {folder} lacks {missing} or has {unknown};", remedy="train stage ground again."
             )
 
 
@@ -206,7 +206,7 @@ def load_encoders(model: Any, folder: str | Path) -> None:
     for name, encoder in model.encoders.items():
         path = Path(folder) / name / "encoder.safetensors"
         if not path.is_file():
-            raise ConfigError(f"no weights for stream {name!r} at {path};", remedy="train the stage align first.")
+            raise ConfigError(f"no weights for stream {name!r} at {path};", remedy="train the stage ground first.")
         try:
             encoder.load_state_dict(load_file(path), strict=True)
         except RuntimeError as error:
@@ -237,13 +237,13 @@ def train_chat(
     Args:
         language: folder of stage `language`.
         specs: streams with their adapters.
-        encoders: folder of stage `align`.
+        encoders: folder of stage `ground`.
         cache: rendered clips; encoded once into `<encoders>.features`, whatever the number of epochs and stages.
         out: gets `weights.safetensors` (all that is trained or was trained before) and the run's log.
         mode: see WorldTalks.
         parts: what is trained, see `set_trainable`.
         start: `out` of the stage before.
-        fresh: streams whose adapter is not taken from `start` but as stage `align` left it: their encoder was changed.
+        fresh: streams whose adapter is not taken from `start` but as stage `ground` left it: their encoder was changed.
         keep_aligned: of adapters that were aligned, train what maps to the language model alone. Trained whole, they lose each fact that
             the language model does not read yet (measured: docs/tiny.md).
         token_dropout: share of the numbers of adapters' tokens that are zeroed in training (Srivastava et al. 2014): encoders know what

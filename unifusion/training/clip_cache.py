@@ -53,7 +53,7 @@ class ClipCache:
         meta = self.folder / "choices.json"
         scripts = self.folder / "scripts.jsonl"
         if not meta.is_file() or not scripts.is_file():
-            raise DatasetError(f"{folder} holds no rendered clips;", remedy="render them first (`unifusion train align` does it).")
+            raise DatasetError(f"{folder} holds no rendered clips;", remedy="render them first (`unifusion train ground` does it).")
         self.choices = ClipCacheChoices(**json.loads(meta.read_text(encoding="utf-8")))
         self._lines = scripts.read_text(encoding="utf-8").splitlines()
         self._frames, self._sound = _arrays(self.folder, self.choices, "r")

@@ -1,4 +1,4 @@
-"""Rows to align encoders with: clips, sentences packed closely, real recordings and pictures, each with the truth of its windows."""
+"""Rows to ground encoders with: clips, sentences packed closely, real recordings and pictures, each with the truth of its windows."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _LARGEST = (1 << 31) - 1
 def keep_freed_memory() -> bool:
     """Tell glibc not to hand freed memory back to the system; returns whether it listened (elsewhere nothing is done).
 
-    Measured on two cores of a virtual machine: a step of stage `align` took 7 to 13 s, nearly all of it page faults of memory that
+    Measured on two cores of a virtual machine: a step of stage `ground` took 7 to 13 s, nearly all of it page faults of memory that
     had just been given back, and 2.4 s with this.
     """
     if sys.platform != "linux":

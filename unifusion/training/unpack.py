@@ -17,7 +17,7 @@ __all__ = ["unpack"]
 
 
 def unpack(folder: str | Path, out: str | Path) -> None:
-    """Write `align/<stream>` (encoder, adapter, spec), `language` (model, tokenizer) and `adapt/weights.safetensors` below `out`.
+    """Write `ground/<stream>` (encoder, adapter, spec), `language` (model, tokenizer) and `adapt/weights.safetensors` below `out`.
 
     What the checkpoint says of its own making goes to `before`.
 
@@ -31,7 +31,7 @@ def unpack(folder: str | Path, out: str | Path) -> None:
     model, processor = checkpoint.load(folder)
     base = Path(out)
     for name, spec in model.specs.items():
-        with atomic_folder(base / "align" / name) as part:
+        with atomic_folder(base / "ground" / name) as part:
             save_file(_whole(model.encoders[name]), part / "encoder.safetensors")
             save_file(_whole(model.adapters[name]), part / "adapter.safetensors")
             (part / "spec.json").write_text(json.dumps(spec.to_dict(), indent=1), encoding="utf-8")

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -44,10 +44,10 @@ class Backend(ABC):
     class Config:
         """Choices of the back end; subclasses add fields. Plain numbers and strings, written to config.json."""
 
-    exact: ClassVar[bool] = True
-    """Whether a search finds the true nearest rows."""
-    remote: ClassVar[bool] = False
-    """Whether the vectors live in a server, so that a saved folder holds its address alone."""
+    exact: bool = True
+    """Whether a search finds the true nearest rows; where the choices decide that, an object says it for itself."""
+    remote: bool = False
+    """Whether the vectors live in a server, so that a saved folder does not hold them; an object may say it for itself."""
 
     def __init__(self, width: int, config: Any) -> None:
         self.width, self.config = width, config

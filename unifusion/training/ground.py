@@ -15,18 +15,18 @@ from unifusion.atomic import atomic_folder
 from unifusion.datasets.mixture import Mixture
 from unifusion.models.grounding import GroundingConfig, GroundingModel, pad_phrases
 from unifusion.processor import StreamSpec
-from unifusion.training.align_figures import measure, measure_real
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.fit import FitChoices, fit
+from unifusion.training.ground_figures import measure, measure_real
 from unifusion.training.grounding_data import ALPHABET, GroundingData, collate_grounding, spoken_words, window_of
 from unifusion.training.known import Known
 from unifusion.training.launch import everyone_waits, is_first
 from unifusion.training.pieces import Pieces
 
-__all__ = ["train_alignment"]
+__all__ = ["train_grounding"]
 
 
-def train_alignment(
+def train_grounding(
     stream: str, spec: StreamSpec, tokenizer_folder: str | Path, train: ClipCache, val: ClipCache, out: str | Path, *,
     choices: FitChoices, grounding: GroundingConfig, start: str | Path | None = None, pack: float = 0.0,
     real: tuple[Mixture, Mixture, float] | None = None, without: frozenset[str] = frozenset(),
