@@ -27,9 +27,8 @@ def test_one_stream_as_pt2(run, folder, tmp_path):
 @pytest.mark.slow
 def test_int8_with_what_it_costs(run, folder, clip, tmp_path):
     pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text(
-        "".join(json.dumps({"path": clip, "start_s": s, "end_s": s + 0.4, "caption": f"a tone at {s}"}) + "\n" for s in (0, 0.5))
-    )
+    rows = [{"path": clip, "start_s": s, "end_s": s + 0.4, "caption": f"a tone at {s}"} for s in (0, 0.5)]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, out, _ = run("export", "--model", folder, "-o", tmp_path / "x", "--int8", "--measure", pairs, "--json")
     told = json.loads(out)
     assert code == 0 and set(told["graphs"]) == {"video", "audio", "text"} and told["int8_loss"]["pairs"] == 2

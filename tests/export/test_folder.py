@@ -1,4 +1,4 @@
-"""The folder that an export is: files that run without this package, what they are as JSON, int8 with its loss, and refusals before work."""
+"""The folder of an export: files that run without this package, what they are as JSON, int8 with its loss, and refusals before work."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from unifusion.conversation import Media
 from unifusion.errors import CheckpointError, ConfigError
 from unifusion.export import OnnxGraph, export_model, load_pt2, prepare, quantized_loss
 from unifusion.export.folder import read_told
-from unifusion.export.loss import recall
+from unifusion.metrics.recall_at_k import recall_at_k
 from unifusion.models.aligner import CLIP
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -95,12 +95,6 @@ def test_one_stream_as_pt2(toy, tmp_path):
     assert (load_pt2(tmp_path / "x" / "text.pt2")(given) - wanted).abs().max() < 1e-4
 
 
-def test_recall_counts_ties_against():
-    scores = np.array([[0.9, 0.1, 0.9], [0.1, 0.5, 0.2], [0.3, 0.4, 0.2]])
-    assert recall(scores, 1) == pytest.approx(1 / 3) and recall(scores, 2) == pytest.approx(2 / 3) and recall(scores, 3) == 1.0
-    assert recall(np.zeros((4, 4)), 3) == 0.0
-
-
 @pytest.mark.slow
 def test_what_int8_costs(toy, out):
     clips = [toys.video(seed=i, seconds=0.5 + i / 10) for i in range(12)]
@@ -108,9 +102,10 @@ def test_what_int8_costs(toy, out):
     assert told.pairs == 12 and told.chance_r1 == 1 / 12 and set(told.mean_cosine) == {"video", "audio", "text", CLIP}
     assert all(0.98 < c < 1.0 for c in told.mean_cosine.values())
     words, sums = toy.embed_texts([f"clip {i} of them" for i in range(12)]), np.stack([e.vectors[CLIP] for e in toy.embed(clips)])
+    own = np.eye(12, dtype=bool)
     for k in (1, 10):
-        assert told.float32["text_to_clip"][f"r{k}"] == recall(words @ sums.T, k)
-        assert told.float32["clip_to_text"][f"r{k}"] == recall(sums @ words.T, k)
+        assert told.float32["text_to_clip"][f"r{k}"] == recall_at_k(words @ sums.T, own, k=k)
+        assert told.float32["clip_to_text"][f"r{k}"] == recall_at_k(sums @ words.T, own, k=k)
     assert set(told.int8) == set(told.float32) and 0 <= told.int8["text_to_clip"]["r10"] <= 1
 
 
@@ -137,7 +132,8 @@ def test_refusals_come_before_work(toy, tmp_path, monkeypatch):
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     for options, told in (
         ({"out": tmp_path / "mine"}, "is there and is no export"), ({"out": tmp_path / "x", "format": "onnxx"}, "the format 'onnxx'"),
-        ({"out": tmp_path / "x", "format": "pt2", "int8": True}, "for ONNX alone"), ({"out": tmp_path / "x", "streams": ["sound"]}, "no stream"),
+        ({"out": tmp_path / "x", "format": "pt2", "int8": True}, "for ONNX alone"),
+        ({"out": tmp_path / "x", "streams": ["sound"]}, "no stream"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=told):
             export_model(toy, **options)

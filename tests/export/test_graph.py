@@ -1,4 +1,4 @@
-"""What a graph computes before it is a file: traced forms and rectangular inputs give what the model gives; what cannot be traced is named."""
+"""Traced forms and rectangular inputs give what the model gives, before anything is a file; what cannot be traced is named."""
 
 from dataclasses import replace
 
@@ -96,7 +96,7 @@ def test_a_graph_holds_no_other_stream():
     items = toy.open(spoken(1)).streams
     names = [n for n, _ in Graph(toy.model, plan_of(toy.model, "video", {"face": items["face"]})).named_parameters()]
     assert any(n.startswith("tower.pools.face") for n in names) and any(n.startswith("tower.absent.video") for n in names)
-    assert not any(".video" in n and "absent" not in n or "audio" in n or "text" in n for n in names)
+    assert not any((".video" in n and "absent" not in n) or "audio" in n or "text" in n for n in names)
 
 
 def test_a_plan_is_json_and_words_are_cut_to_the_longest():

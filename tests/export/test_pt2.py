@@ -101,6 +101,7 @@ def node(told):
     return told["graph_module"]["graph"]["nodes"][0]
 
 
+OBJECT = {"path_name": "custom_obj_0", "use_pickle": False}
 EXPRESSION = "().__class__.__base__.__subclasses__()"
 
 
@@ -119,9 +120,9 @@ EXPRESSION = "().__class__.__base__.__subclasses__()"
         (lambda _: edited("models/model.json", lambda m: m["range_constraints"].update({EXPRESSION: {}})), "under ''"),
         (lambda _: edited("models/model.json", lambda m: node(m).update(metadata={"expr_str": EXPRESSION})), "under 'expr_str'"),
         (lambda _: edited("models/model.json", lambda m: node(m).update(metadata={"expr_str": "Symbol('os.system')"})), "'expr_str'"),
-        (lambda _: edited("data/constants/model_constants_config.json", lambda m: m["config"].update(x={"path_name": "custom_obj_0", "use_pickle": False})), "as a pickle"),
+        (lambda _: edited("data/constants/model_constants_config.json", lambda m: m["config"].update(x=OBJECT)), "as a pickle"),
     ],
-    ids=["inputs", "weight", "old weights", "compiled", "second model", "guards", "call", "operator", "name", "key", "size", "symbol", "object"],
+    ids=["inputs", "weight", "older", "compiled", "second", "guards", "call", "operator", "name", "key", "size", "symbol", "object"],
 )  # fmt: skip
 def test_what_torch_would_unpickle_or_evaluate_is_refused(written, tmp_path, change, told):
     bad, trap = tmp_path / "bad.pt2", tmp_path / "sprung"

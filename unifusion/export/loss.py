@@ -15,11 +15,12 @@ from unifusion.errors import ConfigError
 from unifusion.export.folder import read_told, stacked
 from unifusion.export.inputs import Plan
 from unifusion.export.onnx_files import OnnxGraph
+from unifusion.metrics.recall_at_k import recall_at_k
 from unifusion.models.aligner import CLIP
 from unifusion.models.opened_rows import words_media
 from unifusion.processor import OpenedMedia
 
-__all__ = ["QuantizedLoss", "quantized_loss", "recall"]
+__all__ = ["QuantizedLoss", "quantized_loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,21 +73,14 @@ def quantized_loss(folder: str | Path, embedder: Embedder, clips: Sequence[Media
     figures = {}
     for kind in ("float32", "int8"):
         cosines_NN = words[kind] @ sums[kind].T
-        figures[kind] = {
-            "text_to_clip": {f"r{k}": recall(cosines_NN, k) for k in (1, 10)},
-            "clip_to_text": {f"r{k}": recall(cosines_NN.T, k) for k in (1, 10)},
-        }
+        both = {"text_to_clip": cosines_NN, "clip_to_text": cosines_NN.T}
+        own_NN = np.eye(len(clips), dtype=bool)
+        figures[kind] = {way: {f"r{k}": recall_at_k(c, own_NN, k=k) for k in (1, 10)} for way, c in both.items()}
     cosines = {s: _cosine(v, found["int8"][s]) for found in vectors.values() for s, v in found["float32"].items()}
     cosines[CLIP] = _cosine(sums["float32"], sums["int8"])
     return QuantizedLoss(
         pairs=len(clips), chance_r1=1 / len(clips), float32=figures["float32"], int8=figures["int8"], mean_cosine=cosines
     )  # fmt: skip
-
-
-def recall(scores_QN: np.ndarray, k: int) -> float:
-    """Share of queries whose own item is among the first k; items of the same score are before it."""
-    own_Q = np.diagonal(scores_QN)[:, None]
-    return float(((scores_QN >= own_Q).sum(axis=1) <= k).mean())
 
 
 def _vectors(folder: Path, told: dict[str, Any], opened: Sequence[OpenedMedia], kind: str, rows: int = 8) -> dict[str, np.ndarray]:
