@@ -14,7 +14,7 @@ from unifusion.encoders.encoder import weights_hash
 from unifusion.engine.embedder import Embedder
 from unifusion.errors import CheckpointError, ConfigError
 from unifusion.models.aligner import CLIP, Aligner, AlignerConfig, AlignerStream
-from unifusion.models.aligner_files import is_aligner, load_aligner, save_aligner, stream_of_chat
+from unifusion.models.aligner_files import is_aligner, load_aligner, save_aligner, stream_of
 from unifusion.models.opened_rows import RowOpener, collate_rows
 from unifusion.models.towers import Clock, Head, Tower
 
@@ -128,12 +128,12 @@ def test_folders_give_equal_vectors_and_refuse_what_is_not_theirs(tmp_path):
 
 
 def test_a_stream_of_a_chat_model_is_taken_with_its_adapter():
-    made, encoder, adapter = stream_of_chat("tiny-chat", "audio")
+    made, encoder, adapter = stream_of("tiny-chat", "audio")
     alone = AlignerConfig(streams={"audio": made}, width=8, head={"width": 32})
     own = Aligner(alone, encoders={"audio": encoder}, adapters={"audio": adapter})
     assert weights_hash(own.adapters["audio"]) == weights_hash(adapter) and own.config.towers == {"audio": ("audio",)}
     with pytest.raises(ConfigError, match="no stream 'smell'"):
-        stream_of_chat("tiny-chat", "smell")
+        stream_of("tiny-chat", "smell")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from unifusion.models.config import UniFusionConfig
 from unifusion.models.encoded_files import encoders_in, fill, model_type_of, read_told, save_encoded
 from unifusion.share import resolve_checkpoint
 
-__all__ = ["is_aligner", "load_aligner", "save_aligner", "stream_of_chat"]
+__all__ = ["is_aligner", "load_aligner", "save_aligner", "stream_of"]
 
 
 def is_aligner(folder: str | Path) -> bool:
@@ -46,13 +46,23 @@ def load_aligner(folder: str | Path, *, device: str | torch.device = "cpu") -> A
     return model.to(device).eval()
 
 
-def stream_of_chat(checkpoint: str, stream: str) -> tuple[AlignerStream, nn.Module, nn.Module]:
-    """A stream of a chat model's checkpoint, for an embedding model: its choices, its encoder and its adapter with weights.
+def stream_of(checkpoint: str, stream: str) -> tuple[AlignerStream, nn.Module, nn.Module | None]:
+    """A stream of a chat model's or of another embedding model's checkpoint, for an embedding model.
+
+    Returns:
+        its choices, its encoder and its adapter with weights; None without an adapter.
 
     Raises:
         ConfigError: there is no such stream.
         CheckpointError: the checkpoint cannot be read.
     """
+    if is_aligner(checkpoint):
+        other = load_aligner(checkpoint)
+        if stream not in other.streams:
+            raise ConfigError(f"{checkpoint} has no stream {stream!r};", remedy=f"it has {', '.join(other.streams)}.")
+        own = other.adapters[stream] if stream in other.adapters else None
+        told = {**other.config.streams[stream].to_dict(), "trained": 0, "adapt": True}
+        return AlignerStream(**told), other.encoders[stream], own
     from unifusion import checkpoint as chat
 
     model, _ = chat.load(checkpoint)

@@ -72,8 +72,8 @@ class AlignObjective(nn.Module):
         Args:
             clips: parts of the batch, each of `collate_rows`.
             facts: (B, G) int64, numbers of what is true of each row, padded by -2.
-            texts: of `collate_rows`; beside it `facts` (T, F) padded by -1, `of` (T,) the row each was made from, `kind` (T,) its place in
-                PAIRS.
+            texts: `parts`, each of `collate_rows`, T texts together; `facts` (T, F) padded by -1, `of` (T,) the row each was made from,
+                `kind` (T,) its place in PAIRS.
         """
         loss = cached_loss(self._embedded, clips, lambda rows: self._loss(rows, facts, texts), parameters=self.parameters())
         return {"loss": loss + nothing_of(self)}
@@ -90,8 +90,8 @@ class AlignObjective(nn.Module):
     def _loss(self, rows: Mapping[str, Tensor], facts: Tensor, texts: Mapping[str, Any]) -> Tensor:
         """The loss () of a whole batch."""
         found = {space: (rows[space], rows[f"{space}?"]) for space in rows if not space.endswith("?")}
-        words = self.model.vectors(texts)
-        told = {name: value for name, (value, _) in words.items() if name != CLIP}
+        words = [self.model.vectors(part) for part in texts["parts"]]
+        told = {name: torch.cat([part[name][0] for part in words]) for name in self.model.config.spaces_of("text") if words}
         losses: dict[str, Tensor] = {}
         for number, pair in enumerate(PAIRS):
             if not self.weights[pair]:

@@ -21,7 +21,7 @@ from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError, MediaError
 from unifusion.metrics.retrieval_figures import retrieval_figures
 from unifusion.models.aligner import CLIP, Aligner, AlignerConfig, AlignerStream
-from unifusion.models.aligner_files import stream_of_chat
+from unifusion.models.aligner_files import stream_of
 from unifusion.models.build import from_anywhere
 from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device, without_padding, words_media
 from unifusion.processor.streams import read_config
@@ -39,6 +39,8 @@ __all__ = ["AlignRow", "AlignRows", "calibrate", "look", "make_aligner", "text_r
 
 log = logging.getLogger(__name__)
 _TEXTS = ("clip", "sight", "sound")
+_TOGETHER = 64
+"""Texts that go through a tower at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +126,13 @@ def collate_aligned(rows: Sequence[AlignRow], model: Aligner, chunk: int, adapte
     media = [n for s in model.config.spaces_of("media") for n in model.config.towers[s]]
     size = chunk or len(rows)
     clips = [clip_batch(rows[k : k + size], media, adapted) for k in range(0, len(rows), size)]
-    said = [(i, list(PAIRS).index(kind), text) for i, r in enumerate(rows) for kind, text in r.texts.items()]
-    texts: dict[str, Any] = text_rows(model, [text.text for _, _, text in said])
-    texts |= {
+    told_ = rows if model.config.spaces_of("text") else ()
+    said = [(i, list(PAIRS).index(kind), text) for i, r in enumerate(told_) for kind, text in r.texts.items()]
+    said.sort(key=lambda told: len(told[2].text))
+    # Texts of like length go through the tower together: of one batch of all of them two thirds would be padding.
+    parts = [said[k : k + _TOGETHER] for k in range(0, len(said), _TOGETHER)]
+    texts = {
+        "parts": [text_rows(model, [text.text for _, _, text in part]) for part in parts],
         "facts": _numbers([tuple(text.facts) for _, _, text in said], -1),
         "of": torch.tensor([i for i, _, _ in said], dtype=torch.int64), "kind": torch.tensor([k for _, k, _ in said], dtype=torch.int64),
     }  # fmt: skip
@@ -147,8 +153,8 @@ def make_aligner(c: Any) -> Aligner:
     for name, raw in (c.streams or {}).items():
         given: dict[str, Any] = {"encoder": raw} if isinstance(raw, str) else dict(raw)
         if "checkpoint" in given:
-            found, encoders[name], adapter = stream_of_chat(str(given.pop("checkpoint")), str(given.pop("stream", name)))
-            if given.pop("adapter", True):
+            found, encoders[name], adapter = stream_of(str(given.pop("checkpoint")), str(given.pop("stream", name)))
+            if given.pop("adapter", True) and adapter is not None:
                 adapters[name] = adapter
             else:
                 found = replace(found, adapter="", adapter_config={}, adapter_width=0)
@@ -172,7 +178,7 @@ def _placed(source: Any) -> Any:
 
 def _fields(stream: AlignerStream) -> dict[str, Any]:
     """A stream's choices as they are."""
-    return {k: getattr(stream, k) for k in ("encoder", "encoder_config", "adapter", "adapter_config", "adapter_width")}
+    return {k: getattr(stream, k) for k in ("encoder", "encoder_config", "adapter", "adapter_config", "adapter_width", "clock")}
 
 
 def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
@@ -213,7 +219,8 @@ def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
     model.eval()
     figures = _judge(validation, c, objective)
     first = next((rows for rows in validation.values() if any(f.kind == "caption" for f in facts_of(rows.examples[0]))), None)
-    model.config.calibration = calibrate(model, first, limit=c.look_at) if first is not None else {}
+    tells = first is not None and bool(model.config.spaces_of("text"))
+    model.config.calibration = calibrate(model, first, limit=c.look_at) if tells and first is not None else {}
     return model, {**result, "figures": figures}
 
 
@@ -264,11 +271,12 @@ def look(model: Aligner, rows: AlignRows, *, batch_size: int = 64, limit: int = 
         some = [rows[i] for i in range(first, min(first + batch_size, limit, len(rows)))]
         batch = to_device(clip_batch(some, rows.opener.streams, adapted_of(rows.opener)), model.device)
         found = model.vectors(batch)
-        words = model.vectors(to_device(text_rows(model, [plain_text(r, rows.describer) for r in some]), model.device))
+        if model.config.spaces_of("text"):
+            words = model.vectors(to_device(text_rows(model, [plain_text(r, rows.describer) for r in some]), model.device))
+            parts.setdefault("words", []).append(next(v for s, (v, _) in words.items() if s != CLIP).float().cpu().numpy())
         for space in (*model.config.spaces_of("media"), CLIP):
             vectors = found[space][0] if space in found else torch.zeros(len(some), model.config.width)
             parts.setdefault(space, []).append(vectors.float().cpu().numpy())
-        parts.setdefault("words", []).append(next(v for s, (v, _) in words.items() if s != CLIP).float().cpu().numpy())
     return {space: np.concatenate(each) for space, each in parts.items()}
 
 
@@ -290,11 +298,13 @@ def _judge(parts: Mapping[str, AlignRows], c: Any, objective: nn.Module) -> dict
     model.eval()
     for name, rows in parts.items():
         found = look(model, rows, limit=c.look_at)
-        texts = [plain_text(_facts_only(rows, i), rows.describer) for i in range(len(found["words"]))]
+        texts = [plain_text(_facts_only(rows, i), rows.describer) for i in range(len(found[CLIP]))]
         unique = list(dict.fromkeys(texts))
         relevance = np.array([[t == u for u in unique] for t in texts])
         first = [texts.index(u) for u in unique]
-        if len(unique) > len(texts) / 2:
+        if "words" not in found:
+            pass
+        elif len(unique) > len(texts) / 2:
             told_ = retrieval_figures(found["words"][first], found[CLIP], relevance.T)
             out |= {f"{name}_text_to_clip_r1": told_["recall_at_1"], f"{name}_text_to_clip_r10": told_["recall_at_10"]}
             scores.append(told_["recall_at_1"])
