@@ -175,6 +175,12 @@ class Encoder(nn.Module):
         del folder
         return config
 
+    @classmethod
+    def files_hash(cls, config: Any) -> str:
+        """Hash of what `preprocess` reads beside `config`, the same wherever it lies; "" where it reads nothing."""
+        del config
+        return ""
+
     @abstractmethod
     def encode_chunks(self, *args: Any, **tensors: Any) -> Tensor:
         """Map tensors (C, ..), named as `preprocess` names them, to tokens (C, tokens per chunk, D)."""
