@@ -12,7 +12,7 @@ from tests.export.models import CLOCK, embedder, spoken, stream
 from unifusion import catalog
 from unifusion.export.graph import Graph, trace
 from unifusion.export.inputs import plan_of, random_clips, stack
-from unifusion.export.onnx_files import OnnxGraph, write_onnx
+from unifusion.export.onnx_files import OnnxGraph, quantize, write_onnx
 from unifusion.export.pt2 import load_pt2, write_pt2
 
 QUICK = ("resnet", "whisper", "bert")
@@ -47,6 +47,10 @@ def test_a_family_exports(name, tmp_path):
             found = run(given)
             assert np.abs(found - wanted).max() < 1e-4 and found.dtype == np.float32, (kind, n)
             assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    if ONNX:
+        quantize(tmp_path / "x.onnx", tmp_path / "x.int8.onnx")
+        found = OnnxGraph(tmp_path / "x.int8.onnx")({k: v.numpy() for k, v in given.items()})
+        assert (found * wanted).sum(axis=1).min() > 0.99, "blank chunks beside others do not spoil int8"
     assert np.ptp(wanted, axis=0).max() > 0.02, "vectors of different clips that are one vector would fit anything"
     for path in tmp_path.iterdir():
         assert b"site-packages" not in path.read_bytes(), f"{path.name} tells where it was made"

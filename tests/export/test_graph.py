@@ -64,9 +64,20 @@ def test_traced_waves_hear_no_padding(name, norm):
     real = torch.cat([p.mask_S for p in prepared])
     with torch.no_grad():
         found, wanted = (f(**given).flatten(0, 1)[real] for f in (encoder.eval().encode_traced, encoder.encode_chunks))
-        blank = encoder.encode_traced(waveform=torch.zeros(1, 8000), samples=torch.zeros(1, dtype=torch.long))
-    assert len(set(given["samples"].tolist())) > 2 and wanted.std() > 0.5 and blank.shape[0] == 1
+    assert len(set(given["samples"].tolist())) > 2 and wanted.std() > 0.5
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", catalog.names("encoders"))
+def test_a_chunk_of_zeros_gives_finite_numbers(name):
+    """int8 scales a batch by the largest number in it: one NaN would spoil the clips beside it."""
+    if name == "acoustic_features":
+        pytest.importorskip("librosa")
+    toy = embedder({"x": stream(name)})
+    blank = {k: torch.zeros_like(v) for k, v in toy.open(spoken(1)).streams["x"].tensors.items()}
+    with torch.no_grad():
+        found = toy.model.encoders["x"].encode_traced(**blank)
+    assert torch.isfinite(found).all() and found.abs().max() < 1e3
 
 
 def test_graphs_give_what_the_model_gives_with_streams_missing_and_in_any_company():

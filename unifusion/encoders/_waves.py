@@ -178,7 +178,9 @@ class WaveEncoder(Encoder):
         that some of these networks begin with.
         """
         network: Any = self.backbone
-        x_CDS, real_C = tensors["waveform"][:, None].to(next(network.parameters()).dtype), tensors["samples"]
+        x_CDS = tensors["waveform"][:, None].to(next(network.parameters()).dtype)
+        # A chunk of nothing has a token: attention to none is NaN, and int8 scales all clips of a batch by the largest number among them.
+        real_C = tensors["samples"].clamp(min=_least(self.config.backbone))
         for layer, kernel, stride in zip(
             network.feature_extractor.conv_layers, self.config.backbone["conv_kernel"], self.config.backbone["conv_stride"], strict=True
         ):

@@ -188,7 +188,7 @@ class Encoder(nn.Module):
     def encode_traced(self, **tensors: Tensor) -> Tensor:
         """Like `encode_chunks`, by operations that hang on shapes alone and not on values, as an exported graph must.
 
-        Checks of values are left out. What it gives for padding may be anything, NaN too.
+        Checks of values are left out. What it gives for padding, whole chunks of zeros too, may be any finite number.
         """
         return self.encode_chunks(**tensors)
 

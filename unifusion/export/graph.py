@@ -60,7 +60,6 @@ class Graph(nn.Module):
         rows_and_chunks = next(iter(given.values())).shape[:2]
         tokens_CSD = encoder.encode_traced(**{k: v.flatten(0, 1) for k, v in given.items()})
         tokens_BSD = tokens_CSD.unflatten(0, rows_and_chunks).flatten(1, 2)
-        # Not a product: what a network gives for padding alone may be NaN.
         tokens_BSD = torch.where(mask_BS[..., None], tokens_BSD, torch.zeros((), dtype=tokens_BSD.dtype))
         return Features(tokens_BSD=tokens_BSD, mask_BS=mask_BS, times_BS=times_BS)
 
