@@ -26,6 +26,8 @@ class Choices:
     """How facts are said: a YAML file, or the name of one in train/phrasings."""
     streams: dict[str, object] | None = None
     """Stream -> {encoder, source, encoder_config, adapter, trained, clock}, or {checkpoint, stream} for one of a chat model."""
+    text_tower: str | None = None
+    """Instead of the stream `text`: folder or hub name of a sentence-transformers model, or of a BERT, RoBERTa, XLM-R; frozen."""
     towers: dict[str, object] | None = None
     """Space -> its streams; where it is left out, a space for each modality."""
     head: dict[str, object] | None = None
@@ -68,6 +70,8 @@ class Choices:
     on_bad_media: str = "stop"
     max_bad: float = 0.05
     precision: str = "float32"
+    self_contained: bool = False
+    """Store the weights of frozen streams of a shipped checkpoint as well, instead of reading them from there."""
     stored: str = "float32"
     """Type of the weights on disk: float32, or float16 or bfloat16 for half the bytes."""
     report_to: str = "none"

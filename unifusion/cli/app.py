@@ -6,7 +6,26 @@ from typing import Annotated
 
 import typer
 
-from unifusion.cli import card, chat, compare, data, demo, doctor, emotion, encode, eval, export, fuse, listing, merge, predict, train
+from unifusion.cli import (
+    align,
+    card,
+    chat,
+    compare,
+    data,
+    demo,
+    doctor,
+    emotion,
+    encode,
+    eval,
+    export,
+    fuse,
+    index,
+    listing,
+    merge,
+    predict,
+    search,
+    train,
+)
 
 __all__ = ["app"]
 
@@ -40,7 +59,10 @@ app.command()(chat.chat)
 app.command()(emotion.emotion)
 app.command()(predict.predict)
 app.command()(encode.encode)
+app.command()(index.index)
+app.command()(search.search)
 app.command()(fuse.fuse)
+app.command()(align.align)
 app.command(context_settings=train.PASS_ON)(train.train)
 app.command("eval", context_settings=train.PASS_ON)(eval.evaluate)
 app.command()(compare.compare)

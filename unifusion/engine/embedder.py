@@ -108,6 +108,16 @@ class Embedder:
         """Longest span that is embedded at once."""
         return self.model.max_seconds
 
+    @property
+    def strict(self) -> bool:
+        """Whether a damaged frame is an error."""
+        return self._opens.strict if self._opens else True
+
+    @property
+    def rates(self) -> tuple[float | None, int | None]:
+        """Frames and samples a second that are decoded; None where no stream takes any."""
+        return self._opens.rates if self._opens else (None, None)
+
     @cached_property
     def key(self) -> str:
         """Hash of weights, choices and preprocessing: embedders with one key give equal vectors."""
@@ -116,7 +126,7 @@ class Embedder:
             stream["encoder_config"] |= {"source": None, "revision": None, "tokenizer": None}
         specs = [s.spec for s in self.model.streams.values()]
         ways = [[s.encoder_class.preprocessing, s.encoder_class.files_hash(s.opening_choices)] for s in specs]
-        text = json.dumps([told, ways, self._opens.strict if self._opens else True], sort_keys=True)
+        text = json.dumps([told, ways, self.strict], sort_keys=True)
         return hashlib.sha256(f"{weights_hash(self.model)}{text}".encode()).hexdigest()
 
     def open(self, media: Media) -> OpenedMedia:

@@ -7,7 +7,7 @@ together; vectors of one clip's modalities add up.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -39,6 +39,7 @@ class AlignerStream(EncodedStream):
         adapter_width: D of its tokens; 0 for that of the encoder.
         adapt: whether the adapter is trained.
         clock: choices of a `Clock` over the encoder's own tokens; none where it is empty.
+        borrowed: shipped checkpoint and stream that hold the weights, and their hash; they are read from there and not stored again.
     """
 
     adapter: str = ""
@@ -46,6 +47,7 @@ class AlignerStream(EncodedStream):
     adapter_width: int = 0
     adapt: bool = True
     clock: dict[str, Any] = field(default_factory=dict)
+    borrowed: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def spec(self) -> StreamSpec:
@@ -192,6 +194,11 @@ class Aligner(EncodedModel):
         for name, adapter in self.adapters.items():
             adapter.requires_grad_(self.config.streams[name].adapt)
         super().free()
+
+    def elsewhere(self, absent: Sequence[str]) -> list[str]:
+        """See EncodedModel; and those of borrowed streams."""
+        lent = [n for n, s in self.config.streams.items() if s.borrowed]
+        return [*super().elsewhere(absent), *(f"{part}.{n}." for n in lent for part in ("encoders", "adapters"))]
 
     @property
     def scale(self) -> Tensor:

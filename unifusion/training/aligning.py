@@ -21,7 +21,7 @@ from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError, MediaError
 from unifusion.metrics.retrieval_figures import retrieval_figures
 from unifusion.models.aligner import CLIP, Aligner, AlignerConfig, AlignerStream
-from unifusion.models.aligner_files import stream_of
+from unifusion.models.aligner_files import lent_hash, stream_of
 from unifusion.models.build import from_anywhere
 from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device, without_padding, words_media
 from unifusion.processor.streams import read_config
@@ -150,15 +150,22 @@ def make_aligner(c: Any) -> Aligner:
     streams: dict[str, AlignerStream] = {}
     encoders: dict[str, nn.Module] = {}
     adapters: dict[str, nn.Module] = {}
-    for name, raw in (c.streams or {}).items():
+    chosen = dict(c.streams or {})
+    if c.text_tower:
+        chosen = {**{n: s for n, s in chosen.items() if n != "text"}, "text": {"encoder": "sbert", "source": c.text_tower}}
+    for name, raw in chosen.items():
         given: dict[str, Any] = {"encoder": raw} if isinstance(raw, str) else dict(raw)
         if "checkpoint" in given:
-            found, encoders[name], adapter = stream_of(str(given.pop("checkpoint")), str(given.pop("stream", name)))
+            lender, its = str(given.pop("checkpoint")), str(given.pop("stream", name))
+            found, encoders[name], adapter = stream_of(lender, its)
             if given.pop("adapter", True) and adapter is not None:
                 adapters[name] = adapter
             else:
                 found = replace(found, adapter="", adapter_config={}, adapter_width=0)
-            streams[name] = read_config(AlignerStream, {**_fields(found), **given}, f"stream {name!r}")
+            streams[name] = made = read_config(AlignerStream, {**_fields(found), **given}, f"stream {name!r}")
+            if lender in catalog.names("checkpoints") and not c.self_contained and not made.trained and not (made.adapter and made.adapt):
+                told_hash = lent_hash(encoders[name], adapters.get(name))
+                made.borrowed = {"checkpoint": lender, "stream": its, "hash": told_hash}
             continue
         inner = {**dict(given.get("encoder_config") or {}), **{k: given.pop(k) for k in ("source", "revision", "tokenizer") if k in given}}
         given["encoder_config"] = {k: _placed(v) if k in ("source", "tokenizer") else v for k, v in inner.items()}
@@ -210,10 +217,12 @@ def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
     objective = AlignObjective(model, weights=dict(c.weights or {}), loss=c.loss, guard=c.guard)
     choices = replace(FitChoices.of(c), rates={"model.encoders": c.encoder_rate} if model.live else None)
     validation = {name: AlignRows(list(part), opener, describer) for name, part in held.parts.items() if held.weights[name]}
+    shown = [row for name in validation for row in list(held.parts[name])[: c.look_at]]
+    unseen = AlignRows(shown, opener, describer)
     log.info("%s", told(model))
     result = fit(
         objective, rows, choices, work, collate=partial(collate_aligned, model=model, chunk=c.chunk, adapted=adapted_of(opener)),
-        order=Rounds(Order(len(rows), c.batch_size, seed=c.seed, shuffle=False)), validation=rows if c.evaluate_every else None,
+        order=Rounds(Order(len(rows), c.batch_size, seed=c.seed, shuffle=False)), validation=unseen if c.evaluate_every else None,
         judge=partial(_judge, validation, c) if c.evaluate_every else None,
     )  # fmt: skip
     model.eval()
