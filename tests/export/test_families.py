@@ -15,7 +15,7 @@ from unifusion.export.inputs import plan_of, random_clips, stack
 from unifusion.export.onnx_files import OnnxGraph, quantize, write_onnx
 from unifusion.export.pt2 import load_pt2, write_pt2
 
-QUICK = ("resnet", "whisper", "bert")
+QUICK = ("whisper", "bert")
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 FAMILIES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in catalog.names("encoders")]
 

@@ -127,7 +127,7 @@ class WindowedQFormer(Adapter):
 
         A feature lies in one window and is stamped with its time there, so that the windows differ in what they may see alone. Every window
         is computed, with features or without.
-        """  # fmt: skip
+        """
         times_BS, mask_BS = features.times_BS, features.mask_BS
         number_BS = window_number(times_BS, self.config.window_s)
         count = math.ceil(max_seconds / self.config.window_s) + 1
