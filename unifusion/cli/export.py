@@ -48,6 +48,7 @@ def export(
     """
     with common.quiet_stdout():
         common.quiet_libraries()
+        from unifusion.atomic import write_text
         from unifusion.engine.embedder import Embedder
         from unifusion.export import export_model, quantized_loss
 
@@ -58,7 +59,7 @@ def export(
         told = export_model(embedder, out, format=format.value, int8=int8, streams=stream or (), clips=clips[:8])
         if int8 and clips:
             told["int8_loss"] = quantized_loss(out, embedder, clips, captions).to_dict()
-            (out / "export.json").write_text(jsons.dumps(told, indent=1) + "\n", encoding="utf-8")
+            write_text(out / "export.json", jsons.dumps(told, indent=1) + "\n")
     if json:
         common.print_json({"out": str(out), **told})
         return

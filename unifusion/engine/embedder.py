@@ -285,7 +285,6 @@ class Embedder:
         return self
 
 
-
 def _whole(batch_size: int) -> int:
     """A batch size.
 

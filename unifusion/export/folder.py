@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from unifusion import __version__
 from unifusion.atomic import atomic_folder
@@ -66,7 +68,7 @@ def export_model(
     programs = [trace(g, [o.streams for o in opened]) for g in graphs]
     told = _about(embedder, format)
     with atomic_folder(target) as work:
-        for graph, program in zip(graphs, programs, strict=True):
+        for graph, program in tqdm([*zip(graphs, programs, strict=True)], unit="graph", disable=not sys.stderr.isatty()):
             told["graphs"][graph.plan.name] = _write(work, graph, program, format)
             run = _runner(work / told["graphs"][graph.plan.name]["file"], format)
             told["graphs"][graph.plan.name] |= _held(work, graph, run, embedder, opened, real)
