@@ -18,6 +18,7 @@ from unifusion.cli import (
     emotion,
     encode,
     eval,
+    export,
     fuse,
     index,
     listing,
@@ -72,5 +73,6 @@ app.command()(listing.copy)
 app.add_typer(data.app, name="data")
 app.command(context_settings=train.PASS_ON)(demo.demo)
 app.command()(merge.merge)
+app.command()(export.export)
 app.command()(card.card)
 app.command()(doctor.doctor)

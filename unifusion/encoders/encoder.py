@@ -112,6 +112,9 @@ class Encoder(nn.Module):
     modality: ClassVar[Literal["video", "audio", "image", "text"]]
     preprocessing: ClassVar[int] = 1
     """Counts up when `preprocess` gives something else than before for the same choices: stored features are made again then."""
+    cut: ClassVar[str] = ""
+    """Name of the tensor (C, L) that says which places of the last axis of its tensors are no padding, where the rest may be cut off;
+    an exported graph takes any L then."""
 
     def __init__(self, config: Any, *, load_weights: bool = True) -> None:
         super().__init__()
@@ -178,9 +181,22 @@ class Encoder(nn.Module):
         del folder
         return config
 
+    @classmethod
+    def files_hash(cls, config: Any) -> str:
+        """Hash of what `preprocess` reads beside `config`, the same wherever it lies; "" where it reads nothing."""
+        del config
+        return ""
+
     @abstractmethod
     def encode_chunks(self, *args: Any, **tensors: Any) -> Tensor:
         """Map tensors (C, ..), named as `preprocess` names them, to tokens (C, tokens per chunk, D)."""
+
+    def encode_traced(self, **tensors: Tensor) -> Tensor:
+        """Like `encode_chunks`, by operations that hang on shapes alone and not on values, as an exported graph must.
+
+        Checks of values are left out. What it gives for padding, whole chunks of zeros too, may be any finite number.
+        """
+        return self.encode_chunks(**tensors)
 
     def forward(self, *, chunks: Tensor, times: Tensor, mask: Tensor, **tensors: Tensor) -> Features:
         """Encode a batch of items, each cut into chunks.

@@ -98,7 +98,7 @@ class _Pool(nn.Module):
     def forward(self, features: Features) -> Tensor:
         """Map tokens (B, S, in_width) to (B, queries x width)."""
         x_BSD = self.attended(features)
-        queries_BQD = self.queries(len(x_BSD)).to(x_BSD.dtype)
+        queries_BQD = self.queries(x_BSD.shape[0]).to(x_BSD.dtype)
         found_BQD: Tensor = self.pool(queries_BQD, self.norm_out(x_BSD), features.mask_BS)
         return found_BQD.flatten(1)
 
@@ -127,12 +127,12 @@ class _ClockPool(nn.Module):
         score_BS = score_BS.masked_fill(~real_BS, -torch.inf)
         weight_BS = (score_BS - score_BS.amax(dim=1, keepdim=True).clamp(min=-1e30)).clamp(min=-30).exp() * real_BS
         place_BS = bin_BS.clamp(0, self.clock.bins - 1)
-        total_BN = weight_BS.new_zeros(len(x_BSD), self.clock.bins).scatter_add(1, place_BS, weight_BS)
-        summed_BNC = value_BSC.new_zeros(len(x_BSD), self.clock.bins, self.clock.channels).scatter_add(
+        total_BN = weight_BS.new_zeros(x_BSD.shape[0], self.clock.bins).scatter_add(1, place_BS, weight_BS)
+        summed_BNC = value_BSC.new_zeros(x_BSD.shape[0], self.clock.bins, self.clock.channels).scatter_add(
             1, place_BS[..., None].expand_as(value_BSC), value_BSC * weight_BS[..., None].to(value_BSC.dtype)
         )
         mean_BNC = summed_BNC / total_BN.clamp(min=1e-20)[..., None].to(value_BSC.dtype)
-        steps_BNC = torch.where(total_BN[..., None] > 0, mean_BNC, self.absent(len(x_BSD)).to(mean_BNC.dtype))
+        steps_BNC = torch.where(total_BN[..., None] > 0, mean_BNC, self.absent(x_BSD.shape[0]).to(mean_BNC.dtype))
         moving_BNC = steps_BNC + self.over_time(steps_BNC.transpose(1, 2)).transpose(1, 2)
         out: Tensor = self.out(moving_BNC.flatten(1))
         return out
@@ -153,6 +153,7 @@ class Tower(nn.Module):
         self.pools = nn.ModuleDict({n: _Pool(w, head) for n, w in widths.items()})
         self.clocks = nn.ModuleDict({n: _ClockPool(w, head.width, clock) for n, (w, clock) in clocked.items()})
         sizes = {n: head.queries * head.width + (head.width if n in clocked else 0) for n in widths}
+        self.names = tuple(sizes)
         self.absent = nn.ModuleDict({n: Latents(1, size) for n, size in sizes.items()}) if len(sizes) > 1 else nn.ModuleDict()
         total = sum(sizes.values())
         inner: list[nn.Module] = [nn.LayerNorm(total), nn.Dropout(head.dropout)]
@@ -162,15 +163,22 @@ class Tower(nn.Module):
         self.projection = nn.Sequential(*inner, nn.Linear(total, out_width))
 
     def forward(self, tokens: Mapping[str, Features], timed: Mapping[str, Features]) -> tuple[Tensor, Tensor]:
-        """Map stream -> tokens (B, S, D), and those of the clocks, to vectors (B, out_width) and which rows (B,) have a stream at all."""
+        """Map stream -> tokens (B, S, D), and those of the clocks, to vectors (B, out_width) and which rows (B,) have a stream at all.
+
+        Of a tower of several streams some may be left out; no row has them.
+        """
         parts, there = [], []
-        for name, pool in self.pools.items():
-            part_BD = pool(tokens[name])
+        rows = next(iter(tokens.values())).mask_BS.shape[0]
+        for name in self.names:
+            if name not in tokens:
+                parts.append(self.absent[name](rows)[:, 0])
+                continue
+            part_BD = self.pools[name](tokens[name])
             if name in self.clocks:
                 part_BD = torch.cat([part_BD, self.clocks[name](timed[name])], dim=-1)
             has_B = tokens[name].mask_BS.any(dim=1)
             if name in self.absent:
-                part_BD = torch.where(has_B[:, None], part_BD, self.absent[name](len(part_BD))[:, 0].to(part_BD.dtype))
+                part_BD = torch.where(has_B[:, None], part_BD, self.absent[name](part_BD.shape[0])[:, 0].to(part_BD.dtype))
             parts.append(part_BD)
             there.append(has_B)
         return self.projection(torch.cat(parts, dim=-1)), torch.stack(there).any(dim=0)
