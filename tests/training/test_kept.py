@@ -6,7 +6,7 @@ import torch
 from tests.models.test_aligner import ROWS, config, streams
 from unifusion.models.aligner import Aligner
 from unifusion.models.opened_rows import RowOpener
-from unifusion.training.aligning import AlignRow, clip_batch
+from unifusion.training.align_rows import AlignRow, clip_batch
 from unifusion.training.kept import Kept, unsaid
 
 MEDIA = ["frames", "motion", "audio"]
