@@ -1,6 +1,7 @@
 """The demo page: talk about a clip, read the emotion in it, and see what the model really saw and heard.
 
-`python demo/app.py`, `unifusion demo` and `make demo` are the same. It uses UniFusion-X only through `unifusion.Engine`.
+`python demo/app.py`, `unifusion demo` and `make demo` are the same. It uses UniFusion-X only through `unifusion.Engine`
+and, for what is searched, `unifusion.retrieval`.
 The folder is not a package (nothing but `unifusion` may appear in site-packages), so its other files are imported under
 the name `unifusion_demo` from wherever this file lies; `sys.path` stays as it is.
 """
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -37,16 +38,17 @@ def part(name: str) -> ModuleType:
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
-def build(engine: Engine, *, examples: Path | None = None, model: str = "") -> gr.Blocks:
+def build(engine: Engine, *, examples: Path | None = None, model: str = "", shelf: Any = None) -> gr.Blocks:
     """Return the page over an engine, not yet served.
 
     Args:
         engine: answers; decode in a child process (`isolate=True`) where strangers may upload.
         examples: folder of .mp4 clips to offer; None takes those that ship.
         model: name shown under the title.
+        shelf: indexes to search (`part("shelf").Shelf.open`); None offers none.
     """
     part("settings").private_folder()
-    page: gr.Blocks = part("page").build(engine, examples=examples or HERE / "examples", model=model)
+    page: gr.Blocks = part("page").build(engine, examples=examples or HERE / "examples", model=model, shelf=shelf)
     return page
 
 
@@ -64,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     import unifusion
 
     engine = unifusion.Engine.from_pretrained(args.model, limits=settings.LIMITS, isolate=True)
-    page = build(engine, examples=args.examples, model=Path(args.model).name)
+    model = Path(args.model).name
+    shelf = part("shelf").Shelf.open(args.index, engine, model=model) if args.index else None
+    page = build(engine, examples=args.examples, model=model, shelf=shelf)
     settings.serve(page, folder=folder, host=args.host, port=args.port, auth=auth, share=args.share, log=print)
     return 0
 
@@ -91,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--examples", type=Path, default=None, metavar="DIR", help="folder of .mp4 clips to offer (default: those that ship)"
     )
+    parser.add_argument(
+        "--index", type=Path, action="append", default=[], metavar="DIR",
+        help="an index to search and to ask over, made by unifusion index; more than one may be given",
+    )  # fmt: skip
     return parser
 
 

@@ -12,9 +12,13 @@ import gradio as gr
 from unifusion import Engine
 
 from .drawing import esc
+from .finding import Finder
 from .handlers import ChatView, Handlers
 from .inputs import files_only
-from .settings import private_folder
+from .previews import Previews
+from .search_page import SearchTab
+from .settings import LIMITS, PREVIEWS, private_folder
+from .shelf import Shelf
 from .visits import Turn
 
 __all__ = ["build"]
@@ -43,10 +47,12 @@ class Page:
         engine: what answers.
         examples: clips to offer.
         model: name shown under the title.
+        shelf: indexes to search; None offers none.
     """
 
-    def __init__(self, engine: Engine, examples: list[Path], model: str) -> None:
+    def __init__(self, engine: Engine, examples: list[Path], model: str, shelf: Shelf | None = None) -> None:
         self.do = Handlers(engine=engine)
+        self.finder = self._finder(shelf)
         self.examples = examples
         with gr.Blocks(title="UniFusion-X", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as self.blocks:
             self.kind = gr.State("video")
@@ -62,8 +68,16 @@ class Page:
                         self._chat()
                     with gr.Tab("Emotion", id="emotion", elem_id="tab-emotion"):
                         self._emotion()
+                    with gr.Tab("Search", id="search", elem_id="tab-search"):
+                        SearchTab(self.finder, self._chosen)
             self.blocks.unload(self._leave)
         self.blocks.queue(max_size=24, default_concurrency_limit=4, api_open=False)
+
+    def _finder(self, shelf: Shelf | None) -> Finder | None:
+        """What the search tab does, for the same visits as all else."""
+        if shelf is None or not shelf.askers:
+            return None
+        return Finder(shelf=shelf, previews=Previews(private_folder() / PREVIEWS, limits=LIMITS), visits=self.do.visits)
 
     def _clip(self) -> None:
         """The fields of the clip, its span, the examples, and the place of the evidence under the player."""
@@ -237,18 +251,19 @@ class Page:
         return view.label, view.circle, view.rationale, view.evidence, view.report, view.notice
 
 
-def build(engine: Engine, *, examples: Path, model: str = "") -> gr.Blocks:
+def build(engine: Engine, *, examples: Path, model: str = "", shelf: Shelf | None = None) -> gr.Blocks:
     """Return the page over an engine.
 
     Args:
         engine: what answers.
         examples: folder of .mp4 clips; they are copied to where uploads lie, since the project itself is never served.
         model: name shown under the title.
+        shelf: indexes to search.
     """
     offered = private_folder() / "examples"
     offered.mkdir(exist_ok=True)
     clips = [Path(shutil.copy(p, offered / p.name)) for p in sorted(examples.glob("*.mp4"))]
-    return Page(engine, clips, model).blocks
+    return Page(engine, clips, model, shelf).blocks
 
 
 def show(view: ChatView) -> tuple[list[dict[str, Any]], str, str]:

@@ -20,7 +20,7 @@ from unifusion.errors import ConfigError
 if TYPE_CHECKING:
     import gradio as gr
 
-__all__ = ["LIMITS", "Guard", "check_access", "launch_options", "private_folder", "serve"]
+__all__ = ["LIMITS", "PREVIEWS", "Guard", "check_access", "launch_options", "private_folder", "serve"]
 
 LIMITS = Limits(
     max_bytes=200 * 1024**2,
@@ -34,6 +34,8 @@ LIMITS = Limits(
 )
 """What one visitor may ask of this machine."""
 
+PREVIEWS = "previews"
+"""Folder beside the uploads of what is played of found windows."""
 HERE = Path(__file__).resolve().parent
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -160,7 +162,7 @@ def launch_options(folder: Path, *, auth: tuple[str, str] | None = None) -> dict
         "pwa": False,
         "mcp_server": False,
         "max_file_size": LIMITS.max_bytes,
-        "allowed_paths": [str(folder / "examples")],
+        "allowed_paths": [str(folder / "examples"), str(folder / PREVIEWS)],
         "blocked_paths": blocked_paths(folder),
         "state_session_capacity": 1000,
         "footer_links": [],

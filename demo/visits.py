@@ -96,6 +96,8 @@ class Visit:
     turns: list[Turn] = field(default_factory=list)
     cancel: threading.Event = field(default_factory=threading.Event)
     busy: threading.Lock = field(default_factory=threading.Lock)
+    hits: object | None = None
+    """What was found last in an index: a `finding.Hits`."""
     used_s: float = 0.0
     epoch: int = 0
     """Grows with each new talk, so that an answer that was under way does not come back into the next one."""

@@ -13,6 +13,8 @@ from tests.test_readme import ROOT
 from unifusion import catalog, share
 from unifusion.cli.train import load_script
 from unifusion.datasets.mixture import Mixture
+from unifusion.models.aligner import AlignerStream
+from unifusion.processor.streams import read_config
 from unifusion.training.parts import read_parts_table
 from unifusion.training.tune import specs_of
 
@@ -53,6 +55,14 @@ def test_links_lead_somewhere():
 def test_what_pages_show_as_yaml_can_be_used(tmp_path):
     found = [yaml.safe_load(b) for page in PAGES for b in blocks(page, "yaml")]
     recipes = [b for b in found if "llm" in b]
+    spaces = [b for b in found if "towers" in b]
+    for choices in spaces:
+        assert set(choices) <= set(load_script(share.folder("train") / "align.py").Choices.__dataclass_fields__)
+        for name, raw in choices["streams"].items():
+            stream = read_config(AlignerStream, {k: v for k, v in raw.items() if k != "source"}, name)
+            assert "source" in stream.spec.encoder_class.Config.__dataclass_fields__ and (stream.timing or not stream.clock)
+        assert sorted(n for names in choices["towers"].values() for n in names) == sorted(choices["streams"])
+    found = [b for b in found if b not in spaces]
     adapters = [b for b in found if all("adapter" in part for part in b.values()) and b not in recipes]
     corpora = [b for b in found if any("task" in part for part in b.values() if isinstance(part, dict)) and b not in recipes]
     mixtures = [b for b in found if b not in (*adapters, *recipes, *corpora)]

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "unifusion"
 FLOORS = (
     ("conversation", "batch", "catalog", "share", "atomic", "quarantine", "rows", "limits", "errors"),
     ("cav_mae", "media", "prompts", "layers", "losses", "metrics", "world"),
-    ("encoders", "adapters", "datasets", "tasks", "processor"),
+    ("encoders", "adapters", "datasets", "tasks", "processor", "words"),
     ("models", "features", "checkpoint"),
     ("training", "engine"),
     ("evaluation", "retrieval", "hub", "export", "integrations"),

@@ -26,8 +26,14 @@ class Choices:
     """How facts are said: a YAML file, or the name of one in train/phrasings."""
     streams: dict[str, object] | None = None
     """Stream -> {encoder, source, encoder_config, adapter, trained, clock}, or {checkpoint, stream} for one of a chat model."""
+    text_tower: str | None = None
+    """Instead of the stream `text`: folder or hub name of a sentence-transformers model, or of a BERT, RoBERTa, XLM-R; frozen."""
     towers: dict[str, object] | None = None
     """Space -> its streams; where it is left out, a space for each modality."""
+    start: str | None = None
+    """Folder of an earlier embedding model: weights that fit by name are taken, and it is said which."""
+    stage: str = "contrastive"
+    """contrastive, masked (what is hidden of a stream is told from the rest and from the other streams), or both in every step."""
     head: dict[str, object] | None = None
     """Of the towers: width, attending, queries, layers (1 linear, 2 or 3 MLP), dropout."""
     width: int = 512
@@ -37,12 +43,26 @@ class Choices:
     loss: str = "clip"
     """clip (InfoNCE both ways) or siglip."""
     weights: dict[str, float] | None = None
-    """Pair -> weight: clip, sight, sound (texts with what they tell of), rhythm (sound with picture)."""
+    """Pair -> weight: clip, sight, sound (texts with what they tell of), rhythm (sound with picture), views (two views of a clip and two
+    wordings of a text, NT-Xent; 0 where it is not named)."""
+    view_dropout: float = 0.3
+    """Share of each stream's moments that are absent in a view."""
     guard: float = 0.0
     """Weight of VICReg's variance term, against collapse."""
+    masking: dict[str, object] | None = None
+    """What is hidden: share (of moments), span_s, whole (streams), words, patches (of inputs of trained encoders), form (regression,
+    cosine, contrast), layers."""
+    mask_weight: float = 1.0
+    """Of masked modelling beside the contrast, in stage both."""
+    mine_every: int = 0
+    """Steps after which hard negatives are sought anew among all rows; 0 never."""
+    hard: int = 1
+    """Hard negatives that each row brings into a batch, once there are some."""
     max_seconds: float = 30.0
     features: str = "auto"
     """Folder that keeps outputs of frozen encoders and inputs of trained ones; auto puts it beside `out`."""
+    in_memory: bool = False
+    """Keep what frozen encoders and adapters give of every row in memory (float16), so that a step computes only what is trained."""
     chunk: int = 0
     """Rows that go through the encoders at once, where the batch is larger than memory; 0 takes all."""
     encoder_rate: float = 1e-3
@@ -66,6 +86,8 @@ class Choices:
     on_bad_media: str = "stop"
     max_bad: float = 0.05
     precision: str = "float32"
+    self_contained: bool = False
+    """Store the weights of frozen streams of a shipped checkpoint as well, instead of reading them from there."""
     stored: str = "float32"
     """Type of the weights on disk: float32, or float16 or bfloat16 for half the bytes."""
     report_to: str = "none"

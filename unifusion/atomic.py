@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["aside", "atomic_folder", "swap", "sweep", "sync", "write_text"]
+__all__ = ["aside", "atomic_folder", "remove_folder", "swap", "sweep", "sync", "write_text"]
 
 
 def sync(path: Path) -> None:
@@ -60,6 +60,14 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         swap(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder that others may be reading: at once for who opens it now; what a kill leaves of it, `sweep` removes."""
+    litter = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(litter, ignore_errors=True)
+    os.replace(path, litter)
+    shutil.rmtree(litter, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

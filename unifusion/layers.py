@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from unifusion.batch import Features
 
-__all__ = ["MLP", "Attention", "LatentResampler", "Latents", "in_time_order", "pool_in_time", "time_embedding"]
+__all__ = ["MLP", "Attention", "LatentResampler", "Latents", "in_time_order", "pool_in_time", "pool_traced", "time_embedding"]
 
 
 def time_embedding(times: Tensor, width: int, *, shortest_s: float, longest_s: float) -> Tensor:
@@ -61,6 +61,20 @@ def pool_in_time(features: Features, stride: int, dtype: torch.dtype | None = No
     tokens = F.pad(ordered.tokens_BSD, (0, 0, 0, rest)).unflatten(1, (-1, stride)).sum(dim=2)
     times = F.pad(ordered.times_BS, (0, rest)).unflatten(1, (-1, stride)).sum(dim=2)
     return Features(tokens_BSD=tokens / counts[..., None], mask_BS=mask.any(dim=2), times_BS=times / counts)
+
+
+def pool_traced(ordered: Features, stride: int) -> Features:
+    """`pool_in_time` of features whose real ones come first, ascending in time, by operations that an exported graph can have."""
+    if stride == 1:
+        return ordered
+    mask, dtype = ordered.mask_BS[..., None], ordered.tokens_BSD.dtype
+    # A mean over zeros behind the end is a sum; splitting the axis would ask whether the stride divides it.
+    both_BSD = [ordered.tokens_BSD.masked_fill(~mask, 0.0), ordered.times_BS[..., None].masked_fill(~mask, 0.0).to(dtype), mask.to(dtype)]
+    padded_BDS = F.pad(torch.cat(both_BSD, dim=-1).transpose(1, 2), (0, stride - 1))
+    sums_BQD = F.avg_pool1d(padded_BDS, stride).transpose(1, 2) * stride
+    counts_BQ = sums_BQD[..., -1].round()
+    means_BQD = sums_BQD[..., :-1] / counts_BQ.clamp(min=1)[..., None]
+    return Features(tokens_BSD=means_BQD[..., :-1], mask_BS=counts_BQ > 0, times_BS=means_BQD[..., -1].float())
 
 
 class Latents(nn.Embedding):
@@ -158,7 +172,7 @@ class Attention(nn.Module):
         means_B1PE = F.scaled_dot_product_attention(
             probes_BHQE.flatten(1, 2)[:, None], context_B1SE, context_B1SE, attn_mask=allowed, scale=self.head_width**-0.5
         )
-        means_BHQE = means_B1PE.view(len(context_BSE), heads, queries, context_BSE.shape[-1])
+        means_BHQE = means_B1PE.view(context_BSE.shape[0], heads, queries, context_BSE.shape[-1])
         return _per_head(means_BHQE, self.value.weight.unflatten(0, (heads, -1)).transpose(1, 2)) + self.value.bias.view(heads, 1, -1)
 
 
@@ -251,7 +265,7 @@ class LatentResampler(nn.Module):
 
     def forward(self, context_BSE: Tensor, mask_BS: Tensor) -> Tensor:
         """Map a context (B, S, E) with mask (B, S) to (B, Q, D)."""
-        latents_BQD: Tensor = self.latents(len(context_BSE))
+        latents_BQD: Tensor = self.latents(context_BSE.shape[0])
         for block in self.blocks:
             latents_BQD = block(latents_BQD, context_BSE, mask_BS)
         out: Tensor = self.norm(latents_BQD)
@@ -259,7 +273,7 @@ class LatentResampler(nn.Module):
 
     def weights(self, context_BSE: Tensor, mask_BS: Tensor) -> Tensor:
         """How much each latent looks at each token of the context (B, Q, S), the mean over blocks."""
-        latents_BQD: Tensor = self.latents(len(context_BSE))
+        latents_BQD: Tensor = self.latents(context_BSE.shape[0])
         looks = []
         for block in self.blocks:
             looks.append(block.weights(latents_BQD, context_BSE, mask_BS))  # type: ignore[operator]

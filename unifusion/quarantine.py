@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from unifusion.errors import UniFusionError
 
@@ -45,8 +46,8 @@ class Quarantine:
             raise error
         self.count += 1
         self.bad += 1
-        line = json.dumps({**more, "name": name, "reason": str(error)}, ensure_ascii=False) + "\n"
-        told = json.dumps({"name": name, "reason": str(error)}, ensure_ascii=False)[1:] + "\n"  # a later round has it under another row
+        line = _json({**more, "name": name, "reason": str(error)})
+        told = _json({"name": name, "reason": str(error)})[1:]  # a later round has it under another row
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -67,3 +68,8 @@ class Quarantine:
                 f"{self.bad} of {self.tried} {self.what} tried cannot be read, more than {self.most:.0%}; they are listed in {self.path};",
                 remedy="mend the data, or raise --max-bad.",
             )
+
+
+def _json(value: dict[str, Any]) -> str:
+    """A line of JSON; bytes of a file's name that are no UTF-8 are escapes in it."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n"

@@ -1,5 +1,6 @@
 """Conversations and labelled clips from JSON lines, WebDataset shards and Hugging Face tables."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -88,6 +89,11 @@ def test_webdataset(tmp_path):
         data[3]
     with pytest.raises(DatasetError, match=r"sample 0005: its \.json is none"):
         data[4]
+    (tmp_path / "packed.tar").write_bytes(
+        gzip.compress((tmp_path / "00000.tar").read_bytes())
+    )  # offsets in it would be of what is unpacked
+    with pytest.raises(DatasetError, match="must be unpacked"):
+        read("webdataset", tmp_path / "packed.tar")
     (tmp_path / "broken.tar").write_bytes(b"x" * 2000)
     for wrong, said in ((tmp_path / "none", "is no tar"), (tmp_path / "broken.tar", "copy the shard again")):
         with pytest.raises(DatasetError, match=said):

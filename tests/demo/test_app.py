@@ -102,7 +102,7 @@ def test_launch_options_are_the_safe_ones(settings):
     wanted = {"share": False, "show_error": False, "strict_cors": True, "enable_monitoring": False, "mcp_server": False, "ssr_mode": False}
     assert {k: options[k] for k in wanted} == wanted
     assert options["max_file_size"] == settings.LIMITS.max_bytes
-    assert options["allowed_paths"] == [str(folder / "examples")]
+    assert options["allowed_paths"] == [str(folder / "examples"), str(folder / "previews")]
     assert str(ROOT) in options["blocked_paths"]
     assert not any(folder.is_relative_to(p) for p in options["blocked_paths"])
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from unifusion.batch import ModalityReport, StreamReport
 from unifusion.conversation import Media
-from unifusion.errors import MediaError
+from unifusion.errors import ConfigError, MediaError, NoStreamError
 
 
 def unit(vector):
@@ -34,13 +34,16 @@ class ToyEmbedder:
         noise: length of what is added to the direction of a thing.
         collapsed: give one vector to everything.
         key: of the model.
+        deaf: it reads nothing of a sound.
+        wordless: it has no tower for texts.
     """
 
-    name, streams, max_seconds, scale, calibration = "toy", {"video": "video", "audio": "audio"}, 8.0, 20.0, {}
+    name, max_seconds, scale, calibration = "toy", 8.0, 20.0, {}
 
-    def __init__(self, noise=0.3, width=24, collapsed=False, key="k" * 64):
+    def __init__(self, noise=0.3, width=24, collapsed=False, key="k" * 64, deaf=False, wordless=False):
         self.noise, self.width, self.collapsed, self.key = noise, width, collapsed, key
-        self.embedded, self.texts = [], []
+        self.deaf, self.embedded, self.texts = deaf, [], []
+        self.streams = {"video": "video", "audio": "audio", **({} if wordless else {"words": "text"})}
 
     @classmethod
     def load(cls, checkpoint="tiny-embed", *, device="cpu", isolate=False, strict=True):
@@ -49,6 +52,8 @@ class ToyEmbedder:
     def open(self, media):
         if "broken" in str(media.source):
             raise MediaError(f"{media.source}: no known format;", remedy="check the file.")
+        if self.deaf and media.kind == "audio":
+            raise NoStreamError(f"{media.source}: the model reads no sound;")
         return media
 
     def embed(self, media, *, batch_size=8):
@@ -76,5 +81,7 @@ class ToyEmbedder:
 
     def embed_texts(self, texts, *, batch_size=64):
         self.texts += texts
+        if "text" not in self.streams.values():
+            raise ConfigError("the model toy reads no words;")
         things = [t.rstrip(".").split()[-1].casefold() for t in texts]
         return np.array([self._near(thing, text) for thing, text in zip(things, texts, strict=True)])

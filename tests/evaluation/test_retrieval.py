@@ -26,6 +26,12 @@ THINGS = ("dog", "rain", "clock", "rooster")
 QUICK = Draws(resamples=50)
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A test that names a store by a bare word leaves nothing in the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
 def row(number, thing, **more):
     told = {"id": f"r{number}", "media": (clip_of(number, thing),), "texts": {"caption": f"Number {number} is a {thing}."}}
     return Example(**{**told, "labels": {"sound": thing}, "group": f"g{number // 2}", **more})
@@ -62,16 +68,11 @@ def test_equal_captions_are_all_relevant_and_several_belong_to_one_clip():
         row(1, "dog", texts={"caption": "A dog."}), row(2, "dog", texts={"caption": "a  dog"}),
         row(3, "rain", labels={"captions": ["It rains.", "Drops."]}, texts={}),
     ]  # fmt: skip
-    spaces, _ = embed_items(ToyEmbedder(), items_of(given), VectorStore("nowhere-is-written", "k", 24))
+    spaces, _ = embed_items(ToyEmbedder(), items_of(given), VectorStore("v", "k", 24))
     assert spaces["text"].names == ("A dog.", "a  dog", "It rains.", "Drops.")
     there = relevance_of(spaces["text"], spaces["clip"])
     assert there.astype(int).tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]]
     assert (relevance_of(spaces["clip"], spaces["text"]) == there.T).all()
-
-
-@pytest.fixture(autouse=True)
-def clean(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def test_a_picture_under_several_recordings_is_one_picture():
@@ -125,6 +126,19 @@ def test_queries_that_nothing_belongs_to_are_counted(tmp_path):
     assert (found["text", "audio"]["queries"], found["text", "audio"]["without"], found["text", "audio"]["things"]) == (12, 4, 12)
     assert (found["audio", "video"]["without"], found["video", "audio"]["without"]) == (0, 4)
     assert found["audio", "video"]["things"] == 16, "clips without sound still stand in the way"
+
+
+def test_a_model_that_lacks_a_tower(tmp_path):
+    """Without words there are neither captions nor zero-shot classes; clips of which it reads nothing are counted, once and for all."""
+    told = measured(tmp_path / "w", rows(), ToyEmbedder(wordless=True))
+    assert set(by_direction(told)) == {("audio", "video"), ("video", "audio")} and told.results["zero_shot"] == []
+    sounds = [row(i, THINGS[i % 4], media=(clip_of(i, THINGS[i % 4], kind="audio"),)) for i in range(12, 15)]
+    deaf = ToyEmbedder(deaf=True)
+    for _ in range(2):
+        told = measured(tmp_path / "d", [*rows(), *sounds], deaf)
+        assert told.results["embedded"]["silent"] == 3 and told.results["spaces"]["clip"] == 12
+        assert by_direction(told)["text", "clip"]["without"] == 3
+    assert len(deaf.embedded) == 12
 
 
 def test_words_of_a_clip_are_a_space_of_their_own(tmp_path):
@@ -188,7 +202,7 @@ def test_prompts_and_labels_that_are_asked_for(tmp_path):
     assert prompts_of("emotion", ["very_sad"], ["It is {}."]) == [["It is very sad."]] and len(prompts_of("other", ["a", "b"], None)) == 2
     with pytest.raises(ConfigError, match=r"'It is\.' has no \{\}"):
         measured(tmp_path, rows(), templates=("It is.",))
-    with pytest.raises(ConfigError, match="0 classes of 'smell'.*sound"):
+    with pytest.raises(ConfigError, match=r"0 classes of 'smell'.*sound"):
         measured(tmp_path, rows(), labels=("smell",))
     assert labels_of(items_of(rows()), None) == ["sound"] and labels_of(items_of(rows()), ()) == []
     assert measured(tmp_path, rows(), labels=()).results["zero_shot"] == []
@@ -212,7 +226,8 @@ def test_a_linear_probe_learns_what_zero_shot_cannot_name(tmp_path):
     found = linear_probe(*both, "sound", QUICK)["spaces"]["clip"]
     assert (found["trained_on"], found["in_both"], found["unseen"], found["n"]) == (60, 4, 1, 17)
     assert found["accuracy"]["value"] == pytest.approx(16 / 17) and found["C"] in (0.001, 0.01, 0.1, 1.0, 10.0)
-    alone = [(embed_items(embedder, part, store)[0], part) for part in (items_of([row(i, THINGS[i % 4], group="g") for i in range(30, 40)]), train)]
+    grouped = items_of([row(i, THINGS[i % 4], group="g") for i in range(30, 40)])
+    alone = [(embed_items(embedder, part, store)[0], part) for part in (grouped, train)]
     assert linear_probe(*alone, "sound", QUICK)["spaces"]["clip"]["C"] == 1.0, "one group cannot be divided"
     mean = zero_shot(embedder, both[1][0], test, "sound", store, QUICK)["spaces"]["clip"]["accuracy"]["value"]
     assert mean < 0.8
@@ -234,9 +249,7 @@ def test_a_second_run_embeds_nothing_and_says_the_same(tmp_path):
 
 def test_threads_that_decode_ahead_change_nothing(tmp_path):
     media = {str(i): clip_of(i, THINGS[i % 4]) for i in range(20)}
-    plainly, ahead = (
-        embed_clips(ToyEmbedder(), media, VectorStore(tmp_path / str(w), "k", 24), batch_size=3, workers=w) for w in (0, 3)
-    )
+    plainly, ahead = (embed_clips(ToyEmbedder(), media, VectorStore(tmp_path / str(w), "k", 24), batch_size=3, workers=w) for w in (0, 3))
     for name in media:
         for space, vector in plainly[name].vectors.items():
             np.testing.assert_array_equal(vector, ahead[name].vectors[space])
@@ -263,7 +276,8 @@ def test_a_store_reads_what_it_wrote_and_nothing_else(tmp_path):
     assert back.duration_s == 1.5 and back.vectors["video"].tolist() == [0, 1, 0]
     told.with_suffix(".npy").with_name("left.npy").write_bytes(b"cut")  # without a JSON it is litter
     assert "media:a" in VectorStore(tmp_path, "key", 3)
-    for spoil in (lambda: told.write_text("{"), lambda: told.write_text('{"embedder": "other", "entries": {}}'), told.with_suffix(".npy").unlink):
+    others = '{"embedder": "other", "entries": {}}'
+    for spoil in (lambda: told.write_text("{"), lambda: told.write_text(others), told.with_suffix(".npy").unlink):
         kept = told.read_text(), told.with_suffix(".npy").read_bytes()
         spoil()
         with pytest.raises(ConfigError, match="not as they were written"):

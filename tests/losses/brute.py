@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 MANY = settings(max_examples=1000, deadline=None)
 SOME = settings(max_examples=200, deadline=None)
-"""Where a library says what is right, which is slower than loops."""
+"""Where a library says what is right, which is slower than loops, and where no formula is at stake."""
 SEEDS = st.integers(0, 2**32 - 1)
 
 __all__ = ["MANY", "SEEDS", "SOME", "close", "cosine", "drawn", "given", "grown", "log_sum", "rows", "st"]

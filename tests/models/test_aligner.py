@@ -1,12 +1,15 @@
 """An embedding model: unit vectors, absent modalities, several encoders of one space, clocks, what is trained, files."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import BertConfig, BertModel
 
-from tests.toys import clip
+from tests.toys import byte_tokenizer, clip
 from unifusion import catalog
 from unifusion.batch import Features
 from unifusion.conversation import Example, Media
@@ -14,9 +17,10 @@ from unifusion.encoders.encoder import weights_hash
 from unifusion.engine.embedder import Embedder
 from unifusion.errors import CheckpointError, ConfigError
 from unifusion.models.aligner import CLIP, Aligner, AlignerConfig, AlignerStream
-from unifusion.models.aligner_files import is_aligner, load_aligner, save_aligner, stream_of_chat
+from unifusion.models.aligner_files import is_aligner, load_aligner, save_aligner, stream_of
 from unifusion.models.opened_rows import RowOpener, collate_rows
 from unifusion.models.towers import Clock, Head, Tower
+from unifusion.training.aligning import make_aligner
 
 CLOCK = {"bin_s": 0.1, "bins": 10, "channels": 4}
 
@@ -128,12 +132,12 @@ def test_folders_give_equal_vectors_and_refuse_what_is_not_theirs(tmp_path):
 
 
 def test_a_stream_of_a_chat_model_is_taken_with_its_adapter():
-    made, encoder, adapter = stream_of_chat("tiny-chat", "audio")
+    made, encoder, adapter = stream_of("tiny-chat", "audio")
     alone = AlignerConfig(streams={"audio": made}, width=8, head={"width": 32})
     own = Aligner(alone, encoders={"audio": encoder}, adapters={"audio": adapter})
     assert weights_hash(own.adapters["audio"]) == weights_hash(adapter) and own.config.towers == {"audio": ("audio",)}
     with pytest.raises(ConfigError, match="no stream 'smell'"):
-        stream_of_chat("tiny-chat", "smell")
+        stream_of("tiny-chat", "smell")
 
 
 @pytest.mark.parametrize(
@@ -190,3 +194,39 @@ def test_embedding_is_the_same_in_any_company():
         assert set(alone.vectors) == set(each.vectors) and CLIP in alone.vectors
         for space, vector_D in alone.vectors.items():
             assert np.allclose(vector_D, each.vectors[space], atol=1e-5) and np.linalg.norm(vector_D) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_frozen_streams_of_a_shipped_checkpoint_are_borrowed_and_known_by_their_hash(tmp_path):
+    choices = SimpleNamespace(
+        seed=0, streams={"video": {"checkpoint": "tiny-chat", "adapt": False}, "sound": {"checkpoint": "tiny-chat", "stream": "audio"}},
+        towers=None, width=8, head={"width": 32}, max_seconds=10.0, temperature=0.07, self_contained=False, text_tower=None,
+    )  # fmt: skip
+    own = make_aligner(choices).eval()
+    assert own.config.streams["video"].borrowed["checkpoint"] == "tiny-chat" and own.config.streams["sound"].borrowed == {}
+    save_aligner(own, tmp_path / "a", provenance={})
+    keys = set(load_file(tmp_path / "a" / "model.safetensors"))
+    assert not any(k.startswith(("encoders.video", "adapters.video")) for k in keys) and any(k.startswith("encoders.sound") for k in keys)
+    again = load_aligner(tmp_path / "a")
+    assert weights_hash(again) == weights_hash(own) and Embedder(again).key == Embedder(own).key
+    told = json.loads((tmp_path / "a" / "config.json").read_text())
+    for change, message in (({"hash": "0" * 64}, "not those that tiny-chat holds"), ({"checkpoint": "/tmp/x"}, "no shipped checkpoint")):
+        told["streams"]["video"]["borrowed"] = own.config.streams["video"].borrowed | change
+        (tmp_path / "a" / "config.json").write_text(json.dumps(told))
+        with pytest.raises(CheckpointError, match=message):
+            load_aligner(tmp_path / "a")
+    choices.self_contained = True
+    assert make_aligner(choices).config.streams["video"].borrowed == {}
+
+
+def test_another_text_tower_is_one_option(tmp_path):
+    config = BertConfig(vocab_size=262, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    byte_tokenizer().save_pretrained(tmp_path / "bert")
+    choices = SimpleNamespace(
+        seed=0, streams={"audio": {"checkpoint": "tiny-chat"}, "text": {"encoder": "bert"}}, towers=None, width=8, head={"width": 32},
+        max_seconds=10.0, temperature=0.07, self_contained=False, text_tower=str(tmp_path / "bert"),
+    )  # fmt: skip
+    own = make_aligner(choices)
+    assert own.streams["text"].encoder == "sbert" and own.live == () and own.width_of("text") == 16
+    vectors_ND = Embedder(own).embed_texts(["a dog", "rain falls on the roof"])
+    assert vectors_ND.shape == (2, 8) and abs(vectors_ND[0] @ vectors_ND[1]) < 0.999

@@ -16,7 +16,7 @@ GB = 10**9
         (20_000, {"available": []}, "exact", False, "41 MB"),
         (100_000, {}, "faiss_pq", False, "205 MB"), (100_000, {"exact": True}, "exact", False, "no neighbour may be missed"),
         (100_000, {"available": []}, "exact", False, "unifusion-x[retrieval]"), (3_000_000, {}, "faiss_pq", False, "6.14 GB"),
-        (3_000_000, {"memory_bytes": 4 * GB}, "faiss_pq", True, "stay in their file, since 4 GB"),
+        (3_000_000, {"memory_bytes": 4 * GB}, "faiss_pq", True, "stay in their file, since the machine has 4 GB"),
         (3_000_000, {"memory_bytes": 4 * GB, "exact": True}, "exact", True, "stay in their file"),
         (10_000_000, {"memory_bytes": 64 * GB}, "faiss_ivf", False, "lists"),
         (10_000_000, {"memory_bytes": 2 * GB}, "faiss_binary", True, "misses more"),

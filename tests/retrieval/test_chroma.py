@@ -140,7 +140,7 @@ def test_another_name_or_a_missing_library_is_told(monkeypatch):
     with pytest.raises(ConfigError, match="3-512 characters"):
         Chroma(WIDTH, Chroma.Config(collection="ab"))
     monkeypatch.setitem(sys.modules, "chromadb", None)
-    with pytest.raises(ConfigError, match=r"unifusion-x\[retrieval\]"):
+    with pytest.raises(ConfigError, match=r"unifusion-x\[chroma\]"):
         Chroma(WIDTH, Chroma.Config())
 
 

@@ -54,7 +54,7 @@ def test_a_missing_library_or_server_is_told(monkeypatch):
     with pytest.raises(ConfigError, match=r"no Qdrant server answers at http://127\.0\.0\.1:1"):
         Qdrant(WIDTH, Qdrant.Config(url="http://127.0.0.1:1"))
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    with pytest.raises(ConfigError, match=r"unifusion-x\[retrieval\]"):
+    with pytest.raises(ConfigError, match=r"unifusion-x\[qdrant\]"):
         Qdrant(WIDTH, Qdrant.Config())
 
 

@@ -21,7 +21,7 @@ def model(**options):
 def batch(own, chunk=3):
     """Three rows, and five texts of them; the second sight text is true of the first row too."""
     clips = [batch_of_media(own, ROWS[k : k + chunk]) for k in range(0, 3, chunk)]
-    texts = text_rows(own, ["both of it", "a dog", "a dog runs", "it barks", "it rains"])
+    texts = {"parts": [text_rows(own, ["both of it", "a dog"]), text_rows(own, ["a dog runs", "it barks", "it rains"])]}
     facts = torch.tensor([[1, 2, 3], [1, 2, -2], [4, 5, -2]])
     about = torch.tensor([[1, 3], [1, -1], [1, 2], [3, -1], [4, -1]])
     texts |= {"facts": about, "of": torch.tensor([0, 0, 1, 0, 2]), "kind": torch.tensor([0, 1, 1, 2, 2])}
@@ -80,7 +80,7 @@ def test_training_brings_texts_to_their_clips(loss):
     assert losses[-1] < losses[0] - 0.1 * abs(losses[0])
     with torch.no_grad():
         own.eval()
-        texts, clips = own.vectors(given["texts"])["text"][0], own.vectors(given["clips"][0])
+        texts, clips = torch.cat([own.vectors(p)["text"][0] for p in given["texts"]["parts"]]), own.vectors(given["clips"][0])
         cosines = texts[[1, 2]] @ clips["video"][0][:2].T
     assert cosines[1, 1] > cosines[1, 0] - 0.2
 
@@ -90,7 +90,7 @@ def test_batches_without_sound_or_without_anything_to_compare_still_have_a_loss(
     given = batch(own)
     given["clips"] = [batch_of_media(own, [ROWS[1], ROWS[1]])]
     given["facts"] = given["facts"][:2]
-    texts = text_rows(own, ["it rains"]) | {"facts": torch.tensor([[1]]), "of": torch.tensor([0]), "kind": torch.tensor([2])}
+    texts = {"parts": [text_rows(own, ["it rains"])], "facts": torch.tensor([[1]]), "of": torch.tensor([0]), "kind": torch.tensor([2])}
     out = AlignObjective(own)(clips=given["clips"], facts=given["facts"], texts=texts)["loss"]
     out.backward()
     assert out.item() == pytest.approx(0.0, abs=1e-6)
@@ -100,4 +100,30 @@ def test_batches_without_sound_or_without_anything_to_compare_still_have_a_loss(
 def test_unknown_pairs_and_losses_are_refused(options, told):
     with pytest.raises(ConfigError, match=told):
         AlignObjective(model(), **options)
-    assert KINDS == ["clip", "sight", "sound", "rhythm"]
+    assert KINDS == ["clip", "sight", "sound", "rhythm", "views"]
+
+
+def test_two_views_of_a_clip_and_two_wordings_of_a_text_find_each_other():
+    own = model()
+    objective = AlignObjective(own, weights={"clip": 0, "sight": 0, "sound": 0, "rhythm": 0, "views": 1.0}, view_dropout=0.3)
+    given = batch(own)
+    for part in given["clips"]:
+        part |= {"draws": torch.tensor([5, 6, 7]), "whose": torch.tensor([0, 1, 2])}
+    texts = ["both", "a dog", "a dog here", "it rains", "rain falls"]
+    given["texts"] = {
+        "parts": [text_rows(own, texts)], "facts": torch.tensor([[1], [2], [2], [3], [3]]), "of": torch.tensor([0, 1, 1, 2, 2]),
+        "kind": torch.tensor([0, 0, 4, 0, 4]),
+    }  # fmt: skip
+    optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=3e-3)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        out = objective(**given)["loss"]
+        out.backward()
+        optimizer.step()
+        losses.append(out.item())
+    assert losses[-1] < 0.5 * losses[0]
+    for part in given["clips"]:
+        part["whose"] = torch.zeros(3, dtype=torch.int64)  # one example three times: nothing to be told from
+    given["texts"]["facts"][:] = 1
+    assert objective(**given)["loss"].item() == pytest.approx(0.0, abs=1e-6)

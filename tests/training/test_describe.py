@@ -71,3 +71,15 @@ def test_a_file_of_another_form_is_refused(tmp_path):
     path.write_text(yaml.safe_dump({"words": {}}))
     with pytest.raises(ConfigError, match="no phrasings"):
         Describer(path)
+
+
+def test_the_same_is_said_again_in_other_words():
+    describer = Describer(share.folder("train") / "phrasings" / "align.yaml")
+    facts = (Fact("sound", "sound", "bell"), Fact("sound", "voice", "happy"), Fact("sight", "face", "sad"))
+    said = describer.say(facts, "clip", "a")
+    again = [describer.again(said, f"{k}") for k in range(10)]
+    assert all(a.facts == said.facts for a in again) and len({a.text for a in again}) > 3
+    assert describer.again(said, "0") == again[0]
+    caption = describer.say((Fact("clip", "caption", "A dog barks loudly while a woman is laughing in the park"),), "clip", "a")
+    worded = [describer.again(caption, f"{k}") for k in range(10)]
+    assert {w.facts for w in worded} == {caption.facts} and len({w.text for w in worded}) > 3

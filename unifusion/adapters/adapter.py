@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from unifusion.batch import Features
+from unifusion.errors import ConfigError
 
-__all__ = ["Adapter", "FusedAdapter", "whole_clip_times"]
+__all__ = ["Adapter", "FusedAdapter", "centres", "whole_clip_times"]
 
 
 def whole_clip_times(times_S: Tensor, mask_S: Tensor, n_tokens: int) -> Tensor:
@@ -21,6 +22,16 @@ def whole_clip_times(times_S: Tensor, mask_S: Tensor, n_tokens: int) -> Tensor:
     if not len(real):
         return real
     return ((real.min() + real.max()) / 2).repeat(n_tokens)
+
+
+def centres(features: Features, n_tokens: int) -> tuple[Tensor, Tensor]:
+    """Return (times, mask), both (B, Q): `whole_clip_times` of each item, by operations that hang on shapes alone."""
+    times_BS, mask_BS = features.times_BS.float(), features.mask_BS
+    there_B1 = mask_BS.any(dim=1, keepdim=True)
+    least_B1 = times_BS.masked_fill(~mask_BS, torch.inf).amin(dim=1, keepdim=True)
+    most_B1 = times_BS.masked_fill(~mask_BS, -torch.inf).amax(dim=1, keepdim=True)
+    middle_B1 = torch.where(there_B1, (least_B1 + most_B1) / 2, torch.zeros_like(least_B1))
+    return middle_B1.expand(-1, n_tokens), there_B1.expand(-1, n_tokens)
 
 
 class Adapter(nn.Module):
@@ -73,6 +84,23 @@ class Adapter(nn.Module):
 
         Real tokens of item b are exactly `token_times(config, times[b], mask[b])`, in that order, before any padding.
         """
+
+    def traced(self, features: Features, max_seconds: float) -> Features:
+        """Like `forward`, by operations that hang on shapes alone and not on values, as an exported graph must.
+
+        Args:
+            features: tokens (B, S, D), mask (B, S), times (B, S), real ones first and ascending.
+            max_seconds: longest clip.
+
+        Returns:
+            The same real tokens with the same times, (B, Q, D), padding anywhere among them.
+
+        Raises:
+            ConfigError: this adapter has no such form.
+        """
+        del features, max_seconds
+        found = f"the adapter {type(self).__name__} counts its tokens from what the features hold;"
+        raise ConfigError(found, remedy="a graph cannot: train with windowed_qformer, perceiver, qformer, mlp, linear, or none.")
 
     def attention(self, features: Features) -> Tensor | None:
         """How much the adapter's queries look at each feature, (B, S) float32, summing to at most 1 an item; None: it has no queries."""

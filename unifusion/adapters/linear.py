@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unifusion.adapters.adapter import Adapter
 from unifusion.batch import Features
-from unifusion.layers import pool_in_time
+from unifusion.layers import pool_in_time, pool_traced
 
 __all__ = ["Linear"]
 
@@ -42,6 +42,14 @@ class Linear(Adapter):
 
     def forward(self, features: Features) -> Features:
         """Map features (B, S, in_width) to tokens (B, Q, out_width) with mask (B, Q) and times (B, Q)."""
-        pooled = pool_in_time(features, self.config.stride, self.projection.weight.dtype)
+        return self._projected(pool_in_time(features, self.config.stride, self.projection.weight.dtype))
+
+    def traced(self, features: Features, max_seconds: float) -> Features:
+        """Map features (B, S, in_width) in order to the same tokens (B, Q, out_width)."""
+        del max_seconds
+        return self._projected(pool_traced(features, self.config.stride))
+
+    def _projected(self, pooled: Features) -> Features:
+        """Normalise and project (B, Q, in_width) to (B, Q, out_width)."""
         tokens_BQD = self.projection(self.norm(pooled.tokens_BSD)) * pooled.mask_BS[..., None]
         return Features(tokens_BSD=tokens_BQD, mask_BS=pooled.mask_BS, times_BS=pooled.times_BS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unifusion.adapters.adapter import Adapter, whole_clip_times
+from unifusion.adapters.adapter import Adapter, centres, whole_clip_times
 from unifusion.batch import Features
 from unifusion.layers import LatentResampler, in_time_order, time_embedding
 
@@ -60,6 +60,13 @@ class Perceiver(Adapter):
         media_BSD = self._context(ordered)
         times_BQ, mask_BQ = self.output_times(ordered)
         tokens_BQD = self.projection(self.resampler(media_BSD, ordered.mask_BS))[:, : mask_BQ.shape[1]] * mask_BQ[..., None]
+        return Features(tokens_BSD=tokens_BQD, mask_BS=mask_BQ, times_BS=times_BQ)
+
+    def traced(self, features: Features, max_seconds: float) -> Features:
+        """Map features (B, S, in_width) to the same tokens (B, Q, out_width): the latents read a set, in whatever order."""
+        del max_seconds
+        times_BQ, mask_BQ = centres(features, self.config.n_latents)
+        tokens_BQD = self.projection(self.resampler(self._context(features), features.mask_BS)) * mask_BQ[..., None]
         return Features(tokens_BSD=tokens_BQD, mask_BS=mask_BQ, times_BS=times_BQ)
 
     def _context(self, ordered: Features) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
-from unifusion.adapters.adapter import Adapter, whole_clip_times
+from unifusion.adapters.adapter import Adapter, centres, whole_clip_times
 from unifusion.batch import Features
 from unifusion.errors import CheckpointError
 from unifusion.layers import Latents, in_time_order, time_embedding
@@ -114,6 +114,20 @@ class QFormer(Adapter):
     def forward(self, features: Features) -> Features:
         """Map features (B, S, in_width) to tokens (B, Q, out_width) with mask (B, Q) and times (B, Q)."""
         ordered = in_time_order(features, self.projection.weight.dtype)
+        times_BQ, mask_BQ = self.output_times(ordered)
+        if not mask_BQ.shape[1]:
+            nothing = self.projection.weight.new_zeros(*mask_BQ.shape, self.out_width)
+            return Features(tokens_BSD=nothing, mask_BS=mask_BQ, times_BS=times_BQ)
+        return Features(tokens_BSD=self._read(ordered) * mask_BQ[..., None], mask_BS=mask_BQ, times_BS=times_BQ)
+
+    def traced(self, features: Features, max_seconds: float) -> Features:
+        """Map features (B, S, in_width) in order to the same tokens (B, Q, out_width)."""
+        del max_seconds
+        times_BQ, mask_BQ = centres(features, self.config.n_queries)
+        return Features(tokens_BSD=self._read(features) * mask_BQ[..., None], mask_BS=mask_BQ, times_BS=times_BQ)
+
+    def _read(self, ordered: Features) -> Tensor:
+        """What the queries read in features (B, S, in_width) in order, (B, Q, out_width)."""
         context_BSD = self.norm(ordered.tokens_BSD)
         if self.config.time_embedding:
             stamp_BSD = time_embedding(ordered.times_BS, self.in_width, shortest_s=0.25, longest_s=1000.0)
@@ -121,16 +135,13 @@ class QFormer(Adapter):
         if self.config.frames:
             moment_BS = torch.nn.functional.pad(ordered.times_BS.diff(dim=1).ne(0), (1, 0)).cumsum(dim=1)
             context_BSD = context_BSD + self.frames(moment_BS.clamp(max=self.config.frames - 1))
-        times_BQ, mask_BQ = self.output_times(ordered)
-        if not mask_BQ.shape[1]:
-            return Features(tokens_BSD=context_BSD.new_zeros(*mask_BQ.shape, self.out_width), mask_BS=mask_BQ, times_BS=times_BQ)
         # An item without a feature opens all its (zero) keys; its tokens are masked below.
         open_BS = ordered.mask_BS | ~ordered.mask_BS.any(dim=1, keepdim=True)
         found_BQD = self.qformer(
-            query_embeds=self.queries(len(context_BSD)), encoder_hidden_states=context_BSD, encoder_attention_mask=open_BS.long()
+            query_embeds=self.queries(context_BSD.shape[0]), encoder_hidden_states=context_BSD, encoder_attention_mask=open_BS.long()
         ).last_hidden_state
-        tokens_BQD = self.projection(found_BQD) * mask_BQ[..., None]
-        return Features(tokens_BSD=tokens_BQD, mask_BS=mask_BQ, times_BS=times_BQ)
+        tokens_BQD: Tensor = self.projection(found_BQD)
+        return tokens_BQD
 
     def load_published(self, state_dict: Mapping[str, Tensor], part: Literal["", "video", "audio"] = "") -> LoadReport:
         """Copy the Q-Former of a checkpoint of BLIP-2, InstructBLIP or Video-LLaMA into this adapter, by LAVIS's names or transformers'.

@@ -6,6 +6,7 @@ frames, so that picture and sound of the same moment lie side by side.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -121,6 +122,28 @@ class WindowedQFormer(Adapter):
         mask = torch.zeros_like(times, dtype=torch.bool).index_put(place, torch.ones_like(times_KQ, dtype=torch.bool))
         return Features(tokens_BSD=tokens.flatten(1, 2), mask_BS=mask.flatten(1), times_BS=times.flatten(1))
 
+    def traced(self, features: Features, max_seconds: float) -> Features:
+        """Map features (B, S, in_width) to the same tokens (B, K x Q, out_width) of all K windows that `max_seconds` hold.
+
+        A feature lies in one window and is stamped with its time there, so that the windows differ in what they may see alone. Every window
+        is computed, with features or without.
+        """
+        times_BS, mask_BS = features.times_BS, features.mask_BS
+        number_BS = window_number(times_BS, self.config.window_s)
+        count = math.ceil(max_seconds / self.config.window_s) + 1
+        number_K = torch.arange(count, device=times_BS.device)
+        real_BKS = (number_BS[:, None] == number_K[:, None]) & mask_BS[:, None]
+        within_BS = (times_BS.double() - number_BS.double() * self.config.window_s).float()
+        context_BSD = self._stamped(features.tokens_BSD, mask_BS, within_BS)
+        batch, length, width = context_BSD.shape
+        context_NSD = context_BSD[:, None].expand(batch, count, length, width).flatten(0, 1)
+        found_NQD: Tensor = self.projection(self.resampler(context_NSD, real_BKS.flatten(0, 1)))
+        found_BKQD, there_BK = found_NQD.unflatten(0, (batch, count)), real_BKS.any(dim=2)
+        mask_BKQ = there_BK[..., None].expand(batch, count, self.config.n_queries)
+        times_BKQ = self._times(self.config, number_K).expand(batch, count, self.config.n_queries)
+        tokens_BKQD = found_BKQD * mask_BKQ[..., None]
+        return Features(tokens_BSD=tokens_BKQD.flatten(1, 2), mask_BS=mask_BKQ.flatten(1), times_BS=times_BKQ.flatten(1))
+
     def attention(self, features: Features) -> Tensor:
         """How much the queries look at each feature (B, S): within each window, every window alike."""
         windows = Windows.of(features.times_BS.cpu(), features.mask_BS.cpu(), self.config.window_s)
@@ -142,7 +165,11 @@ class WindowedQFormer(Adapter):
         index_KL = windows.index_KL.to(features.tokens_BSD.device)
         real_KL, at_KL = index_KL >= 0, index_KL.clamp(min=0)
         context_KLD = features.tokens_BSD.flatten(0, 1)[at_KL].to(self.projection.weight.dtype)
-        context_KLD = self.norm(context_KLD.masked_fill(~real_KL[..., None], 0.0))
-        within_KL = windows.within_KL.to(index_KL.device)
+        return self._stamped(context_KLD, real_KL, windows.within_KL.to(index_KL.device)), real_KL
+
+    def _stamped(self, tokens_KLD: Tensor, real_KL: Tensor, within_KL: Tensor) -> Tensor:
+        """Normalise features (K, L, in_width) and add their seconds within their windows."""
+        context_KLD = self.norm(tokens_KLD.masked_fill(~real_KL[..., None], 0.0))
         stamp_KLD = time_embedding(within_KL, self.in_width, shortest_s=self.config.window_s / 16, longest_s=4 * self.config.window_s)
-        return context_KLD + stamp_KLD.to(context_KLD.dtype), real_KL
+        out_KLD: Tensor = context_KLD + stamp_KLD.to(context_KLD.dtype)
+        return out_KLD

@@ -1,10 +1,10 @@
-"""The command line: `unifusion chat | emotion | predict | encode | train | fuse | eval | compare | list | copy | doctor | data |
-demo | merge`.
+"""The command line: `unifusion chat | emotion | predict | encode | index | search | ask | align | export | train | fuse | eval |
+compare | list | copy | doctor | data | demo | merge`.
 
 Each command is one file of this package and imports what it needs when it runs, so `unifusion --help` costs no torch.
 
-Exit codes: 0 fine, 1 something else failed, 2 wrong usage, 3 bad media, 4 bad checkpoint, 130 interrupted. A mistake of the user or
-of a file is one line on stderr with the remedy; a crash (our mistake) keeps its traceback.
+Exit codes: 0 fine, 1 something else failed, 2 wrong usage, 3 bad media, 4 bad checkpoint, 5 a server that does not answer, 130
+interrupted. A mistake of the user or of a file is one line on stderr with the remedy; a crash (our mistake) keeps its traceback.
 """
 
 from __future__ import annotations

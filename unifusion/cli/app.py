@@ -6,7 +6,27 @@ from typing import Annotated
 
 import typer
 
-from unifusion.cli import card, chat, compare, data, demo, doctor, emotion, encode, eval, fuse, listing, merge, predict, train
+from unifusion.cli import (
+    align,
+    ask,
+    card,
+    chat,
+    compare,
+    data,
+    demo,
+    doctor,
+    emotion,
+    encode,
+    eval,
+    export,
+    fuse,
+    index,
+    listing,
+    merge,
+    predict,
+    search,
+    train,
+)
 
 __all__ = ["app"]
 
@@ -40,7 +60,11 @@ app.command()(chat.chat)
 app.command()(emotion.emotion)
 app.command()(predict.predict)
 app.command()(encode.encode)
+app.command()(index.index)
+app.command()(search.search)
+app.command()(ask.ask)
 app.command()(fuse.fuse)
+app.command()(align.align)
 app.command(context_settings=train.PASS_ON)(train.train)
 app.command("eval", context_settings=train.PASS_ON)(eval.evaluate)
 app.command()(compare.compare)
@@ -49,5 +73,6 @@ app.command()(listing.copy)
 app.add_typer(data.app, name="data")
 app.command(context_settings=train.PASS_ON)(demo.demo)
 app.command()(merge.merge)
+app.command()(export.export)
 app.command()(card.card)
 app.command()(doctor.doctor)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,6 +43,7 @@ __all__ = [
     "print_json",
     "quiet_libraries",
     "quiet_stdout",
+    "term_interrupts",
     "visible",
 ]
 
@@ -168,3 +172,20 @@ def note(text: str) -> None:
     """Say something beside the answer: on stderr, dimmed on a terminal."""
     text = visible(text)
     print(typer.style(text, dim=True) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def term_interrupts() -> Iterator[None]:
+    """Let SIGTERM, by which a scheduler ends a job, do what Ctrl-C does: what is encoded is stored first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

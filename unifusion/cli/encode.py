@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -93,7 +88,7 @@ def encode(
         clips, passed_over = named_clips(data)
         if passed_over:
             common.note(f"{passed_over} files are no media and were passed over")
-        with _term_interrupts():
+        with common.term_interrupts():
             summary = run_job(clips, job)
     if json:
         common.print_json({"store": str(out), **summary.to_dict()})
@@ -101,20 +96,3 @@ def encode(
         typer.echo(f"{out}: {summary.told()}")
     if summary.bad and not (summary.clips or summary.there):
         raise typer.Exit(3)
-
-
-@contextlib.contextmanager
-def _term_interrupts() -> Iterator[None]:
-    """Let SIGTERM, by which a scheduler ends a job, do what Ctrl-C does: what is encoded is stored first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

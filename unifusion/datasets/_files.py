@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError, nearest
 
 __all__ = [
-    "Listed", "Published", "file_of", "half", "is_pointer", "json_lines", "json_list", "media_files", "number_of", "one_of",
+    "Listed", "Published", "file_of", "half", "is_pointer", "json_lines", "json_list", "json_object", "media_files", "number_of", "one_of",
     "part_of", "prove_apart", "rows_of", "text_of", "value",
 ]  # fmt: skip
 
@@ -130,7 +131,7 @@ def text_of(path: Path) -> str:
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{path}: {error};", remedy="download it again.") from error
     if raw.startswith(_POINTER):
         raise DatasetError(f"{path} is a pointer of git-lfs, not the file;", remedy="run `git lfs pull` where it was cloned.")
@@ -140,22 +141,37 @@ def text_of(path: Path) -> str:
         return raw.decode("cp1252", errors="replace")
 
 
-def rows_of(path: Path, columns: Sequence[str], *, delimiter: str = ",", header: bool = True) -> Iterator[tuple[int, dict[str, str]]]:
+def rows_of(
+    path: Path, columns: Sequence[str], *, delimiter: str = ",", header: bool = True, exact: bool = False
+) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, row) of a table; without a header, `columns` name its fields in order.
+
+    Args:
+        path: the table.
+        columns: which it must have.
+        delimiter: between fields; quotes mean nothing in tables without commas.
+        header: whether its first line names the columns.
+        exact: refuse rows with more fields than columns, and quotes that do not close: either would shift or swallow captions.
 
     Raises:
         DatasetError: a column or a field is missing, with file and line.
     """
     names = None if header else list(columns)
     quoting: Any = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    reader = csv.DictReader(io.StringIO(text_of(path), newline=""), fieldnames=names, delimiter=delimiter, quoting=quoting)
-    lacking = [c for c in columns if c not in (reader.fieldnames or ())]
-    if lacking:
-        raise DatasetError(f"{path} has no column {lacking[0]!r};", remedy=f"its columns are {', '.join(reader.fieldnames or ())}.")
-    for row in reader:
-        if any(row[c] is None for c in columns):
-            raise DatasetError(f"{path}, line {reader.line_num}: too few fields;", remedy=f"wanted {', '.join(columns)}.")
-        yield reader.line_num, row
+    text = io.StringIO(text_of(path), newline="")
+    reader = csv.DictReader(text, fieldnames=names, delimiter=delimiter, quoting=quoting, strict=exact)
+    try:
+        lacking = [c for c in columns if c not in (reader.fieldnames or ())]
+        if lacking:
+            raise DatasetError(f"{path} has no column {lacking[0]!r};", remedy=f"its columns are {', '.join(reader.fieldnames or ())}.")
+        for row in reader:
+            if any(row[c] is None for c in columns):
+                raise DatasetError(f"{path}, line {reader.line_num}: too few fields;", remedy=f"wanted {', '.join(columns)}.")
+            if exact and None in row:
+                raise DatasetError(f"{path}, line {reader.line_num}: too many fields;", remedy="quote texts with commas.")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise DatasetError(f"{path}, line {reader.line_num + 1}: {error};", remedy="download it again, or mend its quotes.") from error
 
 
 def json_list(path: Path) -> list[dict[str, Any]]:
@@ -164,13 +180,32 @@ def json_list(path: Path) -> list[dict[str, Any]]:
     Raises:
         DatasetError: it is no JSON, or holds something else.
     """
-    try:
-        found = json.loads(text_of(path))
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}, line {error.lineno}: {error.msg};", remedy="download it again.") from error
+    found = _json(path)
     if not isinstance(found, list) or not all(isinstance(r, dict) for r in found):
         raise DatasetError(f"{path} is no list of objects;", remedy="check that it is the annotation file.")
     return found
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds one object.
+
+    Raises:
+        DatasetError: it is no JSON, or holds something else.
+    """
+    found = _json(path)
+    if not isinstance(found, dict):
+        raise DatasetError(f"{path} is a {type(found).__name__}, no object;", remedy="check that it is the annotation file.")
+    return found
+
+
+def _json(path: Path) -> Any:
+    """What a JSON file holds."""
+    try:
+        return json.loads(text_of(path))
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{path}, line {error.lineno}: {error.msg};", remedy="download it again.") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand brackets
+        raise DatasetError(f"{path} is no annotation: {error};", remedy="download it again.") from error
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

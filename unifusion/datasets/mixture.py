@@ -173,17 +173,21 @@ class Mixture(Dataset):
         return self
 
     def hold_apart(self, other: Mixture) -> None:
-        """Refuse another split that shares a group: a speaker, a recording or a dialogue.
+        """Refuse another split that shares a group: a speaker, a recording or a dialogue. Clip world's splits keep apart what is drawn.
 
         Raises:
             DatasetError: names the groups they share.
         """
-        shared = sorted({r.group for r in self.every() if r.group} & {r.group for r in other.every()})
+        shared = sorted((self._groups() & other._groups()) - {""})
         if shared:
             raise DatasetError(
                 f"{self.path}: {len(shared)} groups are in {self.split} and in {other.split} ({', '.join(shared[:3])});",
                 remedy="split by speaker or recording, not by row.",
             )
+
+    def _groups(self) -> set[str]:
+        """Groups of the parts that lie on a disk."""
+        return {row.group for name, part in self.parts.items() if self.kinds[name] != "clip_world" for row in part}
 
 
 def read_parts(path: Path) -> dict[str, dict[str, Any]]:

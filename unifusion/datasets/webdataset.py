@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import glob
 import json
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from unifusion.conversation import Example, Media
 from unifusion.datasets._rows import KINDS, example_of, kind_of_name
+from unifusion.datasets._tars import bytes_at, stems
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError
 
@@ -43,7 +43,7 @@ class WebDataset(Dataset):
             raise DatasetError(f"{path} is no tar and holds none;", remedy="name a shard, a folder of shards, or a pattern.")
         self._samples: list[tuple[Path, str, dict[str, tuple[int, int]]]] = []
         for shard in shards:
-            self._samples += [(shard, stem, members) for stem, members in _stems(shard).items()]
+            self._samples += [(shard, stem, members) for stem, members in stems(shard).items()]
         if not self._samples:
             raise DatasetError(f"{path} holds no samples;", remedy="members are called STEM.EXTENSION.")
 
@@ -81,10 +81,7 @@ class _Reader:
 
     def __call__(self, end: str) -> bytes:
         """The bytes of the member with this extension."""
-        offset, size = self.members[end]
-        with self.shard.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
+        return bytes_at(self.shard, *self.members[end])
 
     def media(self) -> dict[str, list[str]]:
         """Key and names of every clip, sound and picture."""
@@ -105,18 +102,3 @@ class _Reader:
         if end not in self.members:
             raise DatasetError(f"{self.where}: names {name!r}, it has {', '.join(self.members)};", remedy="write the shard again.")
         return self(end)
-
-
-def _stems(shard: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Stem -> extension -> (offset, bytes) of one tar."""
-    found: dict[str, dict[str, tuple[int, int]]] = {}
-    try:
-        with tarfile.open(shard) as tar:
-            for member in tar:
-                folder, _, name = member.name.rpartition("/")
-                stem, dot, end = name.partition(".")
-                if member.isfile() and dot and stem:
-                    found.setdefault(f"{folder}/{stem}" if folder else stem, {})[end.lower()] = (member.offset_data, member.size)
-    except (OSError, tarfile.TarError) as error:
-        raise DatasetError(f"{shard}: {error};", remedy="copy the shard again; a compressed tar must be unpacked to .tar.") from error
-    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +21,12 @@ __all__ = ["TextConfig", "TextEncoder", "hold_windows", "tiny_bert", "tokenizer_
 
 BYTES_FROM = 4
 """Without a tokenizer a token is a byte of UTF-8, counted from here; smaller numbers are left to padding and the like."""
+
+_PROBE = (
+    "Don't SHOUT, naïve façade: 3.14 x 10⁴\t你好 Привет 😀 "
+    "unforgettably  antidisestablishmentarianism"
+)
+"""Case, accents, digits, other scripts, spaces and long words: what tokenizers of the same tokens cut differently."""
 
 
 def tiny_bert() -> dict[str, Any]:
@@ -46,6 +54,7 @@ class TextEncoder(Encoder):
     """
 
     modality = "text"
+    cut = "attention_mask"
     config_class: ClassVar[Any]
     """Of transformers, whose keys `backbone` holds."""
     model_class: ClassVar[Any]
@@ -119,6 +128,15 @@ class TextEncoder(Encoder):
         """Return `config` with the tokenizer that lies in `folder`."""
         return replace(config, tokenizer=str(folder.resolve()))
 
+    @classmethod
+    def files_hash(cls, config: Any) -> str:
+        """Hash of the tokenizer: its tokens, and how it cuts some text of many kinds."""
+        tokenizer = tokenizer_of(config)
+        if tokenizer is None:
+            return ""
+        told = [sorted(tokenizer.get_vocab().items()), tokenizer(_PROBE)["input_ids"], tokenizer.pad_token_id]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
     def encode_chunks(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Map input_ids and attention_mask (C, L) to tokens (C, L, D).
 
@@ -126,7 +144,11 @@ class TextEncoder(Encoder):
             ConfigError: a token the network does not know.
         """
         self.fitting(input_ids)
-        tokens_CSD: Tensor = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.encode_traced(input_ids=input_ids, attention_mask=attention_mask)
+
+    def encode_traced(self, **tensors: Tensor) -> Tensor:
+        """The same (C, L) to (C, L, D), without asking whether the network knows the tokens."""
+        tokens_CSD: Tensor = self.backbone(**tensors).last_hidden_state
         return tokens_CSD
 
     def fitting(self, input_ids: Tensor) -> None:

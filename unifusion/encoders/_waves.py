@@ -171,6 +171,46 @@ class WaveEncoder(Encoder):
             out_CSD[rows, : tokens.shape[1]] = tokens.to(dtype)  # autocast gives its own type
         return out_CSD
 
+    def encode_traced(self, **tensors: Tensor) -> Tensor:
+        """The same with all lengths at once, (C, N) and (C,) to (C, S, D).
+
+        A real token hears what it hears of a piece without padding: that is left out of attention, and of the one normalisation over time
+        that some of these networks begin with.
+        """
+        network: Any = self.backbone
+        x_CDS = tensors["waveform"][:, None].to(next(network.parameters()).dtype)
+        # A chunk of nothing has a token: attention to none is NaN, and int8 scales all clips of a batch by the largest number among them.
+        real_C = tensors["samples"].clamp(min=_least(self.config.backbone))
+        for layer, kernel, stride in zip(
+            network.feature_extractor.conv_layers, self.config.backbone["conv_kernel"], self.config.backbone["conv_stride"], strict=True
+        ):
+            real_C = (real_C - kernel) // stride + 1
+            norm = getattr(layer, "layer_norm", None)
+            if isinstance(norm, nn.GroupNorm):
+                convolved = layer.conv(x_CDS)
+                x_CDS = layer.activation(_normed(convolved, _first(convolved, real_C), norm))
+            else:
+                x_CDS = layer(x_CDS)
+        found = network.feature_projection(x_CDS.transpose(1, 2))
+        states_CSD = found[0] if isinstance(found, tuple) else found
+        mask_CS = _first(states_CSD.transpose(1, 2), real_C)
+        tokens_CSD: Tensor = network.encoder(states_CSD * mask_CS[..., None], attention_mask=mask_CS).last_hidden_state
+        return tokens_CSD
+
+
+def _first(x_CDS: Tensor, count_C: Tensor) -> Tensor:
+    """Mask (C, S) of the first so many of each row."""
+    return torch.arange(x_CDS.shape[2], device=x_CDS.device) < count_C[:, None]
+
+
+def _normed(x_CDS: Tensor, mask_CS: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """A GroupNorm of a channel a group over the masked places of (C, D, S) alone."""
+    mask_C1S = mask_CS[:, None].to(x_CDS.dtype)
+    count_C11 = mask_C1S.sum(dim=2, keepdim=True).clamp(min=1)
+    away_CDS = x_CDS - (x_CDS * mask_C1S).sum(dim=2, keepdim=True) / count_C11
+    variance_CD1 = (away_CDS.square() * mask_C1S).sum(dim=2, keepdim=True) / count_C11
+    return away_CDS * (variance_CD1 + norm.eps).rsqrt() * norm.weight[:, None] + norm.bias[:, None]
+
 
 def _hop(shape: dict[str, Any]) -> int:
     """Samples between two tokens."""

@@ -149,7 +149,7 @@ class CLAP(Encoder):
                 remedy="prepare them with this encoder's own preprocess.",
             )
         weight: Any = next(self.backbone.parameters())
-        longer = torch.zeros(len(input_features), 1, dtype=torch.bool, device=input_features.device)
+        longer = torch.zeros(input_features.shape[0], 1, dtype=torch.bool, device=input_features.device)
         grid_CDFT: Tensor = self.backbone(input_features.to(weight.dtype), is_longer=longer).last_hidden_state
         return grid_CDFT.mean(dim=2).transpose(1, 2)
 

@@ -16,7 +16,7 @@ from unifusion.batch import Features
 from unifusion.conversation import Clip
 from unifusion.errors import ConfigError
 
-__all__ = ["Encoder", "EncoderInput", "blank_features", "weights_hash"]
+__all__ = ["Encoder", "EncoderInput", "blank_features", "blank_input", "weights_hash"]
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -40,14 +40,7 @@ def blank_features(encoder: Encoder, choices: Any, *, trained: bool) -> Features
     if not trained:
         zeros = torch.zeros(1, 1, encoder.width, device=kind.device, dtype=kind.dtype)
         return Features(tokens_BSD=zeros, mask_BS=torch.ones(1, 1, dtype=torch.bool), times_BS=torch.zeros(1, 1))
-    rate_hz = encoder.rate_hz(encoder.config)
-    times = np.arange(0.0, 1.0, 1.0 / rate_hz) if encoder.modality in ("video", "image") else np.zeros(1)
-    sound = np.zeros(round(rate_hz), np.float32) if encoder.modality == "audio" else None
-    clip = Clip(
-        frames_THWC=np.zeros((len(times), 32, 32, 3), np.uint8), frame_times_s=times, waveform_N=sound,
-        sampling_rate_hz=round(rate_hz) if sound is not None else 16_000, duration_s=1.0, transcript="a",
-    )  # fmt: skip
-    given = encoder.preprocess(choices, clip)
+    given = blank_input(encoder, choices)
     tensors = {k: v.to(kind.device, kind.dtype if v.is_floating_point() else None) for k, v in given.tensors.items()}
     chunks = torch.tensor([len(next(iter(tensors.values())))], device=kind.device)
     training = encoder.training
@@ -56,6 +49,19 @@ def blank_features(encoder: Encoder, choices: Any, *, trained: bool) -> Features
     out: Features = encoder(chunks=chunks, times=times_1S, mask=mask_1S, **tensors)
     encoder.train(training)
     return out
+
+
+def blank_input(encoder: Encoder, choices: Any) -> EncoderInput:
+    """What an encoder takes of a second of black, silence and the word "a"."""
+    rate_hz = encoder.rate_hz(encoder.config)
+    times = np.arange(0.0, 1.0, 1.0 / rate_hz) if encoder.modality in ("video", "image") else np.zeros(1)
+    sound = np.zeros(round(rate_hz), np.float32) if encoder.modality == "audio" else None
+    clip = Clip(
+        frames_THWC=np.zeros((len(times), 32, 32, 3), np.uint8), frame_times_s=times, waveform_N=sound,
+        sampling_rate_hz=round(rate_hz) if sound is not None else 16_000, duration_s=1.0, transcript="a",
+    )  # fmt: skip
+    given: EncoderInput = encoder.preprocess(choices, clip)
+    return given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +112,9 @@ class Encoder(nn.Module):
     modality: ClassVar[Literal["video", "audio", "image", "text"]]
     preprocessing: ClassVar[int] = 1
     """Counts up when `preprocess` gives something else than before for the same choices: stored features are made again then."""
+    cut: ClassVar[str] = ""
+    """Name of the tensor (C, L) that says which places of the last axis of its tensors are no padding, where the rest may be cut off;
+    an exported graph takes any L then."""
 
     def __init__(self, config: Any, *, load_weights: bool = True) -> None:
         super().__init__()
@@ -172,9 +181,22 @@ class Encoder(nn.Module):
         del folder
         return config
 
+    @classmethod
+    def files_hash(cls, config: Any) -> str:
+        """Hash of what `preprocess` reads beside `config`, the same wherever it lies; "" where it reads nothing."""
+        del config
+        return ""
+
     @abstractmethod
     def encode_chunks(self, *args: Any, **tensors: Any) -> Tensor:
         """Map tensors (C, ..), named as `preprocess` names them, to tokens (C, tokens per chunk, D)."""
+
+    def encode_traced(self, **tensors: Tensor) -> Tensor:
+        """Like `encode_chunks`, by operations that hang on shapes alone and not on values, as an exported graph must.
+
+        Checks of values are left out. What it gives for padding, whole chunks of zeros too, may be any finite number.
+        """
+        return self.encode_chunks(**tensors)
 
     def forward(self, *, chunks: Tensor, times: Tensor, mask: Tensor, **tensors: Tensor) -> Features:
         """Encode a batch of items, each cut into chunks.

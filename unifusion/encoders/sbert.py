@@ -138,7 +138,11 @@ class SBERT(TextEncoder):
             ConfigError: a token the network does not know.
         """
         self.fitting(input_ids)
-        embeddings_CD: Tensor = self.backbone(input_ids, attention_mask)
+        return self.encode_traced(input_ids=input_ids, attention_mask=attention_mask)
+
+    def encode_traced(self, **tensors: Tensor) -> Tensor:
+        """The same (C, L) to (C, 1, D), without asking whether the network knows the tokens."""
+        embeddings_CD: Tensor = self.backbone(**tensors)
         return embeddings_CD[:, None]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
+from tqdm import tqdm
 
 from unifusion.batch import ModalityReport, StreamReport
 from unifusion.conversation import Clip, Media
 from unifusion.encoders.encoder import weights_hash
+from unifusion.engine.embeddable import as_media, listed
 from unifusion.errors import ConfigError, NoStreamError, nearest
 from unifusion.limits import Limits
 from unifusion.models.aligner import CLIP, Aligner
 from unifusion.models.aligner_files import load_aligner
-from unifusion.models.opened_rows import to_device, words_media
+from unifusion.models.opened_rows import to_device, without_padding, words_media
 from unifusion.processor import MediaOpener, OpenedMedia, StreamItem
 from unifusion.processor.processor import Row, collate_media
 
@@ -105,14 +108,25 @@ class Embedder:
         """Longest span that is embedded at once."""
         return self.model.max_seconds
 
+    @property
+    def strict(self) -> bool:
+        """Whether a damaged frame is an error."""
+        return self._opens.strict if self._opens else True
+
+    @property
+    def rates(self) -> tuple[float | None, int | None]:
+        """Frames and samples a second that are decoded; None where no stream takes any."""
+        return self._opens.rates if self._opens else (None, None)
+
     @cached_property
     def key(self) -> str:
         """Hash of weights, choices and preprocessing: embedders with one key give equal vectors."""
         told = {k: v for k, v in self.model.config.to_dict().items() if k != "calibration"}
         for stream in told["streams"].values():
             stream["encoder_config"] |= {"source": None, "revision": None, "tokenizer": None}
-        ways = [s.spec.encoder_class.preprocessing for s in self.model.streams.values()]
-        text = json.dumps([told, ways, self._opens.strict if self._opens else True], sort_keys=True)
+        specs = [s.spec for s in self.model.streams.values()]
+        ways = [[s.encoder_class.preprocessing, s.encoder_class.files_hash(s.opening_choices)] for s in specs]
+        text = json.dumps([told, ways, self.strict], sort_keys=True)
         return hashlib.sha256(f"{weights_hash(self.model)}{text}".encode()).hexdigest()
 
     def open(self, media: Media) -> OpenedMedia:
@@ -126,40 +140,56 @@ class Embedder:
         said = media.transcript or (clip.transcript if clip is not None else None)
         bare = clip is not None and clip.frames_THWC is None and clip.waveform_N is None
         found: list[OpenedMedia] = []
+        unread = "there are words alone"
         if self._opens is not None and not bare:
-            found.append(self._opens.open(replace(media, transcript=None)))
+            try:
+                found.append(self._opens.open(replace(media, transcript=None)))
+            except NoStreamError as error:
+                if self._reads is None or not said:
+                    raise
+                unread = error.found.rstrip(";")
         if self._reads is not None and said and said.strip() and "text" not in media.mute:
             length_s = found[0].duration_s if found else clip.duration_s if clip is not None else 0.0
             words = words_media(said)
             found.append(self._reads.open(replace(words, source=Clip(transcript=said, duration_s=length_s)) if length_s else words))
-        if not found:
-            what = "words" if bare else "picture or sound"
-            raise NoStreamError(f"{media.name}: the model {self.name} reads no {what};", remedy=f"its streams: {', '.join(self.streams)}.")
         streams: dict[str, StreamItem] = {n: item for part in found for n, item in part.streams.items()}
-        reports = {n: self._report(n, found) for n in self.model.streams}
+        reports = {n: self._report(n, media, found, unread) for n in self.model.streams}
+        if not any(bool(item.mask_S.any()) for item in streams.values()):
+            what = "; ".join(f"{n}: {r.reason or 'too short for a token'}" for n, r in reports.items())
+            remedy = "give picture, sound or words that the model reads."
+            raise NoStreamError(f"{media.name}: nothing of it can be embedded ({what});", remedy=remedy)
         return OpenedMedia(
             media=media, streams=streams, reports=reports, duration_s=found[0].duration_s,
             notes=tuple(dict.fromkeys(note for part in found for note in part.notes)),
         )  # fmt: skip
 
-    def _report(self, stream: str, found: Sequence[OpenedMedia]) -> StreamReport:
-        """What became of a stream."""
+    def _report(self, stream: str, media: Media, found: Sequence[OpenedMedia], unread: str) -> StreamReport:
+        """What became of a stream; `unread` is why there is no picture and no sound."""
         for part in found:
             if stream in part.reports:
                 return part.reports[stream]
-        why = "nobody told what is said" if stream in self._words else "there are words alone"
-        return StreamReport(modality=self.streams[stream], present=False, reason=why)
+        why = "nobody told what is said" if stream in self._words else unread
+        muted = self.streams[stream] in media.mute
+        return StreamReport(modality=self.streams[stream], present=False, reason="muted on request" if muted else why)
 
     @torch.no_grad()
     def embed_opened(self, clips: Sequence[OpenedMedia]) -> list[Embedded]:
-        """Embed what `open` gave: the half that computes."""
+        """Embed what `open` gave: the half that computes.
+
+        Raises:
+            NoStreamError: one has nothing that the model reads; it is named.
+        """
         if not clips:
             return []
         streams = collate_media([Row(media=[clip]) for clip in clips], list(self.model.streams))
+        streams |= {name: without_padding(streams[name]) for name in self._words if name in streams}
         found = self.model.vectors(to_device({"rows": torch.tensor(len(clips)), "streams": streams}, self.model.device))
         out = []
         for i, clip in enumerate(clips):
             vectors = {space: v[i].cpu().numpy() for space, (v, there) in found.items() if bool(there[i])}
+            if not vectors:
+                found_none = f"{clip.media.name}: no token of it is real;"
+                raise NoStreamError(found_none, remedy="embed what `open` gave, or a longer span.")
             if CLIP not in vectors:
                 vectors[CLIP] = next(iter(vectors.values()))
             report = ModalityReport(streams=dict(clip.reports), notes=list(clip.notes))
@@ -173,7 +203,7 @@ class Embedder:
             MediaError: one cannot be decoded, or holds nothing that the model reads; it is named.
         """
         out: list[Embedded] = []
-        for first in range(0, len(media), batch_size):
+        for first in range(0, len(media), _whole(batch_size)):
             out += self.embed_opened([self.open(m) for m in media[first : first + batch_size]])
         return out
 
@@ -181,8 +211,10 @@ class Embedder:
         """Embed texts: (N, D) float32.
 
         Raises:
-            ConfigError: one is empty, or the model reads no words.
+            ConfigError: one is empty, they are one string, or the model reads no words.
         """
+        if isinstance(texts, str):
+            raise ConfigError(f"{texts!r:.60} is one text, and a list of them is wanted;", remedy="give [text], or call encode.")
         if self._reads is None:
             raise ConfigError(f"the model {self.name} reads no words;", remedy="search by a clip, or take a model with a text tower.")
         for i, text in enumerate(texts):
@@ -191,46 +223,61 @@ class Embedder:
         # Texts of like length go together, so that little is padded.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         out = np.zeros((len(texts), self.width), np.float32)
-        for first in range(0, len(order), batch_size):
+        for first in range(0, len(order), _whole(batch_size)):
             some = order[first : first + batch_size]
             for i, found in zip(some, self.embed_opened([self.open(words_media(texts[i])) for i in some]), strict=True):
                 out[i] = found.vectors[CLIP]
         return out
 
     def encode(
-        self, inputs: Any, *, space: str = CLIP, batch_size: int = 16, convert_to_tensor: bool = False
+        self, inputs: Any, *, space: str = CLIP, batch_size: int = 16, show_progress_bar: bool | None = None, convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False, normalize_embeddings: bool = True,
     ) -> Any:  # fmt: skip
-        """Embed anything, as `SentenceTransformer.encode` of sentence-transformers does for texts.
+        """Embed anything, as `SentenceTransformer.encode` of sentence-transformers does for texts. A string is words, never a file's name.
 
         Args:
             inputs: one of, or a list of: a text (str), a file (Path), a Media, a Clip, a PIL image, a mono waveform (N,) at 16 kHz.
             space: which vector of each.
             batch_size: how many at once.
+            show_progress_bar: show one.
+            convert_to_numpy: give an array; otherwise a list of tensors.
             convert_to_tensor: give a tensor instead of an array.
+            normalize_embeddings: vectors are of length one whatever this says.
 
         Returns:
-            (D,) float32 of one input, (N, D) of a list.
+            (D,) float32 of one input, (N, D) of a list, in its order.
 
         Raises:
             ConfigError: an input of another type, or one without the space.
             MediaError: a file cannot be decoded.
         """
-        one = not isinstance(inputs, list | tuple)
-        given: Iterable[Any] = [inputs] if one else inputs
-        found = self.embed([_media(x) for x in given], batch_size=batch_size)
-        for i, each in enumerate(found):
-            if space not in each.vectors:
-                raise ConfigError(f"input {i} has no vector {space!r};", remedy=nearest(space, list(each.vectors)))
-        out = np.stack([e.vectors[space] for e in found]) if found else np.zeros((0, self.width), np.float32)
-        out = out[0] if one else out
-        return torch.from_numpy(out) if convert_to_tensor else out
+        del normalize_embeddings
+        given, one = listed(inputs)
+        media = [as_media(x) for x in given]
+        # Texts of like length go together, so that little is padded.
+        order = sorted(range(len(given)), key=lambda i: len(given[i]) if isinstance(given[i], str) else 0)
+        out = np.zeros((len(given), self.width), np.float32)
+        batches = range(0, len(order), _whole(batch_size))
+        for first in tqdm(batches, unit="batch", disable=not show_progress_bar):
+            some = order[first : first + batch_size]
+            for i, found in zip(some, self.embed([media[i] for i in some], batch_size=batch_size), strict=True):
+                if space not in found.vectors:
+                    raise ConfigError(f"input {i} has no vector {space!r};", remedy=nearest(space, list(found.vectors)))
+                out[i] = found.vectors[space]
+        if convert_to_tensor or not convert_to_numpy:
+            tensors_ND = torch.from_numpy(out)
+            return tensors_ND[0] if one else tensors_ND if convert_to_tensor else list(tensors_ND)
+        return out[0] if one else out
 
     @staticmethod
-    def similarity(a: Any, b: Any) -> np.ndarray:
-        """Cosines (N, M) of vectors (N, D) and (M, D)."""
-        first, second = (np.atleast_2d(np.asarray(x, np.float32)) for x in (a, b))
-        found: np.ndarray = first @ second.T
-        return found
+    def similarity(a: Any, b: Any) -> Any:
+        """Cosines (N, M) of vectors (N, D) and (M, D), or of one (D,); a tensor where both are tensors, otherwise an array."""
+        if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+            first_ND, second_MD = (F.normalize(torch.atleast_2d(x).float(), dim=-1) for x in (a, b))
+            return first_ND @ second_MD.T
+        arrays = [np.atleast_2d(np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x, np.float32)) for x in (a, b)]
+        units = [x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in arrays]
+        return units[0] @ units[1].T
 
     def calibrated(self, calibration: Mapping[str, float]) -> Embedder:
         """Keep figures that were fitted on held-out rows."""
@@ -238,29 +285,12 @@ class Embedder:
         return self
 
 
-def _media(given: Any) -> Media:
-    """An input of `encode` as the opener takes it.
+def _whole(batch_size: int) -> int:
+    """A batch size.
 
     Raises:
         ConfigError: it is none.
     """
-    if isinstance(given, Media):
-        return given
-    if isinstance(given, str):
-        return words_media(given) if given.strip() else _refused(given)
-    if isinstance(given, Path):
-        return Media(kind="video", source=given)
-    if isinstance(given, Clip):
-        return Media(kind="video", source=given)
-    if isinstance(given, np.ndarray) and given.ndim == 1 and np.issubdtype(given.dtype, np.floating):
-        return Media(kind="audio", source=Clip(waveform_N=given.astype(np.float32), duration_s=len(given) / 16_000))
-    if hasattr(given, "convert") and hasattr(given, "size"):
-        frame_HWC = np.asarray(given.convert("RGB"), np.uint8)
-        return Media(kind="image", source=Clip(frames_THWC=frame_HWC[None], frame_times_s=np.zeros(1)))
-    return _refused(given)
-
-
-def _refused(given: Any) -> Media:
-    """Say what can be embedded."""
-    found = f"{given!r:.60} of type {type(given).__name__} cannot be embedded;"
-    raise ConfigError(found, remedy="give a text, a Path, a Media, a Clip, a PIL image, or a mono waveform of floats at 16 kHz.")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size!r};", remedy="give 1 or more.")
+    return batch_size

@@ -16,26 +16,33 @@ from unifusion.training.stage import commit
 
 __all__ = ["align_card", "finish"]
 
-_SHOWN = ("sources", "steps", "batch_size", "learning_rate", "encoder_rate", "loss", "weights", "guard", "temperature", "seed")
+_SHOWN = ("sources", "steps", "batch_size", "learning_rate", "encoder_rate", "temperature", "stage",
+          "loss", "weights", "guard", "teacher", "pairs", "forms", "start", "mine_every", "seed")  # fmt: skip
+
+_TEACHER = (
+    "Of teacher and student: `teacher ..` are the teacher's own figures on the same rows; agrees: the mean cosine of the student's vectors "
+    "(through the trained map where widths differ) and the teacher's; alike: the correlation of the cosines of all pairs of rows."
+)
 
 
-def finish(model: Aligner, c: Any, folder: Path, result: Mapping[str, Any]) -> None:
+def finish(model: Aligner, c: Any, folder: Path, result: Mapping[str, Any], *, recipe: str = "align") -> None:
     """Write the model and its card; of several processes the first writes.
 
     Args:
         model: as trained.
-        c: choices of `train/align.py`.
+        c: choices of the recipe.
         folder: of the model.
         result: of the training.
+        recipe: its name.
     """
     if is_first():
-        provenance = {"recipe": "align", "choices": as_dict(c), "result": result, "commit": commit()}
-        card = align_card(folder.name, model, as_dict(c), result)
+        provenance = {"recipe": recipe, "choices": as_dict(c), "result": result, "commit": commit()}
+        card = align_card(folder.name, model, as_dict(c), result, recipe=recipe)
         save_aligner(model, folder, provenance=provenance, card=card, dtype=STORED[c.stored])
     everyone_waits()
 
 
-def align_card(name: str, model: Aligner, choices: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+def align_card(name: str, model: Aligner, choices: Mapping[str, Any], result: Mapping[str, Any], *, recipe: str = "align") -> str:
     """README.md of an embedding model.
 
     Args:
@@ -43,6 +50,7 @@ def align_card(name: str, model: Aligner, choices: Mapping[str, Any], result: Ma
         model: as it is saved.
         choices: of `train/align.py`, resolved.
         result: `steps` of the run, and `figures` of held-out rows.
+        recipe: its name.
     """
     config = model.config
     head = {"library_name": "unifusion-x", "tags": ["unifusion", "embeddings", "retrieval", *sorted(config.towers)]}
@@ -57,11 +65,12 @@ def align_card(name: str, model: Aligner, choices: Mapping[str, Any], result: Ma
     return "\n".join([
         "---", *(f"{k}: {json.dumps(v)}" for k, v in head.items()), "---", f"# {name}", "",
         f"Text, sound and picture as vectors of {config.width} numbers and of length one, in one space; {_count(model)} weights. "
-        f"Trained by `unifusion train align` ({result.get('steps')} steps); all choices are in `provenance.json`.", "",
+        f"Trained by `unifusion train {recipe}` ({result.get('steps')} steps); all choices are in `provenance.json`.", "",
         "| stream | space | encoder | weights | trained | adapter | clock |", "|---" * 7 + "|", *streams, "",
-        "| choice | value |", "|---|---|", *(f"| {k} | {choices[k]} |" for k in _SHOWN if choices.get(k) is not None), "",
+        "| choice | value |", "|---|---|", *(f"| {k} | {choices[k]} |" for k in _SHOWN if choices.get(k)), "",
         "## Figures", "Of held-out rows (split val: other speakers, recordings, seeds). R@k: the share of queries whose own clip is among "
-        "the first k; zero shot: the share of clips nearest to the words of their own label. Ties count against the model.", "",
+        "the first k; zero shot: the share of clips nearest to the words of their own label; probe: of those that a linear map, fitted on "
+        "the other half of the held-out rows, tells. Ties count against the model.", *([_TEACHER] if recipe == "distill" else []), "",
         "| figure | value |", "|---|---|", *figures, *kept, "", "## Use it", "```", *use, "```", "",
         "The licences of the data above are those of their authors; weights trained on them are for research.", "",
     ])  # fmt: skip

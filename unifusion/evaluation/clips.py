@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from unifusion.conversation import Media
 from unifusion.datasets._rows import example_of
-from unifusion.errors import DatasetError, MediaError, UniFusionError
+from unifusion.errors import DatasetError, UniFusionError
 from unifusion.evaluation.manifest import Row, kind_of, read_manifest
 from unifusion.features.job import Named
-from unifusion.limits import Limits
-from unifusion.media.source import open_source
+from unifusion.media.below import files_below, is_media
 from unifusion.processor.messages import to_conversation
 from unifusion.rows import json_row
 
 __all__ = ["named_clips"]
-
-_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .3gp .mkv .webm .avi .ts .mts .m2ts .wav .mp3 .m4a .flac .ogg .oga .opus .aac "
-    ".png .jpg .jpeg .gif .webp .bmp .avif".split()
-)
-
 
 def named_clips(words: Sequence[str | Path]) -> tuple[list[Named], int]:
     """Return the clips of files, folders and `.jsonl` files, and how many files of folders were passed over as no media.
@@ -41,8 +33,8 @@ def named_clips(words: Sequence[str | Path]) -> tuple[list[Named], int]:
     for word in words:
         path = Path(word)
         if path.is_dir():
-            inside = list(_below(path))
-            clips = [p for p in inside if _is_media(p)]
+            inside = list(files_below(path))
+            clips = [p for p in inside if is_media(p)]
             if not clips:
                 raise DatasetError(f"{path} holds no clips ({len(inside)} other files);", remedy="name one with video, sound or pictures.")
             passed_over += len(inside) - len(clips)
@@ -57,24 +49,6 @@ def named_clips(words: Sequence[str | Path]) -> tuple[list[Named], int]:
 def _media(path: str) -> Media:
     """A whole file, by what its header says."""
     return Media(kind=kind_of(path), source=path)
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """Files below a folder in a fixed order; hidden ones are none."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        yield from (Path(root) / name for name in sorted(files) if name[0] != ".")
-
-
-def _is_media(path: Path) -> bool:
-    """Whether a file is a clip, or called like one."""
-    if path.suffix.lower() in _SUFFIXES:
-        return True
-    try:
-        with open_source(path, Limits()):
-            return True
-    except MediaError:
-        return False
 
 
 def _rows(path: Path) -> list[Named]:

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from unifusion import atomic
 from unifusion.conversation import Media
-from unifusion.errors import ConfigError
+from unifusion.errors import ConfigError, NoStreamError
 
 __all__ = ["Embeds", "Entry", "VectorStore", "embed_clips", "embed_words"]
 
@@ -31,11 +31,21 @@ _PICTURE = "video"
 class Embeds(Protocol):
     """What is needed of `engine.embedder.Embedder`."""
 
-    width: int
-    key: str
+    @property
+    def width(self) -> int:
+        """D."""
 
-    def embed(self, media: Sequence[Media], *, batch_size: int = 8) -> Sequence[Any]:
-        """Clips as objects with `vectors` (space -> (D,)), `report` and `duration_s`."""
+    @property
+    def key(self) -> str:
+        """Embedders with one key give equal vectors."""
+
+    @property
+    def streams(self) -> Mapping[str, str]:
+        """Stream -> modality."""
+
+    @property
+    def scale(self) -> float:
+        """1 / temperature."""
 
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 64) -> np.ndarray:
         """Texts as (N, D)."""
@@ -44,7 +54,7 @@ class Embeds(Protocol):
         """Decode one clip."""
 
     def embed_opened(self, clips: Sequence[Any]) -> Sequence[Any]:
-        """Embed clips that were opened."""
+        """Embed clips that were opened: objects with `vectors` (space -> (D,)), `report` and `duration_s`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +62,7 @@ class Entry:
     """Vectors of one clip or text.
 
     Attributes:
-        vectors: space -> (D,) float32; of a text the one space `query`.
+        vectors: space -> (D,) float32; of a text the one space `query`; nothing where the model reads nothing of a clip.
         duration_s: seconds of the clip.
         cropped_s: seconds at its end that were left out.
     """
@@ -151,26 +161,26 @@ def embed_clips(
         workers: threads that decode ahead; 0 decodes in turn.
 
     Raises:
-        MediaError: a clip cannot be read; names the file.
+        MediaError: a clip cannot be read; names the file. One that can, and of which the model reads nothing, has no vectors.
     """
     todo = [name for name in media if f"media:{name}" not in store]
     if len(todo) < len(media):
         log.info("%d of %d clips were embedded before (%s)", len(media) - len(todo), len(media), store.folder)
     batches = [todo[i : i + batch_size] for i in range(0, len(todo), batch_size)]
-    flushed_s = time.monotonic()
+    opened, flushed_s = _opened(embedder, [media[name] for name in todo], batch_size + workers, workers), time.monotonic()
     try:
-        opened = _opened(embedder, [media[name] for name in todo], batch_size + workers, workers) if workers else None
         for names in tqdm(batches, desc="embed", disable=None):
-            if opened is None:
-                found = embedder.embed([media[name] for name in names], batch_size=batch_size)
-            else:
-                found = embedder.embed_opened([next(opened) for _ in names])
-            for name, one in zip(names, found, strict=True):
+            clips = {name: next(opened) for name in names}
+            read = [name for name in names if not isinstance(clips[name], NoStreamError)]
+            for name, one in zip(read, embedder.embed_opened([clips[name] for name in read]), strict=True):
                 store.put(f"media:{name}", _entry(one, media[name]))
+            for name in (n for n in names if n not in read):
+                store.put(f"media:{name}", Entry(vectors={}))
             if time.monotonic() - flushed_s > _FLUSH_S:
                 store.flush()
                 flushed_s = time.monotonic()
     finally:
+        opened.close()
         store.flush()
     return {name: store[f"media:{name}"] for name in media}
 
@@ -183,13 +193,24 @@ def _entry(found: Any, media: Media) -> Entry:
     return Entry(vectors=vectors, duration_s=float(found.duration_s), cropped_s=float(cropped))
 
 
-def _opened(embedder: Embeds, media: Sequence[Media], ahead: int, workers: int) -> Iterator[Any]:
-    """Open clips in their order, some ahead of time in threads (decoders leave Python's lock)."""
+def _opened(embedder: Embeds, media: Sequence[Media], ahead: int, workers: int) -> Generator[Any]:
+    """Open clips in their order, some ahead of time in threads (decoders leave Python's lock); the error where there is no stream."""
+
+    def attempt(one: Media) -> Any:
+        """The clip, or why nothing of it is read."""
+        try:
+            return embedder.open(one)
+        except NoStreamError as error:
+            return error
+
+    if not workers:
+        yield from map(attempt, media)
+        return
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for one in media:
-                waiting.append(pool.submit(embedder.open, one))
+                waiting.append(pool.submit(attempt, one))
                 if len(waiting) >= ahead:
                     yield waiting.popleft().result()
             while waiting:

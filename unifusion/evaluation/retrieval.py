@@ -14,7 +14,7 @@ from unifusion.evaluation.embedding import Embeds, VectorStore
 from unifusion.evaluation.retrieval_classes import check_probe, label_of, labels_of, linear_probe, prompts_of, zero_shot
 from unifusion.evaluation.retrieval_figures import Draws, direction
 from unifusion.evaluation.retrieval_rows import Item
-from unifusion.evaluation.retrieval_spaces import PAIRS, Entries, embed_items
+from unifusion.evaluation.retrieval_spaces import PAIRS, Entries, embed_items, reads_words
 from unifusion.evaluation.space_map import check_maps, evenly, gaps, map_points, similarity
 
 __all__ = ["Asked", "Told", "evaluate_retrieval", "evaluate_spaces"]
@@ -86,16 +86,18 @@ def evaluate_retrieval(
     if train:
         check_probe()
     spaces, counts = embed_items(embedder, items, store, batch_size=batch_size, workers=workers)
-    told = evaluate_spaces(spaces, items, asked, scale=float(getattr(embedder, "scale", 0.0)))
-    classes = [zero_shot(embedder, spaces, items, key, store, asked.draws, templates=asked.templates) for key in keys]
+    told = evaluate_spaces(spaces, items, asked, scale=embedder.scale)
+    named = keys if reads_words(embedder) else []
+    classes = [zero_shot(embedder, spaces, items, key, store, asked.draws, templates=asked.templates) for key in named]
     probes = []
     if train:
         learnt, _ = embed_items(embedder, train, store, batch_size=batch_size, workers=workers)
         probes = [linear_probe((learnt, train), (spaces, items), key, asked.draws) for key in keys]
-    if not told.results["retrieval"] and not classes:
+    probes = [p for p in probes if p["spaces"]]
+    if not told.results["retrieval"] and not classes and not probes:
         raise DatasetError("the rows have neither captions, nor labels, nor two streams;", remedy="check the reader and its options.")
     model = {"embedder": embedder.key, "width": embedder.width}
-    results = {**told.results, "embedded": {**counts, **model}, "zero_shot": classes, "linear_probe": [p for p in probes if p["spaces"]]}
+    results = {**told.results, "embedded": {**counts, **model}, "zero_shot": classes, "linear_probe": probes}
     return Told(results=results, records=told.records, points=told.points)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from unifusion.evaluation.embedding import Embeds, Entry, VectorStore, embed_clips, embed_words
 from unifusion.evaluation.retrieval_rows import Item, plain
 
-__all__ = ["PAIRS", "Entries", "embed_items", "relevance_of", "spaces_of"]
+__all__ = ["PAIRS", "Entries", "embed_items", "reads_words", "relevance_of", "spaces_of"]
 
 PAIRS = (
     ("text", "clip"), ("text", "video"), ("text", "image"), ("text", "audio"), ("audio", "video"), ("audio", "image"),
@@ -20,6 +21,9 @@ PAIRS = (
 )  # fmt: skip
 """Spaces that are searched from one another, in both directions: `text` are captions, `words` what is said in a clip, `clip` picture and
 sound together."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +47,34 @@ class Entries:
         return len(self.names)
 
 
+def reads_words(embedder: Embeds) -> bool:
+    """Whether a model has a tower for texts."""
+    return "text" in embedder.streams.values()
+
+
 def embed_items(
     embedder: Embeds, items: Sequence[Item], store: VectorStore, *, batch_size: int = 8, workers: int = 0
 ) -> tuple[dict[str, Entries], dict[str, Any]]:  # fmt: skip
-    """Embed items and their captions.
+    """Embed items and, by a model that reads words, their captions.
 
     Returns:
-        the spaces by name; and `clips`, `seconds`, and how many clips were longer than the model takes (`cropped`).
+        the spaces by name; and `clips`, `seconds`, how many clips were longer than the model takes (`cropped`), and of how many it reads
+        nothing (`silent`).
 
     Raises:
         MediaError: a clip cannot be read; what was embedded before is kept.
     """
     media = {key: clip for item in items for key, clip in item.media.items()}
     found = embed_clips(embedder, media, store, batch_size=batch_size, workers=workers)
-    texts = list(dict.fromkeys(text for item in items for text in item.captions))
+    read = reads_words(embedder)
+    texts = list(dict.fromkeys(text for item in items for text in item.captions)) if read else []
     words = dict(zip(texts, embed_words(embedder, texts, store), strict=True))
     told = {
         "clips": len(found), "seconds": round(sum(e.duration_s for e in found.values()), 3),
-        "cropped": sum(e.cropped_s > 0 for e in found.values()),
+        "cropped": sum(e.cropped_s > 0 for e in found.values()), "silent": sum(not e.vectors for e in found.values()),
     }  # fmt: skip
+    if told["silent"]:
+        log.warning("the model reads nothing of %d of %d clips", told["silent"], told["clips"])
     return spaces_of(items, found, words), told
 
 
@@ -74,7 +87,7 @@ def spaces_of(items: Sequence[Item], found: Mapping[str, Entry], captions: Mappi
     Args:
         items: the items.
         found: content key of a clip -> its vectors.
-        captions: text -> vector.
+        captions: text -> vector; those without one are left out.
     """
     things: dict[str, dict[tuple[str, ...], tuple[str, np.ndarray, list[int]]]] = defaultdict(dict)
     for number, item in enumerate(items):
@@ -92,7 +105,7 @@ def spaces_of(items: Sequence[Item], found: Mapping[str, Entry], captions: Mappi
         )
         for space, own in things.items()
     }  # fmt: skip
-    told = [(number, text) for number, item in enumerate(items) for text in item.captions]
+    told = [(number, text) for number, item in enumerate(items) for text in item.captions if text in captions]
     if told:
         by_text: dict[str, dict[int, None]] = defaultdict(dict)
         for number, text in told:

@@ -22,7 +22,7 @@ from unifusion.models.config import UniFusionConfig
 from unifusion.processor import MediaOpener, OpenedMedia, StreamSpec
 from unifusion.share import resolve_checkpoint
 
-__all__ = ["EncoderSource", "Encoders"]
+__all__ = ["EncoderSource", "Encoders", "adapter_of"]
 
 
 class Encoders(nn.Module):
@@ -144,8 +144,29 @@ class EncoderSource:
         return encoders, specs, float(told["max_seconds"])
 
 
+def adapter_of(checkpoint: str, stream: str, spec: StreamSpec) -> nn.Module:
+    """A stream's adapter with its weights, without the language model where it can be had alone.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+    """
+    from unifusion import checkpoint as chat
+
+    folder = resolve_checkpoint(checkpoint)
+    if not (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file():
+        model, _ = chat.load(checkpoint)
+        whole: nn.Module = model.adapters[stream]
+        return whole
+    chat.check_folder(folder)
+    config = UniFusionConfig.from_pretrained(folder)
+    in_width = int(spec.encoder_class.build(spec.encoder_choices, load_weights=False).width)
+    adapter: nn.Module = spec.adapter_class(in_width, int(config.get_text_config().hidden_size), spec.adapter_choices)
+    _fill(adapter, folder, f"adapters.{stream}.")
+    return adapter
+
+
 def _fill(encoder: nn.Module, folder: Path, prefix: str) -> None:
-    """Read an encoder's weights out of a checkpoint's files, strictly."""
+    """Read a part's weights out of a checkpoint's files, strictly."""
     state = {}
     for path in sorted(folder.glob("model*.safetensors")):
         with safe_open(path, framework="pt") as file:

@@ -32,8 +32,7 @@ def nt_xent(a_BD: Tensor, b_BD: Tensor, *, temperature: float | Tensor = 0.5, gr
     check_scale("temperature", temperature)
     views_VD = torch.cat([a_BD, b_BD])
     count, views = len(a_BD), len(views_VD)
-    self_VV = torch.eye(views, dtype=torch.bool, device=views_VD.device)
-    other_VV = self_VV.roll(count, dims=0)
+    other_VV = torch.eye(views, dtype=torch.bool, device=views_VD.device).roll(count, dims=0)
     same_BB = matches(count, groups_B, None, total=count, offset=0, device=a_BD.device)
-    among_VV = (~same_BB.repeat(2, 2) | other_VV) & ~self_VV
+    among_VV = ~same_BB.repeat(2, 2) | other_VV
     return contrast(cosines(views_VD, views_VD) / temperature, other_VV, among_VV)

@@ -28,7 +28,7 @@ def soft_dtw(costs_BNM: Tensor, *, gamma: float = 1.0, rows_B: Tensor | None = N
     costs, and can be taken once (no second derivative). One row (N = 1 or M = 1) has one path, and the value is the sum.
 
     The value falls with more paths and is not 0 for equal series; take soft_dtw(x, y) - (soft_dtw(x, x) + soft_dtw(y, y)) / 2 where that
-    matters (Blondel et al., "Differentiable divergences between time series", 2021). Memory is 4 numbers a cell.
+    matters (Blondel et al., "Differentiable divergences between time series", 2021). Memory is at most eight numbers a cell.
 
     Cuturi and Blondel, "Soft-DTW: a differentiable loss function for time-series" (2017), algorithms 1 and 2.
 
@@ -46,6 +46,8 @@ def soft_dtw(costs_BNM: Tensor, *, gamma: float = 1.0, rows_B: Tensor | None = N
         torch.arange(most, device=costs_BNM.device) < length[:, None] for most, length in ((rows, rows_B), (columns, columns_B))
     )
     clean_BNM = torch.where(inside_BN[:, :, None] & inside_BM[:, None], full(costs_BNM), 0.0)
+    if rows > columns:  # diagonals are kept as long as the first axis
+        clean_BNM, rows_B, columns_B = clean_BNM.transpose(1, 2), columns_B, rows_B
     value_B: Tensor = _SoftDTW.apply(clean_BNM, gamma, rows_B, columns_B)
     return value_B
 

@@ -126,7 +126,7 @@ def read_still(source: Source, sampling: Sampling, span: tuple[float, float], li
     image = _open(source, limits)
     with _picture_errors(source.name, "decoding the picture"):
         if not getattr(image, "is_animated", False):
-            return Picture(_paint(image, sampling.max_side_px)[None], np.zeros(1), np.full(1, bool(damage)), 0.0)
+            return Picture(paint(image, sampling.max_side_px)[None], np.zeros(1), np.full(1, bool(damage)), 0.0)
         seconds = np.asarray(_durations(image, source.name, limits))
         times_T = np.concatenate([[0.0], np.cumsum(seconds)[:-1]])
         end_s = float(seconds.sum())
@@ -135,7 +135,7 @@ def read_still(source: Source, sampling: Sampling, span: tuple[float, float], li
         pictures: dict[int, np.ndarray] = {}
         for index in np.unique(indices).tolist():
             image.seek(index)
-            pictures[index] = _paint(image, sampling.max_side_px)
+            pictures[index] = paint(image, sampling.max_side_px)
     if not len(indices):
         return Picture(np.zeros((0, 0, 0, 3), np.uint8), np.zeros(0), np.zeros(0, bool), end_s, notes)
     stacked = np.stack([pictures[i] for i in indices.tolist()])
@@ -158,7 +158,7 @@ def _durations(image: Image, name: str, limits: Limits) -> list[float]:
     return seconds
 
 
-def _paint(image: Image, max_side_px: int | None) -> np.ndarray:
+def paint(image: Image, max_side_px: int | None) -> np.ndarray:
     """Upright RGB (H,W,3); what is transparent is shown on white."""
     from PIL import Image as Pillow
     from PIL import ImageOps

@@ -7,7 +7,7 @@ together; vectors of one clip's modalities add up.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -39,6 +39,7 @@ class AlignerStream(EncodedStream):
         adapter_width: D of its tokens; 0 for that of the encoder.
         adapt: whether the adapter is trained.
         clock: choices of a `Clock` over the encoder's own tokens; none where it is empty.
+        borrowed: shipped checkpoint and stream that hold the weights, and their hash; they are read from there and not stored again.
     """
 
     adapter: str = ""
@@ -46,6 +47,7 @@ class AlignerStream(EncodedStream):
     adapter_width: int = 0
     adapt: bool = True
     clock: dict[str, Any] = field(default_factory=dict)
+    borrowed: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def spec(self) -> StreamSpec:
@@ -193,6 +195,11 @@ class Aligner(EncodedModel):
             adapter.requires_grad_(self.config.streams[name].adapt)
         super().free()
 
+    def elsewhere(self, absent: Sequence[str]) -> list[str]:
+        """See EncodedModel; and those of borrowed streams."""
+        lent = [n for n, s in self.config.streams.items() if s.borrowed]
+        return [*super().elsewhere(absent), *(f"{part}.{n}." for n in lent for part in ("encoders", "adapters"))]
+
     @property
     def scale(self) -> Tensor:
         """1 / temperature (), at most 100."""
@@ -202,22 +209,27 @@ class Aligner(EncodedModel):
         """Embed B rows.
 
         Args:
-            batch: of `collate_rows`: `rows` B, `streams` name -> StreamBatch.
+            batch: of `collate_rows`: `rows` B, `streams` name -> StreamBatch; one with `adapted` holds what the adapter gave.
 
         Returns:
             space -> vectors (B, D) of length one, and which rows (B,) have one; the others are zero. `clip` is the sum of the spaces of
             picture and sound, made one long again.
         """
-        rows = int(batch["rows"])
+        return self.joined(self.read(batch))
+
+    def read(self, batch: Mapping[str, Any]) -> dict[str, tuple[Features, Features]]:
+        """Streams of the towers that have any in the batch -> adapted tokens (B, S, D), and the encoder's own; see `vectors`."""
         given = batch["streams"]
+        some = [names for names in self.config.towers.values() if any(n in given for n in names)]
+        return {n: self.tokens(n, given.get(n), int(batch["rows"])) for names in some for n in names}
+
+    def joined(self, read: Mapping[str, tuple[Features, Features]]) -> dict[str, tuple[Tensor, Tensor]]:
+        """What `vectors` gives, of tokens that `read` gave, or of some of them."""
         out: dict[str, tuple[Tensor, Tensor]] = {}
         for space, names in self.config.towers.items():
-            if not any(n in given for n in names):
+            if names[0] not in read:
                 continue
-            tokens, timed = {}, {}
-            for name in names:
-                tokens[name], timed[name] = self._tokens(name, given.get(name), rows)
-            found_BD, there_B = self.towers[space](tokens, timed)
+            found_BD, there_B = self.towers[space]({n: read[n][0] for n in names}, {n: read[n][1] for n in names})
             out[space] = (F.normalize(found_BD.float(), dim=-1) * there_B[:, None], there_B)
         media = [out[s] for s in self.config.spaces_of("media") if s in out]
         if media:
@@ -225,7 +237,7 @@ class Aligner(EncodedModel):
             out[CLIP] = (F.normalize(sum((v for v, _ in media), torch.zeros(())), dim=-1) * there_B[:, None], there_B)
         return out
 
-    def _tokens(self, name: str, batch: Mapping[str, Any] | None, rows: int) -> tuple[Features, Features]:
+    def tokens(self, name: str, batch: Mapping[str, Any] | None, rows: int) -> tuple[Features, Features]:
         """A stream's adapted tokens and its encoder's own, (B, S, D); of a stream that the batch lacks, none."""
         if batch is None:
             widths = (self.config.streams[name].adapter_width or self.width_of(name), self.width_of(name))
@@ -234,7 +246,7 @@ class Aligner(EncodedModel):
             return empty[0], empty[1]
         found = self.features(name, batch)
         adapted = found
-        if name in self.adapters:
+        if name in self.adapters and not batch.get("adapted"):
             with torch.set_grad_enabled(torch.is_grad_enabled() and (self.config.streams[name].adapt or name in self.live)):
                 adapted = self.adapters[name](found)
         return placed(adapted, batch["rows"], rows), placed(found, batch["rows"], rows)

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from unifusion import catalog
+from unifusion.encoders.encoder import weights_hash
 from unifusion.errors import CheckpointError, ConfigError
+from unifusion.features.source import EncoderSource, adapter_of
 from unifusion.models.aligner import Aligner, AlignerConfig, AlignerStream
-from unifusion.models.config import UniFusionConfig
 from unifusion.models.encoded_files import encoders_in, fill, model_type_of, read_told, save_encoded
 from unifusion.share import resolve_checkpoint
 
-__all__ = ["is_aligner", "load_aligner", "save_aligner", "stream_of_chat"]
+__all__ = ["is_aligner", "lent_hash", "load_aligner", "save_aligner", "stream_of"]
 
 
 def is_aligner(folder: str | Path) -> bool:
@@ -41,29 +43,63 @@ def load_aligner(folder: str | Path, *, device: str | torch.device = "cpu") -> A
         raise CheckpointError(f"{folder} holds no embedding model;", remedy="name a folder that `unifusion train align` wrote.")
     raw = read_told(path)
     config, absent = AlignerConfig.from_dict(raw), list(raw.get("absent") or ())
-    model = Aligner(config, encoders=encoders_in(path, config.streams, absent), load_weights=False)
+    own = {n: s for n, s in config.streams.items() if not s.borrowed}
+    encoders, adapters = encoders_in(path, own, absent), {}
+    for name, stream in config.streams.items():
+        if stream.borrowed:
+            encoders[name], adapters[name] = _lent(path, name, stream)
+    given = {n: a for n, a in adapters.items() if a is not None}
+    model = Aligner(config, encoders=encoders, adapters=given, load_weights=False)
     fill(model, path, absent)
     return model.to(device).eval()
 
 
-def stream_of_chat(checkpoint: str, stream: str) -> tuple[AlignerStream, nn.Module, nn.Module]:
-    """A stream of a chat model's checkpoint, for an embedding model: its choices, its encoder and its adapter with weights.
+def _lent(folder: Path, name: str, stream: AlignerStream) -> tuple[nn.Module, nn.Module | None]:
+    """Encoder and adapter of a stream whose weights another checkpoint holds.
+
+    Raises:
+        CheckpointError: they are not there, or have changed.
+    """
+    lender = stream.borrowed.get("checkpoint", "")
+    if lender not in catalog.names("checkpoints"):
+        found = f"{folder}: stream {name!r} has its weights from {lender!r}, which is no shipped checkpoint;"
+        raise CheckpointError(found, remedy="install the version that saved it, or ask for one that holds everything.")
+    _, encoder, adapter = stream_of(lender, stream.borrowed.get("stream", name))
+    adapter = adapter if stream.adapter else None
+    if lent_hash(encoder, adapter) != stream.borrowed.get("hash"):
+        found = f"{folder}: the weights of stream {name!r} are not those that {lender} holds now;"
+        raise CheckpointError(found, remedy="install the version that saved it, or train it again.")
+    return encoder, adapter
+
+
+def lent_hash(encoder: nn.Module, adapter: nn.Module | None) -> str:
+    """By which borrowed weights are known."""
+    return weights_hash(nn.ModuleDict({k: m for k, m in (("encoder", encoder), ("adapter", adapter)) if m is not None}))
+
+
+def stream_of(checkpoint: str, stream: str) -> tuple[AlignerStream, nn.Module, nn.Module | None]:
+    """A stream of a chat model's or of another embedding model's checkpoint, for an embedding model.
+
+    Returns:
+        its choices, its encoder and its adapter with weights; None without an adapter.
 
     Raises:
         ConfigError: there is no such stream.
         CheckpointError: the checkpoint cannot be read.
     """
-    from unifusion import checkpoint as chat
-
-    model, _ = chat.load(checkpoint)
-    config: UniFusionConfig = model.config
-    if stream not in config.specs:
-        raise ConfigError(f"{checkpoint} has no stream {stream!r};", remedy=f"it has {', '.join(config.specs)}.")
-    spec = config.specs[stream]
+    if is_aligner(checkpoint):
+        other = load_aligner(checkpoint)
+        if stream not in other.streams:
+            raise ConfigError(f"{checkpoint} has no stream {stream!r};", remedy=f"it has {', '.join(other.streams)}.")
+        own = other.adapters[stream] if stream in other.adapters else None
+        told = {**other.config.streams[stream].to_dict(), "trained": 0, "adapt": True}
+        return AlignerStream(**told), other.encoders[stream], own
+    held = EncoderSource(model=checkpoint, streams=(stream,)).load()
+    spec = held.specs[stream]
     told = spec.to_dict()
-    adapter: Any = model.adapters[stream]
+    adapter: Any = adapter_of(checkpoint, stream, spec)
     made = AlignerStream(
         encoder=spec.encoder, encoder_config=told["encoder_config"], adapter=spec.adapter, adapter_config=told["adapter_config"],
         adapter_width=adapter.out_width,
     )  # fmt: skip
-    return made, model.encoders[stream], adapter
+    return made, held.encoders[stream], adapter

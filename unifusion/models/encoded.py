@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -83,6 +83,10 @@ class EncodedModel(nn.Module):
         """D of a stream's features."""
         encoder: Any = self.encoders[stream]
         return int(encoder.width)
+
+    def elsewhere(self, absent: Sequence[str]) -> list[str]:
+        """How weights are called that a folder of the model does not hold: those of frozen encoders with a source of their own."""
+        return [f"encoders.{name}." for name in absent]
 
     @property
     def dtype(self) -> torch.dtype:

@@ -57,9 +57,10 @@ def save_encoded(
                 found = f"stream {name!r} uses {part}; a checkpoint may name catalog entries only;"
                 raise CheckpointError(found, remedy="put it into unifusion/encoders or unifusion/adapters.")
     absent = [n for n, s in model.streams.items() if s.spec.encoder_choices.source and not s.trained]
+    left_out = tuple(model.elsewhere(absent))
     state = {}
     for key, value in model.state_dict().items():
-        if not any(key.startswith(f"encoders.{n}.") for n in absent):
+        if not key.startswith(left_out):
             tensor = value.detach().cpu().contiguous().clone()
             tensor = tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -125,7 +126,8 @@ def fill(model: EncodedModel, folder: Path, absent: list[str]) -> None:
         state = load_file(path)
     except Exception as error:  # safetensors raises plain Exceptions for broken files
         raise CheckpointError(f"{path} cannot be read: {error};", remedy="copy the checkpoint again.") from error
-    wanted = {k for k in model.state_dict() if not any(k.startswith(f"encoders.{n}.") for n in absent)}
+    left_out = tuple(model.elsewhere(absent))
+    wanted = {k for k in model.state_dict() if not k.startswith(left_out)}
     missing, unknown = sorted(wanted - set(state)), sorted(set(state) - wanted)
     if missing or unknown:
         found = f"{path} does not fit its config (missing {missing[:5]}, unknown {unknown[:5]});"

@@ -20,7 +20,9 @@ from unifusion.models.fusions._metadata import MetadataFields
 from unifusion.processor import MediaOpener, OpenedMedia, StreamItem
 from unifusion.processor.processor import Row, collate_media
 
-__all__ = ["OpenedRow", "RowOpener", "collate_rows", "encoders_of", "history_text", "media_of", "to_device", "words_media"]
+__all__ = [
+    "OpenedRow", "RowOpener", "collate_rows", "encoders_of", "history_text", "media_of", "to_device", "without_padding", "words_media",
+]  # fmt: skip
 
 _WORDS_PER_S = 2.5
 _TURNS = 12
@@ -203,6 +205,19 @@ def collate_rows(rows: Sequence[OpenedRow], streams: Iterable[str], metadata: Me
     if metadata is not None:
         batch["metadata"] = metadata.encode([row.metadata for row in rows])
     return batch
+
+
+def without_padding(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A stream's batch of words without the columns that are padding in every row: texts are padded to their encoder's window, of which a
+    query fills a tenth. Rows of several windows stay as they are."""
+    ids_CL, real_CL = batch.get("input_ids"), batch.get("attention_mask")
+    if ids_CL is None or real_CL is None or len(ids_CL) != len(batch["mask"]):
+        return dict(batch)
+    longest = max(int(real_CL.any(dim=0).sum()), 1)
+    cut = {"input_ids": ids_CL[:, :longest], "attention_mask": real_CL[:, :longest]}
+    if batch["mask"].shape[1] == ids_CL.shape[1]:
+        cut |= {key: batch[key][:, :longest] for key in ("mask", "times")}
+    return {**batch, **cut}
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -12,7 +12,7 @@ from unifusion.batch import Features
 from unifusion.errors import ConfigError
 from unifusion.layers import MLP, Attention, Latents, time_embedding
 
-__all__ = ["Clock", "Head", "Tower"]
+__all__ = ["Clock", "Head", "Layer", "Tower"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Head:
             raise ConfigError(found, remedy="take 1 to 3 layers, 0 or more attending, 1 or more queries, a width that 32 divides.")
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     """Pre-norm self-attention and MLP."""
 
     def __init__(self, width: int) -> None:
@@ -79,18 +79,26 @@ class _Pool(nn.Module):
         super().__init__()
         width = head.width
         self.norm, self.projection = nn.LayerNorm(in_width), nn.Linear(in_width, width)
-        self.attending = nn.ModuleList(_Layer(width) for _ in range(head.attending))
+        self.attending = nn.ModuleList(Layer(width) for _ in range(head.attending))
         self.queries, self.norm_out = Latents(head.queries, width), nn.LayerNorm(width)
         self.pool = Attention(width, width // 32)
         self.width, self.out_width = width, head.queries * width
 
-    def forward(self, features: Features) -> Tensor:
-        """Map tokens (B, S, in_width) to (B, queries x width)."""
+    def attended(self, features: Features, hidden_BS: Tensor | None = None, blank_D: Tensor | None = None) -> Tensor:
+        """Tokens (B, S, width) as they stand before the queries; `blank_D` takes the place of hidden ones."""
         x_BSD = self.projection(self.norm(features.tokens_BSD))
+        if hidden_BS is not None and blank_D is not None:
+            x_BSD = torch.where(hidden_BS[..., None], blank_D.to(x_BSD.dtype), x_BSD)
         x_BSD = x_BSD + time_embedding(features.times_BS, self.width, shortest_s=0.25, longest_s=1000.0).to(x_BSD.dtype)
         for layer in self.attending:
             x_BSD = layer(x_BSD, features.mask_BS)
-        queries_BQD = self.queries(len(x_BSD)).to(x_BSD.dtype)
+        out_BSD: Tensor = x_BSD
+        return out_BSD
+
+    def forward(self, features: Features) -> Tensor:
+        """Map tokens (B, S, in_width) to (B, queries x width)."""
+        x_BSD = self.attended(features)
+        queries_BQD = self.queries(x_BSD.shape[0]).to(x_BSD.dtype)
         found_BQD: Tensor = self.pool(queries_BQD, self.norm_out(x_BSD), features.mask_BS)
         return found_BQD.flatten(1)
 
@@ -119,12 +127,12 @@ class _ClockPool(nn.Module):
         score_BS = score_BS.masked_fill(~real_BS, -torch.inf)
         weight_BS = (score_BS - score_BS.amax(dim=1, keepdim=True).clamp(min=-1e30)).clamp(min=-30).exp() * real_BS
         place_BS = bin_BS.clamp(0, self.clock.bins - 1)
-        total_BN = weight_BS.new_zeros(len(x_BSD), self.clock.bins).scatter_add(1, place_BS, weight_BS)
-        summed_BNC = value_BSC.new_zeros(len(x_BSD), self.clock.bins, self.clock.channels).scatter_add(
+        total_BN = weight_BS.new_zeros(x_BSD.shape[0], self.clock.bins).scatter_add(1, place_BS, weight_BS)
+        summed_BNC = value_BSC.new_zeros(x_BSD.shape[0], self.clock.bins, self.clock.channels).scatter_add(
             1, place_BS[..., None].expand_as(value_BSC), value_BSC * weight_BS[..., None].to(value_BSC.dtype)
         )
         mean_BNC = summed_BNC / total_BN.clamp(min=1e-20)[..., None].to(value_BSC.dtype)
-        steps_BNC = torch.where(total_BN[..., None] > 0, mean_BNC, self.absent(len(x_BSD)).to(mean_BNC.dtype))
+        steps_BNC = torch.where(total_BN[..., None] > 0, mean_BNC, self.absent(x_BSD.shape[0]).to(mean_BNC.dtype))
         moving_BNC = steps_BNC + self.over_time(steps_BNC.transpose(1, 2)).transpose(1, 2)
         out: Tensor = self.out(moving_BNC.flatten(1))
         return out
@@ -145,6 +153,7 @@ class Tower(nn.Module):
         self.pools = nn.ModuleDict({n: _Pool(w, head) for n, w in widths.items()})
         self.clocks = nn.ModuleDict({n: _ClockPool(w, head.width, clock) for n, (w, clock) in clocked.items()})
         sizes = {n: head.queries * head.width + (head.width if n in clocked else 0) for n in widths}
+        self.names = tuple(sizes)
         self.absent = nn.ModuleDict({n: Latents(1, size) for n, size in sizes.items()}) if len(sizes) > 1 else nn.ModuleDict()
         total = sum(sizes.values())
         inner: list[nn.Module] = [nn.LayerNorm(total), nn.Dropout(head.dropout)]
@@ -154,15 +163,22 @@ class Tower(nn.Module):
         self.projection = nn.Sequential(*inner, nn.Linear(total, out_width))
 
     def forward(self, tokens: Mapping[str, Features], timed: Mapping[str, Features]) -> tuple[Tensor, Tensor]:
-        """Map stream -> tokens (B, S, D), and those of the clocks, to vectors (B, out_width) and which rows (B,) have a stream at all."""
+        """Map stream -> tokens (B, S, D), and those of the clocks, to vectors (B, out_width) and which rows (B,) have a stream at all.
+
+        Of a tower of several streams some may be left out; no row has them.
+        """
         parts, there = [], []
-        for name, pool in self.pools.items():
-            part_BD = pool(tokens[name])
+        rows = next(iter(tokens.values())).mask_BS.shape[0]
+        for name in self.names:
+            if name not in tokens:
+                parts.append(self.absent[name](rows)[:, 0])
+                continue
+            part_BD = self.pools[name](tokens[name])
             if name in self.clocks:
                 part_BD = torch.cat([part_BD, self.clocks[name](timed[name])], dim=-1)
             has_B = tokens[name].mask_BS.any(dim=1)
             if name in self.absent:
-                part_BD = torch.where(has_B[:, None], part_BD, self.absent[name](len(part_BD))[:, 0].to(part_BD.dtype))
+                part_BD = torch.where(has_B[:, None], part_BD, self.absent[name](part_BD.shape[0])[:, 0].to(part_BD.dtype))
             parts.append(part_BD)
             there.append(has_B)
         return self.projection(torch.cat(parts, dim=-1)), torch.stack(there).any(dim=0)

@@ -1,6 +1,6 @@
 """The processor: conversations in, batches out. It is the collate function."""
 
-from unifusion.processor.augmenting import AugmentingOpener
+from unifusion.processor.augmenting import AugmentingOpener, TwoViews
 from unifusion.processor.chat_format import ChatFormat
 from unifusion.processor.conversing import Batch, Conversing, Row
 from unifusion.processor.opening import MediaOpener, OpenedMedia, StreamItem
@@ -18,5 +18,6 @@ __all__ = [
     "Row",
     "StreamItem",
     "StreamSpec",
+    "TwoViews",
     "UniFusionProcessor",
 ]

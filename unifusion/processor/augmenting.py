@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from unifusion.conversation import Clip, Media
-from unifusion.media.augment import Augmentation, augmented
+from unifusion.media.augment import Augmentation, augmented, two_views
 from unifusion.processor.opening import MediaOpener, OpenedMedia
 
-__all__ = ["AugmentingOpener"]
+__all__ = ["AugmentingOpener", "TwoViews"]
 
 
 class AugmentingOpener:
@@ -42,3 +43,36 @@ class AugmentingOpener:
         """What the streams get to see and hear."""
         key = self.key if isinstance(self.key, str) else self.key(media)
         return augmented(clip, self.choices, key=key, others=self.others)
+
+
+class TwoViews:
+    """Opens clips twice, each time changed otherwise, for losses over two views (NT-Xent); the file is decoded once.
+
+    Args:
+        opener: decodes and preprocesses.
+        choices: how far a clip may be changed.
+        seed: with the sample's id and the epoch it decides both views, whatever the worker and the order.
+        others: as for `AugmentingOpener`.
+    """
+
+    def __init__(self, opener: MediaOpener, choices: Augmentation, *, seed: int, others: Sequence[np.ndarray] = ()) -> None:
+        self.opener, self.choices, self.seed, self.others = opener, choices, seed, others
+
+    def open(self, media: Media, *, sample_id: str, epoch: int) -> tuple[OpenedMedia, OpenedMedia]:
+        """Decode the span of `media` and preprocess two changed copies of it for every stream.
+
+        Raises:
+            MediaError: as `MediaOpener.open`.
+            ConfigError: the choices change nothing of a clip.
+        """
+        second: list[Clip] = []
+
+        def changed(clip: Clip, _: Media) -> Clip:
+            """The first view; the second is kept."""
+            one, other = two_views(clip, self.choices, seed=self.seed, sample_id=sample_id, epoch=epoch, others=self.others)
+            second.append(other)
+            return one
+
+        first = self.opener.open(media, between=changed)
+        whole = replace(media, source=Clip(duration_s=second[0].duration_s), start_s=None, end_s=None)
+        return first, replace(self.opener.open(whole, between=lambda *_: second[0]), media=media)

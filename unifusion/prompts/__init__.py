@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from unifusion.prompts.coloured import coloured
 from unifusion.prompts.parsed import (
+    CitedAnswer,
     Evidence,
     FreeAnswer,
     LabelAnswer,
@@ -15,6 +16,7 @@ from unifusion.prompts.parsed import (
     Parsed,
     RationaleAnswer,
     SpanAnswer,
+    Statement,
     Unparsed,
     ValenceArousalAnswer,
     YesNoAnswer,
@@ -22,6 +24,7 @@ from unifusion.prompts.parsed import (
 from unifusion.prompts.template import Template, load_template
 
 __all__ = [
+    "CitedAnswer",
     "Evidence",
     "FreeAnswer",
     "LabelAnswer",
@@ -30,6 +33,7 @@ __all__ = [
     "Parsed",
     "RationaleAnswer",
     "SpanAnswer",
+    "Statement",
     "Template",
     "Unparsed",
     "ValenceArousalAnswer",

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 __all__ = [
+    "CitedAnswer",
     "Evidence",
     "FreeAnswer",
     "LabelAnswer",
@@ -19,6 +20,7 @@ __all__ = [
     "Parser",
     "RationaleAnswer",
     "SpanAnswer",
+    "Statement",
     "Unparsed",
     "ValenceArousalAnswer",
     "YesNoAnswer",
@@ -107,8 +109,34 @@ class FreeAnswer:
     text: str
 
 
+@dataclass(frozen=True)
+class Statement:
+    """Words of an answer, and the numbers of the sources that they name."""
+
+    text: str
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class CitedAnswer:
+    """An answer cut into statements, each with what it cites."""
+
+    statements: tuple[Statement, ...]
+
+    @property
+    def text(self) -> str:
+        """The words without the marks."""
+        return " ".join(s.text for s in self.statements if s.text)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """All that is cited, each once."""
+        return tuple(dict.fromkeys(n for s in self.statements for n in s.numbers))
+
+
 Parsed = (
-    LabelAnswer | OptionAnswer | YesNoAnswer | NumberAnswer | SpanAnswer | ValenceArousalAnswer | RationaleAnswer | FreeAnswer | Unparsed
-)
+    LabelAnswer | OptionAnswer | YesNoAnswer | NumberAnswer | SpanAnswer | ValenceArousalAnswer | RationaleAnswer | CitedAnswer | FreeAnswer
+    | Unparsed
+)  # fmt: skip
 Parser = Callable[..., Parsed]
 """`parser(text, *, choices=(), **options) -> Parsed`; never raises on any text."""

@@ -17,7 +17,7 @@ QUICK_BYTES = 64 * 1024**2
 SCANNED = 4_000_000 * 512
 """Numbers that `faiss_pq` scans in about 35 ms on one thread (8.6 ms for a million of width 512); beyond, lists are worth what they miss."""
 SHARE = 0.5
-"""Of the memory at hand that an index may take."""
+"""Of the memory that an index may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def choose(
         count: vectors that are expected.
         width: D.
         exact: no true neighbour may be missed.
-        memory_bytes: memory at hand; None asks the system.
+        memory_bytes: of the machine; None asks the system.
         available: libraries that may be used ("faiss"); None looks which are installed.
 
     Raises:
@@ -57,7 +57,7 @@ def choose(
     size, numbers = 4 * count * width, count * width
     what = f"{count:,} vectors of width {width} are {_told(size)}"
     if size > SHARE * memory and size > QUICK_BYTES:
-        stay, config = f", which stay in their file, since {_told(memory)} of memory are at hand", {"mapped": True}
+        stay, config = f", which stay in their file, since the machine has {_told(memory)} of memory", {"mapped": True}
     else:
         stay, config = "", {}
     if size <= QUICK_BYTES:
@@ -75,18 +75,13 @@ def choose(
         if (most is None or numbers <= most) and count * bytes_each <= SHARE * memory:
             return Choice(name=name, config=config, reason=f"{name}: {what}{stay}; {why} ({_told(count * bytes_each)} of codes).")
     raise ConfigError(
-        f"{what}, and {_told(memory)} of memory do not hold their signs;", remedy="use a server: the back end qdrant (docs/retrieval.md)."
+        f"{what}, and {_told(memory)} of memory do not hold their signs;", remedy="use a server: the back end qdrant (docs/backends.md)."
     )
 
 
 def _memory() -> int:
-    """Bytes of memory that can be had now."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            told = dict(line.split(":", 1) for line in file)
-        return int(told["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # not Linux
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Bytes of memory this machine has: what is free changes by the minute, and a choice should not."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _told(size: float) -> str:

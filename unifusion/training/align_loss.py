@@ -6,23 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
 
 from unifusion.errors import ConfigError, nearest
 from unifusion.losses._gather import gather_rows
 from unifusion.losses.clip_loss import clip_loss
+from unifusion.losses.nt_xent import nt_xent
 from unifusion.losses.siglip_loss import siglip_loss
 from unifusion.losses.vicreg import vicreg
 from unifusion.models.aligner import CLIP, Aligner
 from unifusion.training.affect_loss import nothing_of
 from unifusion.training.grad_cache import cached_loss
+from unifusion.training.masking import seen_part
 
 __all__ = ["LOSSES", "PAIRS", "AlignObjective", "fitting"]
 
-PAIRS = {"clip": 1.0, "sight": 0.5, "sound": 0.5, "rhythm": 0.5}
+PAIRS = {"clip": 1.0, "sight": 0.5, "sound": 0.5, "rhythm": 0.5, "views": 0.0}
 """Pairs of a batch with their weights: texts of the whole clip with its vector; of the picture, of the sound with theirs; sound with
-picture of one clip."""
+picture of one clip; two views of a clip, and two wordings of a text (NT-Xent)."""
 LOSSES = ("clip", "siglip")
+VIEWS = ("a view", "another view")
 
 
 def fitting(texts_TF: Tensor, clips_NG: Tensor) -> Tensor:
@@ -45,6 +49,7 @@ class AlignObjective(nn.Module):
         loss: clip (softmax over the batch) or siglip (each pair by itself).
         guard: weight of VICReg's variance term, against collapse.
         about: kind of text -> space that it is compared with.
+        view_dropout: share of the moments of each stream that are absent in a view of a clip.
 
     Raises:
         ConfigError: no such pair or loss.
@@ -52,9 +57,10 @@ class AlignObjective(nn.Module):
 
     def __init__(
         self, model: Aligner, *, weights: Mapping[str, float] | None = None, loss: str = "clip", guard: float = 0.0,
-        about: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None, view_dropout: float = 0.3,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.view_dropout = view_dropout
         self.model, self.kind, self.guard = model, loss, guard
         self.weights = {**PAIRS, **(weights or {})}
         self.about = {"clip": CLIP, "sight": "video", "sound": "audio", **(about or {})}
@@ -72,29 +78,45 @@ class AlignObjective(nn.Module):
         Args:
             clips: parts of the batch, each of `collate_rows`.
             facts: (B, G) int64, numbers of what is true of each row, padded by -2.
-            texts: of `collate_rows`; beside it `facts` (T, F) padded by -1, `of` (T,) the row each was made from, `kind` (T,) its place in
-                PAIRS.
+            texts: `parts`, each of `collate_rows`, T texts together; `facts` (T, F) padded by -1, `of` (T,) the row each was made from,
+                `kind` (T,) its place in PAIRS. Where views have a weight, each part of `clips` has `draws` (b,) int64, a number a row, and
+                `whose` (b,) int64, the same for rows of one example; a text of kind `views` says what that of kind `clip` of its row says.
         """
-        loss = cached_loss(self._embedded, clips, lambda rows: self._loss(rows, facts, texts), parameters=self.parameters())
+        loss = cached_loss(self.embedded, clips, lambda rows: self.loss(rows, facts, texts), parameters=self.parameters())
         return {"loss": loss + nothing_of(self)}
 
-    def _embedded(self, clips: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Vectors (b, D) of every space of some rows, and which are there."""
-        found = self.model.vectors(clips)
+    def embedded(self, clips: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Vectors (b, D) of every space of some rows, and which are there; of views, where they have a weight, those of whole clips."""
+        read = self.model.read(clips)
+        found = self.model.joined(read)
         rows, out = int(clips["rows"]), {}
-        for space in (*self.model.config.spaces_of("media"), CLIP):
-            none = torch.zeros(rows, self.model.config.width, device=self.model.device)
+        names = [*self.model.config.spaces_of("media"), CLIP]
+        if self.weights["views"]:
+            out["whose"] = clips["whose"]
+            for view in VIEWS:
+                names.append(view)
+                seen = seen_part(read, clips["draws"].tolist(), view, share=self.view_dropout)
+                whole = self.model.joined(seen)
+                if CLIP in whole:
+                    found[view] = whole[CLIP]
+        for space in names:
+            none = self._none(rows)
             out[space], out[f"{space}?"] = found.get(space, (none, none[:, 0].bool()))
         return out
 
-    def _loss(self, rows: Mapping[str, Tensor], facts: Tensor, texts: Mapping[str, Any]) -> Tensor:
-        """The loss () of a whole batch."""
-        found = {space: (rows[space], rows[f"{space}?"]) for space in rows if not space.endswith("?")}
-        words = self.model.vectors(texts)
-        told = {name: value for name, (value, _) in words.items() if name != CLIP}
+    def loss(self, rows: Mapping[str, Tensor], facts: Tensor, texts: Mapping[str, Any]) -> Tensor:
+        """The loss () of a whole batch, of what `embedded` gave."""
+        found = {space: (rows[space], rows[f"{space}?"]) for space in rows if f"{space}?" in rows}
+        words = [self.model.vectors(part) for part in texts["parts"]]
+        told = {
+            name: torch.cat([part[name][0] for part in words]) if words else self._none(0) for name in self.model.config.spaces_of("text")
+        }  # fmt: skip
         losses: dict[str, Tensor] = {}
         for number, pair in enumerate(PAIRS):
             if not self.weights[pair]:
+                continue
+            if pair == "views":
+                losses[pair] = self._views(found, rows["whose"], told, texts)
                 continue
             if pair == "rhythm":
                 losses[pair] = self._rhythm(found)
@@ -104,9 +126,14 @@ class AlignObjective(nn.Module):
         total = sum((self.weights[p] * value for p, value in losses.items()), self.model.logit_scale.new_zeros(()))
         if self.guard:
             least = self.model.config.width**-0.5
-            spread = [vicreg(gather_rows(v[t])[0], variance=1.0, covariance=0.0, deviation=least) for v, t in found.values()]
+            some = [found[space] for space in found if space not in VIEWS]
+            spread = [vicreg(gather_rows(v[t])[0], variance=1.0, covariance=0.0, deviation=least) for v, t in some]
             total = total + self.guard * sum(spread, total.new_zeros(()))
         return total
+
+    def _none(self, rows: int) -> Tensor:
+        """Vectors (b, D) of nothing, with a gradient of 0: where other processes have some, all wait for each other's."""
+        return torch.zeros(rows, self.model.config.width, device=self.model.device) * self.model.logit_scale
 
     def _texts(
         self, text_TD: Tensor, found: Mapping[str, tuple[Tensor, Tensor]], pair: str, some: Tensor, facts: Tensor,
@@ -121,14 +148,8 @@ class AlignObjective(nn.Module):
         some, rows = some[keep], rows[keep]
         a_TD, b_TD = text_TD[some], vectors_BD[rows]
         text_facts, clip_facts = texts["facts"][some], facts[rows]
-        all_a, start = gather_rows(a_TD)
-        all_b, _ = gather_rows(b_TD)
-        if not len(all_a):
-            return text_TD.sum() * 0
-        own = torch.arange(start, start + len(some), device=a_TD.device)[:, None] == torch.arange(len(all_a), device=a_TD.device)
-        ab = fitting(text_facts, gather_rows(clip_facts)[0]) | own
-        ba = fitting(gather_rows(text_facts)[0], clip_facts).T | own
-        return self._contrast((a_TD, all_a), (b_TD, all_b), (ab, ba))
+        fits = fitting(text_facts, gather_rows(_as_wide(clip_facts, -2))[0])
+        return self._contrast(a_TD, b_TD, fits)
 
     def _rhythm(self, found: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
         """The loss of sound and picture of one clip."""
@@ -136,17 +157,49 @@ class AlignObjective(nn.Module):
             return self.model.logit_scale.new_zeros(())
         (video_BD, seen_B), (audio_BD, heard_B) = found["video"], found["audio"]
         both_B = seen_B & heard_B
-        a_BD, b_BD = video_BD[both_B], audio_BD[both_B]
+        return self._contrast(video_BD[both_B], audio_BD[both_B], None)
+
+    def _views(
+        self, found: Mapping[str, tuple[Tensor, Tensor]], whose_B: Tensor, told: Mapping[str, Tensor], texts: Mapping[str, Any]
+    ) -> Tensor:
+        """NT-Xent of two views of each clip, and of two wordings of each text that has two."""
+        (a_BD, there_B), (b_BD, also_B) = (found[view] for view in VIEWS)
+        both_B = there_B & also_B
+        losses = [self._two(a_BD[both_B], b_BD[both_B], whose_B[both_B])]
+        first, second = ((texts["kind"] == list(PAIRS).index(kind)).nonzero()[:, 0] for kind in ("clip", "views"))
+        same_NM = texts["of"][second][:, None] == texts["of"][first]
+        pairs_P2 = same_NM.nonzero()
+        facts = _as_wide(texts["facts"], -1).sort(dim=1).values[first[pairs_P2[:, 1]]]
+        losses += [self._two(x_TD[first[pairs_P2[:, 1]]], x_TD[second[pairs_P2[:, 0]]], facts) for x_TD in told.values()]
+        return torch.stack(losses).sum()
+
+    def _two(self, a_BD: Tensor, b_BD: Tensor, groups: Tensor) -> Tensor:
+        """NT-Xent of rows of all processes; those of one group (B,) or (B, F) are not each other's negatives."""
+        all_a, all_b, groups = gather_rows(a_BD)[0], gather_rows(b_BD)[0], gather_rows(groups)[0]
+        if not len(all_a):
+            return a_BD.sum() * 0
+        number_B = torch.unique(groups, dim=0, return_inverse=True)[1]
+        return nt_xent(all_a, all_b, temperature=1.0 / self.model.scale, groups_B=number_B)
+
+    def _contrast(self, a_BD: Tensor, b_BD: Tensor, fits_BN: Tensor | None) -> Tensor:
+        """The loss of pairs of all processes, in each of them: so it does not matter how many pairs each has. `fits_BN` says with which
+        of all pairs' right sides the left side of an own pair goes beside its own."""
         all_a, start = gather_rows(a_BD)
         all_b, _ = gather_rows(b_BD)
         if not len(all_a):
-            return video_BD.sum() * 0
-        own = torch.arange(start, start + len(a_BD), device=a_BD.device)[:, None] == torch.arange(len(all_a), device=a_BD.device)
-        return self._contrast((a_BD, all_a), (b_BD, all_b), (own, own))
-
-    def _contrast(self, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], positives: tuple[Tensor, Tensor]) -> Tensor:
-        """The loss of rows, each with those of all processes."""
+            return a_BD.sum() * 0
+        own_NN = torch.eye(len(all_a), dtype=torch.bool, device=a_BD.device)
+        positives_NN = own_NN if fits_BN is None else gather_rows(fits_BN | own_NN[start : start + len(a_BD)])[0]
         scale = self.model.scale
         if self.kind == "siglip":
-            return siglip_loss(a[0], b[0], scale=scale, bias=self.model.logit_bias, all_b_ND=b[1], positives_BN=positives[0])
-        return clip_loss(a[0], b[0], scale=scale, all_a_ND=a[1], all_b_ND=b[1], positives=positives)
+            return siglip_loss(all_a, all_b, scale=scale, bias=self.model.logit_bias, positives_BN=positives_NN)
+        return clip_loss(all_a, all_b, scale=scale, positives=(positives_NN, positives_NN.T))
+
+
+def _as_wide(facts_NF: Tensor, pad: int) -> Tensor:
+    """Facts (N, F) as wide as those of the process that has the most: rows of all processes are gathered in one shape."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return facts_NF
+    widest = torch.tensor(facts_NF.shape[1], device=facts_NF.device)
+    distributed.all_reduce(widest, op=distributed.ReduceOp.MAX)
+    return F.pad(facts_NF, (0, int(widest) - facts_NF.shape[1]), value=pad)

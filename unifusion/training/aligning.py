@@ -2,126 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import nn
+from transformers import TrainerCallback
 
 from unifusion import catalog
 from unifusion.conversation import Example, Media
 from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError, MediaError
-from unifusion.metrics.retrieval_figures import retrieval_figures
-from unifusion.models.aligner import CLIP, Aligner, AlignerConfig, AlignerStream
-from unifusion.models.aligner_files import stream_of_chat
+from unifusion.models.aligner import Aligner, AlignerConfig, AlignerStream
+from unifusion.models.aligner_files import lent_hash, stream_of
 from unifusion.models.build import from_anywhere
-from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device, words_media
+from unifusion.models.opened_rows import RowOpener
 from unifusion.processor.streams import read_config
 from unifusion.share import resolve_checkpoint
 from unifusion.training.affect_data import Rounds, store_features
-from unifusion.training.align_loss import PAIRS, AlignObjective
+from unifusion.training.align_figures import calibrate, judge, look
+from unifusion.training.align_rows import AlignRow, AlignRows, adapted_of, collate_aligned, text_rows
+from unifusion.training.align_stages import objective_of
+from unifusion.training.align_start import start_from
 from unifusion.training.choices import shared_yaml
-from unifusion.training.describe import Describer, Fact, Said, facts_of
+from unifusion.training.describe import Describer, facts_of
 from unifusion.training.fit import FitChoices, fit
+from unifusion.training.kept import Kept, unsaid
+from unifusion.training.mining import Miner, mined
 from unifusion.training.order import Order
 from unifusion.training.prepared import PreparedOpener
 
-__all__ = ["AlignRow", "AlignRows", "calibrate", "look", "make_aligner", "text_rows", "train_aligner"]
+__all__ = ["AlignRow", "AlignRows", "Prepared", "calibrate", "look", "make_aligner", "prepare", "text_rows", "train_aligner"]
 
 log = logging.getLogger(__name__)
-_TEXTS = ("clip", "sight", "sound")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignRow:
-    """A clip as the encoders have it, what is true of it, and texts by kind."""
-
-    row: OpenedRow
-    facts: tuple[Fact, ...]
-    texts: Mapping[str, Said]
-
-
-class AlignRows(Dataset[AlignRow]):
-    """Examples with texts that are drawn anew in each round; any index is a row, each `len` of them another round.
-
-    Args:
-        examples: rows, such as a Mixture.
-        opener: opens their clips.
-        describer: says what is true of them.
-        seed: of the texts.
-    """
-
-    def __init__(self, examples: Sequence[Example] | Mixture, opener: RowOpener, describer: Describer, *, seed: int = 0) -> None:
-        self.examples, self.opener, self.describer, self.seed = examples, opener, describer, seed
-
-    def __len__(self) -> int:
-        """Rows of a round."""
-        return len(self.examples)
-
-    def name(self, index: int) -> str:
-        """What messages call a row."""
-        return self.examples[index % len(self)].id
-
-    def __getitem__(self, index: int) -> AlignRow:
-        """The row at `index`."""
-        turn, at = divmod(index, len(self.examples))
-        example = self.examples[at]
-        facts = facts_of(example)
-        said = {k: self.describer.say(facts, k, f"{self.seed}/{example.id}/{turn}/{at}") for k in _TEXTS}
-        # What is said would be told by the words themselves; the clip is heard.
-        opened = self.opener.open(replace(example, texts={k: v for k, v in example.texts.items() if k != "transcript"}))
-        return AlignRow(row=opened, facts=facts, texts={k: s for k, s in said.items() if s is not None})
-
-
-@lru_cache(maxsize=1 << 18)
-def _number(fact: Fact) -> int:
-    """A fact as a number; two facts have one number once in 2 ** 62 pairs."""
-    return int.from_bytes(hashlib.sha256(repr(fact).encode()).digest()[:8], "big") >> 2
-
-
-def _numbers(facts: Sequence[Sequence[Fact]], pad: int) -> Tensor:
-    """Facts of rows as numbers (N, F) int64, padded."""
-    out = torch.full((len(facts), max([1, *(len(f) for f in facts)])), pad, dtype=torch.int64)
-    for i, own in enumerate(facts):
-        out[i, : len(own)] = torch.tensor([_number(f) for f in own], dtype=torch.int64)
-    return out
-
-
-def text_rows(model: Aligner, texts: Sequence[str]) -> dict[str, Any]:
-    """Texts as a batch of the model's text towers."""
-    opener = _words(model)
-    rows = [opener.open(Example(id=text[:40], media=(words_media(text),))) for text in texts]
-    return collate_rows(rows, opener.streams)
-
-
-def _words(model: Aligner) -> RowOpener:
-    """What opens texts."""
-    spaces = model.config.spaces_of("text")
-    if not spaces:
-        raise ConfigError("the model has no text tower;", remedy="add a stream of a text encoder: bert, sbert, xlm_roberta.")
-    return RowOpener(model, only=[n for s in spaces for n in model.config.towers[s]])
-
-
-def collate_aligned(rows: Sequence[AlignRow], model: Aligner, chunk: int) -> dict[str, Any]:
-    """Rows to a batch: `clips`, parts of at most `chunk` rows; `facts` (B, G); `texts` with their `facts`, `of`, and `kind`."""
-    media = [n for s in model.config.spaces_of("media") for n in model.config.towers[s]]
-    size = chunk or len(rows)
-    clips = [collate_rows([r.row for r in rows[k : k + size]], media) for k in range(0, len(rows), size)]
-    said = [(i, list(PAIRS).index(kind), text) for i, r in enumerate(rows) for kind, text in r.texts.items()]
-    texts: dict[str, Any] = text_rows(model, [text.text for _, _, text in said])
-    texts |= {
-        "facts": _numbers([tuple(text.facts) for _, _, text in said], -1),
-        "of": torch.tensor([i for i, _, _ in said], dtype=torch.int64), "kind": torch.tensor([k for _, k, _ in said], dtype=torch.int64),
-    }  # fmt: skip
-    return {"clips": clips, "facts": _numbers([r.facts for r in rows], -2), "texts": texts}
 
 
 def make_aligner(c: Any) -> Aligner:
@@ -135,15 +52,22 @@ def make_aligner(c: Any) -> Aligner:
     streams: dict[str, AlignerStream] = {}
     encoders: dict[str, nn.Module] = {}
     adapters: dict[str, nn.Module] = {}
-    for name, raw in (c.streams or {}).items():
+    chosen = dict(c.streams or {})
+    if c.text_tower:
+        chosen = {**{n: s for n, s in chosen.items() if n != "text"}, "text": {"encoder": "sbert", "source": c.text_tower}}
+    for name, raw in chosen.items():
         given: dict[str, Any] = {"encoder": raw} if isinstance(raw, str) else dict(raw)
         if "checkpoint" in given:
-            found, encoders[name], adapter = stream_of_chat(str(given.pop("checkpoint")), str(given.pop("stream", name)))
-            if given.pop("adapter", True):
+            lender, its = str(given.pop("checkpoint")), str(given.pop("stream", name))
+            found, encoders[name], adapter = stream_of(lender, its)
+            if given.pop("adapter", True) and adapter is not None:
                 adapters[name] = adapter
             else:
                 found = replace(found, adapter="", adapter_config={}, adapter_width=0)
-            streams[name] = read_config(AlignerStream, {**_fields(found), **given}, f"stream {name!r}")
+            streams[name] = made = read_config(AlignerStream, {**_fields(found), **given}, f"stream {name!r}")
+            if lender in catalog.names("checkpoints") and not c.self_contained and not made.trained and not (made.adapter and made.adapt):
+                told_hash = lent_hash(encoders[name], adapters.get(name))
+                made.borrowed = {"checkpoint": lender, "stream": its, "hash": told_hash}
             continue
         inner = {**dict(given.get("encoder_config") or {}), **{k: given.pop(k) for k in ("source", "revision", "tokenizer") if k in given}}
         given["encoder_config"] = {k: _placed(v) if k in ("source", "tokenizer") else v for k, v in inner.items()}
@@ -163,7 +87,52 @@ def _placed(source: Any) -> Any:
 
 def _fields(stream: AlignerStream) -> dict[str, Any]:
     """A stream's choices as they are."""
-    return {k: getattr(stream, k) for k in ("encoder", "encoder_config", "adapter", "adapter_config", "adapter_width")}
+    return {k: getattr(stream, k) for k in ("encoder", "encoder_config", "adapter", "adapter_config", "adapter_width", "clock")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a training of an embedding model reads: rows to learn from, held-out ones by set, all examples once."""
+
+    train: Mixture
+    examples: list[Example]
+    opener: RowOpener | Kept
+    rows: AlignRows
+    validation: dict[str, AlignRows]
+
+    @property
+    def seen(self) -> AlignRows | None:
+        """Held-out rows of which the loss is taken; None where there are none."""
+        some = [row for part in self.validation.values() for row in part.examples]
+        return replace_examples(self.rows, some) if some else None
+
+
+def replace_examples(rows: AlignRows, examples: Sequence[Example]) -> AlignRows:
+    """Other rows, opened and described the same way."""
+    return AlignRows(examples, rows.opener, rows.describer, seed=rows.seed, views=rows.views)
+
+
+def prepare(c: Any, model: Aligner) -> Prepared:
+    """Read the sets of a recipe's choices, and store what frozen encoders make of them.
+
+    Raises:
+        ConfigError: choices that do not go together.
+        DatasetError: data that cannot be read.
+    """
+    sources = shared_yaml("mixtures", c.sources)
+    train = Mixture(sources, data=c.data, split="train", count=c.steps * c.batch_size, seed=c.seed).in_memory()
+    held = Mixture(sources, data=c.data, split="val").in_memory()
+    train.hold_apart(held)
+    examples = [*_weighted(train), *_weighted(held)]
+    from_files = opener_of(c, model, examples)
+    opener = Kept(model, from_files) if c.in_memory else from_files
+    if isinstance(opener, Kept):
+        opener.fill(examples)
+    describer = Describer(shared_yaml("phrasings", c.phrasings))
+    rows = AlignRows(train, opener, describer, seed=c.seed, views=bool((c.weights or {}).get("views")))
+    looked = {name: list(part)[: c.look_at] for name, part in held.parts.items() if held.weights[name]}
+    validation = {name: AlignRows(part, opener, describer) for name, part in looked.items() if part}
+    return Prepared(train=train, examples=examples, opener=opener, rows=rows, validation=validation)
 
 
 def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
@@ -181,27 +150,61 @@ def train_aligner(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
         DatasetError: data that cannot be read.
     """
     model = make_aligner(c)
-    sources = shared_yaml("mixtures", c.sources)
-    train = Mixture(sources, data=c.data, split="train", count=c.steps * c.batch_size, seed=c.seed).in_memory()
-    held = Mixture(sources, data=c.data, split="val").in_memory()
-    train.hold_apart(held)
-    opener = opener_of(c, model, [*_weighted(train), *_weighted(held)])
-    describer = Describer(shared_yaml("phrasings", c.phrasings))
-    rows = AlignRows(train, opener, describer, seed=c.seed)
-    objective = AlignObjective(model, weights=dict(c.weights or {}), loss=c.loss, guard=c.guard)
-    choices = replace(FitChoices.of(c), rates={"model.encoders": c.encoder_rate} if model.live else None)
-    validation = {name: AlignRows(list(part), opener, describer) for name, part in held.parts.items() if held.weights[name]}
+    if c.start:
+        log.info("%s", start_from(model, c.start))
+    ready = prepare(c, model)
+    objective = objective_of(c, model)
     log.info("%s", told(model))
+    collate = partial(
+        collate_aligned, model=model, chunk=c.chunk, adapted=adapted_of(ready.opener), words=c.stage != "contrastive"
+    )  # fmt: skip
+    rows, order, callbacks = ready.rows, Order(len(ready.rows), c.batch_size, seed=c.seed, shuffle=False), list[TrainerCallback]()
+    if c.mine_every:
+        if not model.config.spaces_of("text"):
+            found = "hard negatives are clips that a text nearly fits, and the model has no text tower;"
+            raise ConfigError(found, remedy="leave --mine-every out.")
+        pool, order = mined(c, ready.train, work)
+        rows = replace_examples(rows, pool)
+        callbacks.append(Miner(model, rows, order, work))
+    else:
+        order = Rounds(order)
+    result = fit_aligner(c, objective, rows, work, order=order, callbacks=callbacks, collate=collate, ready=ready)
+    return model, result
+
+
+def fit_aligner(
+    c: Any, objective: nn.Module, rows: AlignRows, work: Path, *, order: Order, collate: Any, ready: Prepared,
+    callbacks: list[TrainerCallback] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train an objective that holds an embedding model at `model`; the model is measured and calibrated in the end.
+
+    Args:
+        c: choices of the recipe.
+        objective: the model with its loss.
+        rows: to learn from.
+        work: folder of the run's checkpoints.
+        order: which rows a step reads.
+        collate: rows to a batch.
+        ready: held-out rows.
+        callbacks: of the trainer.
+
+    Returns:
+        What `fit` gives, with `figures`.
+    """
+    inner: Any = objective
+    model: Aligner = inner.model
+    choices = replace(FitChoices.of(c), rates={"model.encoders": c.encoder_rate} if model.live else None)
     result = fit(
-        objective, rows, choices, work, collate=partial(collate_aligned, model=model, chunk=c.chunk),
-        order=Rounds(Order(len(rows), c.batch_size, seed=c.seed, shuffle=False)), validation=rows if c.evaluate_every else None,
-        judge=partial(_judge, validation, c) if c.evaluate_every else None,
+        objective, rows, choices, work, collate=collate, order=order, validation=ready.seen if c.evaluate_every else None,
+        judge=partial(judge, ready.validation, c) if c.evaluate_every else None, callbacks=callbacks,
     )  # fmt: skip
     model.eval()
-    figures = _judge(validation, c, objective)
-    first = next((rows for rows in validation.values() if any(f.kind == "caption" for f in facts_of(rows.examples[0]))), None)
-    model.config.calibration = calibrate(model, first, limit=c.look_at) if first is not None else {}
-    return model, {**result, "figures": figures}
+    figures = judge(ready.validation, c, objective)
+    parts = ready.validation.values()
+    first = next((rows for rows in parts if any(f.kind == "caption" for f in facts_of(rows.examples[0]))), None)
+    tells = first is not None and bool(model.config.spaces_of("text"))
+    model.config.calibration = calibrate(model, first, limit=c.look_at) if tells and first is not None else {}
+    return {**result, "figures": figures}
 
 
 def _weighted(mixture: Mixture) -> list[Example]:
@@ -231,80 +234,8 @@ def opener_of(c: Any, model: Aligner, rows: Sequence[Example]) -> RowOpener:
         """Say which clip is left out."""
         log.warning("%s is not encoded: %s", clip.name, error)
 
-    bare = [replace(r, texts={k: v for k, v in r.texts.items() if k != "transcript"}) for r in rows]
+    bare = [unsaid(r) for r in rows]
     skip = c.on_bad_media == "skip"
     count = store_features(model, bare, folder, workers=c.workers, on_bad=on_bad if skip else None, only=media)
     log.info("encoded %d clips", count)
     return RowOpener(model, stores=folder, only=media, opening=lambda inner: PreparedOpener(inner, folder / "prepared"))
-
-
-@torch.no_grad()
-def look(model: Aligner, rows: AlignRows, *, batch_size: int = 64, limit: int = 1000) -> dict[str, np.ndarray]:
-    """Vectors of rows by space (N, D), zero where a row lacks it, and under `words` those of their captions or first texts."""
-    parts: dict[str, list[np.ndarray]] = {}
-    for first in range(0, min(limit, len(rows)), batch_size):
-        some = [rows[i] for i in range(first, min(first + batch_size, limit, len(rows)))]
-        batch = to_device(collate_rows([r.row for r in some], rows.opener.streams), model.device)
-        found = model.vectors(batch)
-        words = model.vectors(to_device(text_rows(model, [plain_text(r, rows.describer) for r in some]), model.device))
-        for space in (*model.config.spaces_of("media"), CLIP):
-            vectors = found[space][0] if space in found else torch.zeros(len(some), model.config.width)
-            parts.setdefault(space, []).append(vectors.float().cpu().numpy())
-        parts.setdefault("words", []).append(next(v for s, (v, _) in words.items() if s != CLIP).float().cpu().numpy())
-    return {space: np.concatenate(each) for space, each in parts.items()}
-
-
-def plain_text(row: AlignRow, describer: Describer) -> str:
-    """A row's caption, or its first fact in the plainest words."""
-    import random
-
-    captions = [f.value for f in row.facts if f.kind == "caption" and f.value]
-    return captions[0] if captions else describer.phrase(row.facts[0], random.Random(0), plain=True) if row.facts else "nothing"
-
-
-def _judge(parts: Mapping[str, AlignRows], c: Any, objective: nn.Module) -> dict[str, float]:
-    """Figures of held-out rows: R@1 of captions, or the share of labels whose words are nearest; R@10 of sound and picture."""
-    inner: Any = objective
-    model: Aligner = inner.model
-    out: dict[str, float] = {}
-    scores = []
-    was = model.training
-    model.eval()
-    for name, rows in parts.items():
-        found = look(model, rows, limit=c.look_at)
-        texts = [plain_text(_facts_only(rows, i), rows.describer) for i in range(len(found["words"]))]
-        unique = list(dict.fromkeys(texts))
-        relevance = np.array([[t == u for u in unique] for t in texts])
-        first = [texts.index(u) for u in unique]
-        if len(unique) > len(texts) / 2:
-            told_ = retrieval_figures(found["words"][first], found[CLIP], relevance.T)
-            out |= {f"{name}_text_to_clip_r1": told_["recall_at_1"], f"{name}_text_to_clip_r10": told_["recall_at_10"]}
-            scores.append(told_["recall_at_1"])
-        else:
-            out[f"{name}_zero_shot"] = retrieval_figures(found[CLIP], found["words"][first], relevance)["recall_at_1"]
-            scores.append(out[f"{name}_zero_shot"])
-        both = [i for i in range(len(texts)) if {"video", "audio"} <= set(found) and found["video"][i].any() and found["audio"][i].any()]
-        if len(both) > 50:
-            ways = (found["audio"][both], found["video"][both]), (found["video"][both], found["audio"][both])
-            for (a, b), way in zip(ways, ("audio_to_video", "video_to_audio"), strict=True):
-                out[f"{name}_{way}_r10"] = retrieval_figures(a, b)["recall_at_10"]
-            scores.append(out[f"{name}_audio_to_video_r10"])
-    model.train(was)
-    return {**out, "score": float(np.mean(scores)) if scores else 0.0}
-
-
-def _facts_only(rows: AlignRows, index: int) -> AlignRow:
-    """What is true of a row, its clip not opened."""
-    empty = OpenedRow(id="", streams={}, reports={})
-    return AlignRow(row=empty, facts=facts_of(rows.examples[index]), texts={})
-
-
-def calibrate(model: Aligner, rows: AlignRows, *, limit: int = 500, false_hits: float = 0.01) -> dict[str, float]:
-    """Figures that are kept with a model: `threshold`, the cosine that one in a hundred (`false_hits`) texts has with a clip that it does
-    not fit, and `found`, the share of texts that have more with their own clip."""
-    found = look(model, rows, limit=limit)
-    texts = [plain_text(_facts_only(rows, i), rows.describer) for i in range(len(found["words"]))]
-    cosines = found["words"] @ found[CLIP].T
-    equal = np.array([[a == b for b in texts] for a in texts])
-    threshold = float(np.quantile(cosines[~equal], 1 - false_hits))
-    return {"threshold": round(threshold, 4), "found": round(float((np.diag(cosines) > threshold).mean()), 4), "false_hits": false_hits}

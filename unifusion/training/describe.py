@@ -11,6 +11,7 @@ import yaml
 
 from unifusion.conversation import Example
 from unifusion.errors import ConfigError
+from unifusion.media.augment import TextAugmentation, augmented_text
 from unifusion.world.captions import adjective
 from unifusion.world.families_picture import face_emotion, object_name
 from unifusion.world.families_sound import kind_name
@@ -22,6 +23,8 @@ __all__ = ["Describer", "Fact", "Said", "facts_of"]
 
 SIGHT, SOUND, CLIP = "sight", "sound", "clip"
 """What a text is about."""
+_CHANGED = TextAugmentation(paraphrase=0.5, synonyms=0.5, span=0.2, drop=0.1)
+"""How a caption is changed to say it again."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +150,30 @@ class Describer:
         some = rng.sample(others, min(len(others), rng.choice([1, 2, 3, most, len(others)])))
         seen = {f.value for f in some if f.kind == "object"}
         some = [f for f in some if not (f.kind == "thing" and any(v.startswith(f.value) for v in seen))]
+        return Said(self._joined(some, rng), frozenset(some))
+
+    def again(self, said: Said, key: str) -> Said:
+        """The same facts in other words and in another order; a caption with words left out or replaced (`media.augment`).
+
+        Args:
+            said: a text.
+            key: what the draw depends on, such as seed, row and epoch.
+        """
+        rng = random.Random(f"{key}/again")
+        some = sorted(said.facts, key=lambda f: (f.about, f.kind, f.value))
+        if any(f.kind == "caption" for f in some):
+            return Said(augmented_text(said.text, _CHANGED, key=f"{key}/again"), said.facts)
+        rng.shuffle(some)
+        return Said(self._joined(some, rng), said.facts)
+
+    def _joined(self, facts: Sequence[Fact], rng: random.Random) -> str:
+        """Facts said one behind the other."""
         text = ""
-        for fact in some:
+        for fact in facts:
             part = self.phrase(fact, rng)
             joint = rng.choice(list(self.joints)) if text else ""
             text = f"{text.rstrip('.') if joint.strip() else text}{joint}{part}"
-        return Said(text, frozenset(some))
+        return text
 
     def fits(self, said: Said, facts: frozenset[Fact]) -> bool:
         """Whether a text is true of a row."""

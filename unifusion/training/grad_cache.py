@@ -118,7 +118,7 @@ class _HandedOut(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None], *parameters: Tensor) -> Tensor:
-        """The value ()."""
+        """The value () of a loss over rows (B, D)."""
         ctx.gradients = gradients
         return value.clone()
 
@@ -188,7 +188,7 @@ def _replayed(state: tuple[Tensor, dict[torch.device, Tensor]]) -> Iterator[None
 
 @contextmanager
 def _without_cache(learning: list[Tensor]) -> Iterator[None]:
-    """Autocast as it is, but for its cache: weights that were cast without a graph would stay without one."""
+    """Autocast as it is, but for its cache: weights that were cast without a graph stay without one (mended in pytorch's #165068)."""
     kind = learning[0].device.type if learning else "cpu"
     with torch.autocast(kind, dtype=torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind), cache_enabled=False):
         yield

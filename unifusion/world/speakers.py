@@ -15,7 +15,7 @@ from typing import Literal
 
 from unifusion.errors import ConfigError, nearest
 
-__all__ = ["SPEAKERS", "Speaker", "names_of", "speaker"]
+__all__ = ["READERS", "SPEAKERS", "Speaker", "names_of", "speaker"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +80,23 @@ SPEAKERS: dict[str, Speaker] = {
     "high12": _high(208, 280, (111, 117, 114, 120), 105, 80),
 }
 
+READERS: dict[str, Speaker] = {
+    "reader_low": _low(105, 140, (100, 100, 100, 100)),
+    "reader_high": _high(172, 228, (109, 111, 111, 110)),
+}
+"""Voices that read words out for what is aligned to them; nobody in clip world has one of these."""
+
 
 def speaker(name: str) -> Speaker:
-    """Return one speaker by the name that `script.Voice.variant` carries.
+    """Return one speaker by the name that `script.Voice.variant` carries, or a reader.
 
     Raises:
         ConfigError: nobody has this name.
     """
-    if name not in SPEAKERS:
-        raise ConfigError(f"no speaker {name!r} in clip world;", remedy=nearest(name, list(SPEAKERS)))
-    return SPEAKERS[name]
+    known = SPEAKERS | READERS
+    if name not in known:
+        raise ConfigError(f"no speaker {name!r} in clip world;", remedy=nearest(name, list(known)))
+    return known[name]
 
 
 def names_of(register: Literal["high", "low"]) -> list[str]:

@@ -37,7 +37,8 @@ DATA_FILES = {
     "spanish": ("roa/es", "es_dict"),
     "french": ("roa/fr", "fr_dict"),
 }
-"""Language -> its voice file under `lang/` and its dictionary; only these are linked."""
+"""Language -> its voice file under `lang/` and its dictionary; only these are linked. Clip world speaks these; any other of espeak-ng's
+goes by its own code (`it`, `pt-BR`)."""
 COMMON_FILES = ("phontab", "phonindex", "phondata", "intonations", "en_dict")
 """What every language needs; espeak-ng starts with English, whatever it speaks afterwards."""
 PUNCTUATION = '.,;:!?¿¡"«»()…-–'
@@ -94,14 +95,32 @@ class _Espeak:
             index += 1
         return 0
 
+    def files(self, language: str) -> tuple[str, str, str]:
+        """Voice file and dictionary of a language, and espeak-ng's name of it.
+
+        Raises:
+            ConfigError: espeak-ng does not speak it.
+        """
+        if language in DATA_FILES:
+            return *DATA_FILES[language], LANGUAGES[language]
+        found = [p for p in (self.data / "lang").rglob("*") if p.is_file() and p.name == language]
+        told: dict[str, str] = {}
+        for line in (text for path in found for text in path.read_text(encoding="utf-8").splitlines()):
+            told.setdefault(*[*line.split(), "", ""][:2])
+        dictionary = f"{told.get('dictionary') or told.get('language', '').split('-')[0]}_dict"
+        if not (self.data / dictionary).is_file():
+            remedy = f"{nearest(language, list(DATA_FILES))}, or another of espeak-ng's by its code, such as it, nl, pt-BR."
+            raise ConfigError(f"espeak-ng speaks no {language!r};", remedy=remedy)
+        return found[0].relative_to(self.data / "lang").as_posix(), dictionary, language
+
     def folder(self, root: Path, language: str, variant: str) -> None:
         """Lay out a data folder for one language and one speaker."""
-        voice_file, dictionary = DATA_FILES[language]
+        voice_file, dictionary, own_name = self.files(language)
         (root / "voices" / "!v").mkdir(parents=True)
         (root / "voices" / "!v" / variant).write_text(speaker(variant).variant_file(variant), encoding="utf-8")
         (root / "lang").mkdir()
         for source, target in [(self.data / name, root / name) for name in {*COMMON_FILES, dictionary}] + [
-            (self.data / "lang" / voice_file, root / "lang" / LANGUAGES[language])
+            (self.data / "lang" / voice_file, root / "lang" / own_name)
         ]:
             try:
                 os.symlink(source, target)
@@ -119,7 +138,7 @@ class _Espeak:
             if rate != ESPEAK_RATE_HZ:
                 raise ConfigError(f"espeak-ng started with {rate}, wanted {ESPEAK_RATE_HZ} Hz;", remedy="reinstall espeakng-loader.")
             self.library.espeak_SetSynthCallback(self.callback)
-            name = f"{LANGUAGES[language]}+{variant}".encode()
+            name = f"{self.files(language)[2]}+{variant}".encode()
             if self.library.espeak_SetVoiceByName(name) != 0:
                 raise ConfigError(f"espeak-ng has no voice {name.decode()!r};", remedy="reinstall espeakng-loader.")
             for parameter, value in settings.items():
@@ -212,8 +231,8 @@ def speak(
 
     Args:
         text: plain words; control characters are refused.
-        language: a key of `script.LANGUAGES`.
-        variant: a speaker of `speakers.SPEAKERS`.
+        language: a key of `script.LANGUAGES`, or a code of espeak-ng.
+        variant: a speaker of `speakers.SPEAKERS`, or a reader.
         pitch: 0-99, 50 is the speaker's own, 50 per octave.
         pitch_range: 0-99, 50 is the speaker's own, 0 is monotone.
         rate_wpm: words per minute, 80-450.
@@ -226,9 +245,8 @@ def speak(
     Raises:
         ConfigError: an unknown language or speaker, an empty text, or espeakng-loader is not installed.
     """
-    if language not in DATA_FILES:
-        raise ConfigError(f"clip world speaks no {language!r};", remedy=nearest(language, list(DATA_FILES)))
     speaker(variant)
+    _espeak().files(language)
     tokens = [t for t in text.split() if t.strip(PUNCTUATION)]
     if not tokens or any(ord(c) < 32 for c in text):
         raise ConfigError(f"cannot speak {text!r};", remedy="give at least one word and no control characters.")

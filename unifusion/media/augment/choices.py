@@ -27,7 +27,7 @@ from unifusion.media.augment.sound import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Augmentation", "augment", "augmented", "generator", "masked"]
+__all__ = ["Augmentation", "augment", "augmented", "drawn", "generator", "masked"]
 
 _KINDS = ("white", "pink", "other")
 
@@ -47,6 +47,10 @@ class Augmentation:
     """Probability of a left-right mirror. Leave at 0 where left and right matter (text, "the left one"). 36 ms."""
     jitter: float = 0.0
     """Brightness, contrast and saturation are each scaled by a factor in [1 - jitter, 1 + jitter]. 37 ms."""
+    hue: float = 0.0
+    """Colours turn by up to this part of the circle of hues. Leave at 0 where colours are asked about. 37 ms."""
+    gray: float = 0.0
+    """Probability that the picture loses its colours. Leave at 0 where colours are asked about. 37 ms."""
     keep_time: float = 1.0
     """Smallest part of the clip's length that a random crop in time keeps, picture and sound alike, in (0, 1]. 2 ms."""
     permute: float = 0.0
@@ -88,10 +92,11 @@ class Augmentation:
         """Refuse what cannot be meant."""
         for name in ("crop", "keep_time"):
             self._hold(name, 0 < getattr(self, name) <= 1, "a part in (0, 1]")
-        for name in ("flip", "permute", "jitter", "tempo_p", "speed_p", "pitch_p", "noise_p", "time_width", "feature_width"):
+        for name in ("flip", "permute", "jitter", "gray", "tempo_p", "speed_p", "pitch_p", "noise_p", "time_width", "feature_width"):
             self._hold(name, 0 <= getattr(self, name) <= 1, "a number in [0, 1]")
         for name in ("gain_db", "shift_s", "permute_window", "time_masks", "feature_masks"):
             self._hold(name, getattr(self, name) >= 0, "0 or more")
+        self._hold("hue", 0 <= self.hue <= 0.5, "a part of the circle from 0 to 0.5")
         self._hold("aspect", 1 <= self.aspect <= 4, "a factor from 1 to 4")
         self._hold("pitch", 0 <= self.pitch <= 24, "semitones from 0 to 24")
         for name in ("tempo", "speed", "noise_snr_db"):
@@ -139,11 +144,11 @@ def _number(value: object) -> bool:
 
 def generator(seed: int, sample_id: str, epoch: int, purpose: str = "") -> np.random.Generator:
     """Return the random generator of one sample in one epoch, one for each purpose."""
-    return _drawn(f"{seed}\0{epoch}\0{sample_id}", purpose)
+    return drawn(f"{seed}\0{epoch}\0{sample_id}", purpose)
 
 
-def _drawn(key: str, purpose: str) -> np.random.Generator:
-    """The generator of one purpose, so that switching one change on does not alter the others."""
+def drawn(key: str, purpose: str) -> np.random.Generator:
+    """Return the generator of a key for one purpose, so that switching one change on does not alter the others."""
     digest = hashlib.blake2b(f"{key}\0{purpose}".encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "little"))
 
@@ -169,10 +174,10 @@ def augmented(clip: Clip, choices: Augmentation, *, key: str, others: Sequence[n
         ConfigError: noise of kind `other` alone is wanted and none is given.
     """
     if choices.keep_time < 1:
-        part, where = _drawn(key, "time").random(2).tolist()
+        part, where = drawn(key, "time").random(2).tolist()
         clip = crop_time(clip, choices.keep_time + (1 - choices.keep_time) * part, where)
     for name, change in (("tempo", stretch_time), ("speed", change_speed)):
-        limits, (happens, where) = getattr(choices, name), _drawn(key, name).random(2).tolist()
+        limits, (happens, where) = getattr(choices, name), drawn(key, name).random(2).tolist()
         if limits is not None and happens < getattr(choices, f"{name}_p"):
             factor = limits[0] + (limits[1] - limits[0]) * where
             heard = None if clip.waveform_N is None else change(clip.waveform_N, clip.sampling_rate_hz, factor)
@@ -193,15 +198,18 @@ def _quicker(clip: Clip, factor: float) -> Clip:
 def _picture(frames_THWC: np.ndarray, choices: Augmentation, key: str) -> np.ndarray:
     """Crop, mirror, light and order."""
     if choices.crop < 1 or choices.aspect > 1:
-        part, y, x, aspect = _drawn(key, "crop").random(4).tolist()
+        part, y, x, aspect = drawn(key, "crop").random(4).tolist()
         wider = choices.aspect ** (2 * aspect - 1)
         frames_THWC = crop_frames(frames_THWC, choices.crop + (1 - choices.crop) * part, y, x, aspect=wider)
-    if _drawn(key, "flip").random() < choices.flip:
+    if drawn(key, "flip").random() < choices.flip:
         frames_THWC = np.take(frames_THWC, np.arange(frames_THWC.shape[2])[::-1], axis=2)  # twice as fast as copying a reversed view
-    if choices.jitter:
-        frames_THWC = color_jitter(frames_THWC, *(1 + choices.jitter * (2 * _drawn(key, "jitter").random(3) - 1)).tolist())
-    if _drawn(key, "permute").random() < choices.permute:
-        frames_THWC = permute_frames(frames_THWC, _drawn(key, "order"), window=choices.permute_window)
+    gray = choices.gray > 0 and drawn(key, "gray").random() < choices.gray
+    if choices.jitter or choices.hue or gray:
+        brightness, contrast, saturation = (1 + choices.jitter * (2 * drawn(key, "jitter").random(3) - 1)).tolist()
+        hue = choices.hue * (2 * drawn(key, "hue").random() - 1)
+        frames_THWC = color_jitter(frames_THWC, brightness, contrast, 0.0 if gray else saturation, hue)
+    if drawn(key, "permute").random() < choices.permute:
+        frames_THWC = permute_frames(frames_THWC, drawn(key, "order"), window=choices.permute_window)
     return np.ascontiguousarray(frames_THWC)
 
 
@@ -209,18 +217,18 @@ def _sound(
     waveform_N: np.ndarray, rate_hz: int, choices: Augmentation, key: str, others: Sequence[np.ndarray]
 ) -> np.ndarray:  # fmt: skip
     """Pitch, gain, shift, noise."""
-    happens, much = _drawn(key, "pitch").random(2).tolist()
+    happens, much = drawn(key, "pitch").random(2).tolist()
     if choices.pitch and happens < choices.pitch_p:
         waveform_N = change_pitch(waveform_N, rate_hz, choices.pitch * (2 * much - 1))
     if choices.gain_db:
-        waveform_N = change_gain(waveform_N, choices.gain_db * (2 * _drawn(key, "gain").random() - 1))
+        waveform_N = change_gain(waveform_N, choices.gain_db * (2 * drawn(key, "gain").random() - 1))
     if choices.shift_s:
-        waveform_N = shift_sound(waveform_N, round(choices.shift_s * (2 * _drawn(key, "shift").random() - 1) * rate_hz))
-    happens, snr, kind = _drawn(key, "noise").random(3).tolist()
+        waveform_N = shift_sound(waveform_N, round(choices.shift_s * (2 * drawn(key, "shift").random() - 1) * rate_hz))
+    happens, snr, kind = drawn(key, "noise").random(3).tolist()
     if choices.noise_snr_db is not None and happens < choices.noise_p:
         low, high = choices.noise_snr_db
         chosen = choices.noise_kinds[int(kind * len(choices.noise_kinds))]
-        noise_N = _noise(len(waveform_N), rate_hz, chosen, _drawn(key, "samples"), others)
+        noise_N = _noise(len(waveform_N), rate_hz, chosen, drawn(key, "samples"), others)
         waveform_N = mix_at_snr(waveform_N, noise_N, low + (high - low) * snr)
     return within_scale(waveform_N)
 
@@ -243,7 +251,7 @@ def masked(tokens_BSD: Tensor, mask_BS: Tensor, choices: Augmentation, *, keys: 
     for row, key in enumerate(keys):
         real_S = mask_BS[row]
         out_BSD[row, real_S] = spec_augment(
-            tokens_BSD[row, real_S], _drawn(key, "masks"), time_masks=choices.time_masks, time_width=choices.time_width,
+            tokens_BSD[row, real_S], drawn(key, "masks"), time_masks=choices.time_masks, time_width=choices.time_width,
             feature_masks=choices.feature_masks, feature_width=choices.feature_width,
         )  # fmt: skip
     return out_BSD

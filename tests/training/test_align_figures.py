@@ -1,0 +1,72 @@
+"""Figures of held-out rows: labels by their words and by a linear probe, as they can be computed by hand."""
+
+import numpy as np
+import pytest
+
+from tests.toys import clip
+from unifusion import share
+from unifusion.conversation import Example, Media
+from unifusion.training.align_figures import labels_of, probe, told_by_labels
+from unifusion.training.align_rows import AlignRows
+from unifusion.training.describe import Describer
+
+DESCRIBER = Describer(share.folder("train") / "phrasings" / "align.yaml")
+
+
+def rows(labels, groups=None):
+    """Rows of a set of sounds."""
+    media = (Media(kind="audio", source=clip(picture=False)),)
+    made = [Example(id=str(i), media=media, labels={"sound": x}, group=groups[i] if groups else "") for i, x in enumerate(labels)]
+    return AlignRows(made, None, DESCRIBER)
+
+
+def test_labels_that_are_rare_or_alone_sort_nothing():
+    found = labels_of(rows(["bell"] * 12 + ["siren"] * 12 + ["rain"] * 2), 26)
+    at, targets, classes = found["sound"]
+    assert len(at) == 24 and [c.value for c in classes] == ["bell", "siren"] and targets == [0] * 12 + [1] * 12
+    assert labels_of(rows(["bell"] * 30), 30) == {} and labels_of(rows(["bell", "siren"] * 5), 10) == {}
+
+
+def test_a_probe_finds_what_is_linear_and_nothing_in_noise():
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 4, 400)
+    centres = rng.normal(size=(4, 16))
+    groups = [str(i) for i in range(400)]
+    assert probe(centres[targets] + 0.1 * rng.normal(size=(400, 16)), targets, groups) > 0.98
+    assert probe(rng.normal(size=(400, 16)), targets, groups) == pytest.approx(0.25, abs=0.08)
+
+
+def test_a_probe_is_ridge_regression_of_each_half_on_the_other():
+    sklearn = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(1)
+    targets = rng.integers(0, 3, 60)
+    x = rng.normal(size=(60, 5)) + targets[:, None]
+    groups = [str(i % 20) for i in range(60)]  # three rows of each speaker
+    import random
+
+    order = sorted(set(groups), key=lambda g: random.Random(g).random())
+    side = np.array([order.index(g) % 2 for g in groups])
+    right = 0
+    for test in (0, 1):
+        ones = np.concatenate([x, np.ones((60, 1))], axis=1)
+        fitted = sklearn.Ridge(alpha=0.1, fit_intercept=False).fit(ones[side != test], np.eye(3)[targets[side != test]])
+        right += (fitted.predict(ones[side == test]).argmax(axis=1) == targets[side == test]).sum()
+    assert probe(x, targets, groups) == right / 60
+
+
+def test_speakers_are_not_split_between_the_halves():
+    rng = np.random.default_rng(2)
+    people = rng.normal(size=(30, 64)) * 5
+    who = np.repeat(np.arange(30), 10)
+    labels = np.repeat(rng.integers(0, 2, 30), 10)  # of the speaker: nothing but who speaks tells it
+    x = people[who] + 0.1 * rng.normal(size=(300, 64))
+    assert probe(x, labels, [str(w) for w in who]) < 0.75
+    assert probe(x, labels, [str(i) for i in range(300)]) > 0.95
+
+
+def test_rows_without_a_vector_are_left_out():
+    own = rows(["bell", "siren"] * 15)
+    vectors = np.array([[1.0, 0.0], [0.0, 1.0]] * 15)
+    assert told_by_labels(None, own, vectors) == {"sound_probe": 1.0}
+    vectors[:12] = 0
+    assert told_by_labels(None, own, vectors) == {}
