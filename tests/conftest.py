@@ -53,6 +53,14 @@ def pytest_xdist_make_scheduler(config, log):
     return Spread(config, log)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Names of files that are not UTF-8 are in what tests print and log; a worker can only send what can be encoded."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections]
+    return report
+
+
 def pytest_collection_modifyitems(config, items):
     """In a worker: the order in which tests are shared out."""
     if is_worker(config):
