@@ -67,8 +67,8 @@ def save_encoded(
                 found = f"the weight {key!r} is not finite in {tensor.dtype}; nothing was written;"
                 raise CheckpointError(found, remedy="take the checkpoint before it, or float32.")
             state[key] = tensor
+    config = {**told, "streams": dict(told["streams"]), "absent": absent}
     with atomic_folder(target) as work:
-        (work / _CONFIG).write_text(json.dumps({**told, "absent": absent}, indent=1) + "\n", encoding="utf-8")
         save_file(state, work / _WEIGHTS, metadata={"format": "pt"})
         for name, stream in model.streams.items():
             inner = work / "streams" / name
@@ -76,6 +76,10 @@ def save_encoded(
             stream.spec.encoder_class.save_files(stream.spec.opening_choices, inner)
             if not any(inner.iterdir()):
                 inner.rmdir()
+            elif "tokenizer" in config["streams"][name]["encoder_config"]:  # it lies in the folder now; where it was is nobody's business
+                own = config["streams"][name]
+                config["streams"][name] = {**own, "encoder_config": {**own["encoder_config"], "tokenizer": None}}
+        (work / _CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         (work / "provenance.json").write_text(json.dumps(provenance, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
         (work / "README.md").write_text(card or f"# {target.name}\n", encoding="utf-8")
     return target

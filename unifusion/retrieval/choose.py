@@ -15,7 +15,7 @@ __all__ = ["Choice", "choose"]
 QUICK_BYTES = 64 * 1024**2
 """Of float32 vectors: reading so many takes 3 ms (21 GB/s, one thread), where a coarse index no longer saves anything that is felt."""
 SCANNED = 4_000_000 * 512
-"""Numbers that `faiss_pq` scans in about 35 ms on one thread (8.6 ms for a million of 512); beyond, lists are worth what they miss."""
+"""Numbers that `faiss_pq` scans in about 35 ms on one thread (8.6 ms for a million at 512); beyond, lists are worth what they miss."""
 SHARE = 0.5
 """Of the memory that an index may take."""
 
