@@ -393,6 +393,8 @@ def test_choices_that_cannot_be():
     store = filled("exact", unit(5))
     with pytest.raises(ConfigError, match="groups"):
         store.search(unit(1), 1, deep)
+    with pytest.raises(ConfigError, match="at once at most"):
+        store.search(unit(1), 10**10)
     with pytest.raises(ConfigError, match="1e6"):
         store.search(unit(1, 16) * 1e20, 1)
 

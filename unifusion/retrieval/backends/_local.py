@@ -25,6 +25,8 @@ __all__ = ["LocalBackend"]
 logger = logging.getLogger(__name__)
 _CHECKED = 1 << 16
 """Vectors checked at once."""
+_MOST = 100_000_000
+"""Results of a search: 1.2 GB."""
 _LONGEST = 1e6
 """Of a query: float32 products of longer ones lose the small differences."""
 
@@ -95,12 +97,12 @@ class LocalBackend(Backend):
         """Add vectors; one whose id is there already takes its place."""
         ids_N, vectors_ND, plain = checked(self.width, ids_N, vectors_ND, rows)
         with self._guard.writing():
+            self._vectors.push(vectors_ND)  # first, since it may find no memory: nothing else has changed then
+            self._columns.push(plain)
+            self._alive.push(np.ones(len(ids_N), bool))
             self._kill(ids_N)
             self._slot_of.update(zip(ids_N.tolist(), range(self._ids.count, self._ids.count + len(ids_N)), strict=True))
             self._ids.push(ids_N)
-            self._vectors.push(vectors_ND)
-            self._alive.push(np.ones(len(ids_N), bool))
-            self._columns.push(plain)
             self._tidy()
 
     def delete(self, ids_N: np.ndarray) -> int:
@@ -115,6 +117,8 @@ class LocalBackend(Backend):
         queries_BD = checked_queries(self.width, queries_BD, k)
         if len(queries_BD) and float(np.abs(queries_BD).max()) > _LONGEST:
             raise ConfigError("a query has numbers above 1e6;", remedy="divide queries by their length.")
+        if len(queries_BD) * k > _MOST:
+            raise ConfigError(f"{k} results for each of {len(queries_BD)} queries;", remedy=f"ask for {_MOST:,} at once at most.")
         try:
             tree = read_where(where) if where else None
         except RecursionError as error:
