@@ -44,7 +44,7 @@ class Choices:
     """clip (InfoNCE both ways) or siglip."""
     weights: dict[str, float] | None = None
     """Pair -> weight: clip, sight, sound (texts with what they tell of), rhythm (sound with picture), views (two views of a clip and two
-    wordings of a text, NT-Xent; 0 where it is not named)."""
+    wordings of a text, NT-Xent), timing (each moment of the picture with the sound then); the last two are 0 where they are not named."""
     view_dropout: float = 0.3
     """Share of each stream's moments that are absent in a view."""
     guard: float = 0.0

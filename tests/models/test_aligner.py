@@ -19,7 +19,7 @@ from unifusion.errors import CheckpointError, ConfigError
 from unifusion.models.aligner import CLIP, Aligner, AlignerConfig, AlignerStream
 from unifusion.models.aligner_files import is_aligner, load_aligner, save_aligner, stream_of
 from unifusion.models.opened_rows import RowOpener, collate_rows
-from unifusion.models.towers import Clock, Head, Tower
+from unifusion.models.towers import Clock, ClockPool, Head, Tower
 from unifusion.training.aligning import make_aligner
 
 CLOCK = {"bin_s": 0.1, "bins": 10, "channels": 4}
@@ -183,6 +183,31 @@ def test_a_clock_tells_when_something_was_and_looks_no_further_than_its_last_bin
     assert torch.allclose(first, beyond, atol=1e-6) and torch.allclose(first, within, atol=1e-6)
     nothing = Features(tokens_BSD=tokens[None], mask_BS=torch.zeros(1, 6, dtype=torch.bool), times_BS=torch.tensor(times)[None])
     assert torch.isfinite(tower.clocks["a"](nothing)).all()
+
+
+@torch.no_grad()
+def test_a_clock_with_slots_tells_where_in_a_bin_something_was():
+    torch.manual_seed(0)
+    pool = ClockPool(8, 16, Clock(bin_s=0.5, bins=3, channels=4, slots=2)).eval()
+    tokens = torch.randn(5, 8)
+    times = [0.1, 0.2, 0.3, 1.1, 1.2]  # three in the first bin, none in the second
+    steps_BNC, there_BN = pool.steps(features(times, tokens))
+    assert there_BN.tolist() == [[True, False, True]]
+    laid = [pool.norm(tokens[[0, 1]]).flatten(), None, pool.norm(tokens[[3, 4]]).flatten()]
+    wanted_NC = torch.stack([pool.absent(1)[0, 0] if x is None else pool.value(x) for x in laid])
+    wanted_NC = wanted_NC + pool.over_time(wanted_NC.T[None])[0].T
+    assert torch.allclose(steps_BNC[0], wanted_NC, atol=1e-6)
+    first = pool(features(times, tokens))
+    assert (first - pool(features(times, tokens[[1, 0, 2, 3, 4]]))).abs().max() > 1e-3
+    third = torch.cat([tokens[:2], torch.randn(1, 8), tokens[3:]])
+    assert torch.allclose(first, pool(features(times, third)), atol=1e-6)
+    padded = Features(
+        tokens_BSD=torch.cat([tokens, torch.randn(2, 8)])[None], mask_BS=torch.tensor([[True] * 5 + [False] * 2]),
+        times_BS=torch.tensor([[*times, 0.15, 0.6]]),
+    )  # fmt: skip
+    assert torch.allclose(first, pool(padded), atol=1e-6)
+    with pytest.raises(ConfigError, match="slots"):
+        Clock(bin_s=0.5, bins=3, slots=-1)
 
 
 def test_embedding_is_the_same_in_any_company():

@@ -100,7 +100,7 @@ def test_batches_without_sound_or_without_anything_to_compare_still_have_a_loss(
 def test_unknown_pairs_and_losses_are_refused(options, told):
     with pytest.raises(ConfigError, match=told):
         AlignObjective(model(), **options)
-    assert KINDS == ["clip", "sight", "sound", "rhythm", "views"]
+    assert KINDS == ["clip", "sight", "sound", "rhythm", "views", "timing"]
 
 
 def test_two_views_of_a_clip_and_two_wordings_of_a_text_find_each_other():

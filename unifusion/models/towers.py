@@ -12,23 +12,28 @@ from unifusion.batch import Features
 from unifusion.errors import ConfigError
 from unifusion.layers import MLP, Attention, Latents, time_embedding
 
-__all__ = ["Clock", "Head", "Layer", "Tower"]
+__all__ = ["Clock", "ClockPool", "Head", "Layer", "Tower", "bins_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
     """A picture of what happens when: `bins` equal spans of `bin_s` seconds from the start, `channels` numbers in each; later tokens are
-    not in it. With it, a sound and a picture that share nothing but their rhythm can be told to belong together."""  # fmt: skip
+    not in it. With it, a sound and a picture that share nothing but their rhythm can be told to belong together.
+
+    The tokens of a span are attended by one learned score. With `slots` the first so many of them stand side by side, each with weights of
+    its own: of a grid, where something is can then be told (where the lips are, at 0.48 s of 4 x 4 places: 16).
+    """
 
     bin_s: float
     bins: int
     channels: int = 32
+    slots: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what is no clock."""
-        if self.bin_s <= 0 or self.bins < 1 or self.channels < 1:
-            found = f"a clock of {self.bins} bins of {self.bin_s:g} s with {self.channels} channels;"
-            raise ConfigError(found, remedy="all three are above 0.")
+        if self.bin_s <= 0 or self.bins < 1 or self.channels < 1 or self.slots < 0:
+            found = f"a clock of {self.bins} bins of {self.bin_s:g} s with {self.channels} channels and {self.slots} slots;"
+            raise ConfigError(found, remedy="the first three are above 0; slots is 0, or the number of tokens in a bin.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +108,16 @@ class _Pool(nn.Module):
         return found_BQD.flatten(1)
 
 
-class _ClockPool(nn.Module):
-    """Tokens to one vector that says what was when: attended within each bin of a fixed clock, convolved over the bins, all bins kept."""
+class ClockPool(nn.Module):
+    """Tokens to one vector that says what was when: attended or laid out within each bin of a fixed clock, convolved over the bins, all
+    bins kept."""
 
     def __init__(self, in_width: int, out_width: int, clock: Clock) -> None:
         super().__init__()
         self.clock, self.out_width = clock, out_width
         self.norm = nn.LayerNorm(in_width)
-        self.score, self.value = nn.Linear(in_width, 1), nn.Linear(in_width, clock.channels)
+        self.value = nn.Linear(in_width * max(1, clock.slots), clock.channels)
+        self.score = None if clock.slots else nn.Linear(in_width, 1)
         self.absent = Latents(1, clock.channels)
         self.over_time = nn.Sequential(
             nn.Conv1d(clock.channels, clock.channels, 5, padding=2), nn.GELU(), nn.Conv1d(clock.channels, clock.channels, 5, padding=2)
@@ -119,23 +126,48 @@ class _ClockPool(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """Map tokens (B, S, in_width) to (B, out_width)."""
+        out: Tensor = self.out(self.steps(features)[0].flatten(1))
+        return out
+
+    def steps(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Map tokens (B, S, in_width) to what was in each bin (B, bins, channels), and which bins (B, bins) had a token."""
+        place_BS, real_BS = bins_of(features, self.clock)
         x_BSD = self.norm(features.tokens_BSD)
-        value_BSC, score_BS = self.value(x_BSD), self.score(x_BSD)[..., 0].float()
-        bin_BS = (features.times_BS.float() / self.clock.bin_s).floor().long()
-        real_BS = features.mask_BS & (bin_BS >= 0) & (bin_BS < self.clock.bins)
+        step_BNC, there_BN = (self._laid if self.score is None else self._attended)(x_BSD, place_BS, real_BS)
+        step_BNC = torch.where(there_BN[..., None], step_BNC, self.absent(x_BSD.shape[0]).to(step_BNC.dtype))
+        return step_BNC + self.over_time(step_BNC.transpose(1, 2)).transpose(1, 2), there_BN
+
+    def _attended(self, x_BSD: Tensor, place_BS: Tensor, real_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of each bin's tokens by their score (B, bins, channels), and which bins have one."""
+        score: nn.Module = self.score  # type: ignore[assignment]
+        value_BSC, score_BS = self.value(x_BSD), score(x_BSD)[..., 0].float()
         # A softmax within each bin: the scores' maximum over the row keeps the exponentials finite.
         score_BS = score_BS.masked_fill(~real_BS, -torch.inf)
         weight_BS = (score_BS - score_BS.amax(dim=1, keepdim=True).clamp(min=-1e30)).clamp(min=-30).exp() * real_BS
-        place_BS = bin_BS.clamp(0, self.clock.bins - 1)
         total_BN = weight_BS.new_zeros(x_BSD.shape[0], self.clock.bins).scatter_add(1, place_BS, weight_BS)
         summed_BNC = value_BSC.new_zeros(x_BSD.shape[0], self.clock.bins, self.clock.channels).scatter_add(
             1, place_BS[..., None].expand_as(value_BSC), value_BSC * weight_BS[..., None].to(value_BSC.dtype)
         )
-        mean_BNC = summed_BNC / total_BN.clamp(min=1e-20)[..., None].to(value_BSC.dtype)
-        steps_BNC = torch.where(total_BN[..., None] > 0, mean_BNC, self.absent(x_BSD.shape[0]).to(mean_BNC.dtype))
-        moving_BNC = steps_BNC + self.over_time(steps_BNC.transpose(1, 2)).transpose(1, 2)
-        out: Tensor = self.out(moving_BNC.flatten(1))
-        return out
+        return summed_BNC / total_BN.clamp(min=1e-20)[..., None].to(value_BSC.dtype), total_BN > 0
+
+    def _laid(self, x_BSD: Tensor, place_BS: Tensor, real_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """Each bin's first tokens side by side, mapped to (B, bins, channels), and which bins have one."""
+        rows, _, width = x_BSD.shape
+        bins, slots = self.clock.bins, self.clock.slots
+        one_BSN = torch.zeros(*place_BS.shape, bins, device=x_BSD.device).scatter(2, place_BS[..., None], real_BS[..., None].float())
+        number_BS = (one_BSN.cumsum(dim=1).gather(2, place_BS[..., None])[..., 0] - 1).long()
+        kept_BS = real_BS & (number_BS < slots)
+        # Whatever is not kept goes to one cell behind the last.
+        cell_BS = torch.where(kept_BS, place_BS * slots + number_BS.clamp(min=0), torch.full_like(place_BS, bins * slots))
+        laid_BKD = x_BSD.new_zeros(rows, bins * slots + 1, width).scatter(1, cell_BS[..., None].expand_as(x_BSD), x_BSD)
+        value_BNC: Tensor = self.value(laid_BKD[:, :-1].reshape(rows, bins, slots * width))
+        return value_BNC, one_BSN.sum(dim=1) > 0
+
+
+def bins_of(features: Features, clock: Clock) -> tuple[Tensor, Tensor]:
+    """The bin of each token (B, S) int64, and which tokens (B, S) are in one."""
+    bin_BS = (features.times_BS.float() / clock.bin_s).floor().long()
+    return bin_BS.clamp(0, clock.bins - 1), features.mask_BS & (bin_BS >= 0) & (bin_BS < clock.bins)
 
 
 class Tower(nn.Module):
@@ -151,7 +183,7 @@ class Tower(nn.Module):
     def __init__(self, widths: Mapping[str, int], clocked: Mapping[str, tuple[int, Clock]], head: Head, out_width: int) -> None:
         super().__init__()
         self.pools = nn.ModuleDict({n: _Pool(w, head) for n, w in widths.items()})
-        self.clocks = nn.ModuleDict({n: _ClockPool(w, head.width, clock) for n, (w, clock) in clocked.items()})
+        self.clocks = nn.ModuleDict({n: ClockPool(w, head.width, clock) for n, (w, clock) in clocked.items()})
         sizes = {n: head.queries * head.width + (head.width if n in clocked else 0) for n in widths}
         self.names = tuple(sizes)
         self.absent = nn.ModuleDict({n: Latents(1, size) for n, size in sizes.items()}) if len(sizes) > 1 else nn.ModuleDict()

@@ -19,12 +19,13 @@ from unifusion.models.aligner import CLIP, Aligner
 from unifusion.training.affect_loss import nothing_of
 from unifusion.training.grad_cache import cached_loss
 from unifusion.training.masking import seen_part
+from unifusion.training.timing import Timing
 
 __all__ = ["LOSSES", "PAIRS", "AlignObjective", "fitting"]
 
-PAIRS = {"clip": 1.0, "sight": 0.5, "sound": 0.5, "rhythm": 0.5, "views": 0.0}
+PAIRS = {"clip": 1.0, "sight": 0.5, "sound": 0.5, "rhythm": 0.5, "views": 0.0, "timing": 0.0}
 """Pairs of a batch with their weights: texts of the whole clip with its vector; of the picture, of the sound with theirs; sound with
-picture of one clip; two views of a clip, and two wordings of a text (NT-Xent)."""
+picture of one clip; two views of a clip, and two wordings of a text (NT-Xent); each moment of the picture with the sound then (`Timing`)."""
 LOSSES = ("clip", "siglip")
 VIEWS = ("a view", "another view")
 
@@ -69,6 +70,7 @@ class AlignObjective(nn.Module):
             raise ConfigError(f"no pair {unknown[0]!r};", remedy=nearest(unknown[0], list(PAIRS)))
         if loss not in LOSSES:
             raise ConfigError(f"no loss {loss!r};", remedy=nearest(loss, list(LOSSES)))
+        self.timing = Timing(model) if self.weights["timing"] else None
 
     def forward(self, clips: Sequence[Mapping[str, Any]], facts: Tensor, texts: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return `loss` (), a number; the batch has B rows and T texts.
@@ -99,6 +101,9 @@ class AlignObjective(nn.Module):
                 whole = self.model.joined(seen)
                 if CLIP in whole:
                     found[view] = whole[CLIP]
+        if self.timing is not None:
+            pools = {n: pool for tower in self.model.towers.values() for n, pool in tower.clocks.items()}
+            out["off"], out["moments"] = self.timing(pools, read) if read else (self._none(rows)[:, 0], self._none(rows)[:, 0])
         for space in names:
             none = self._none(rows)
             out[space], out[f"{space}?"] = found.get(space, (none, none[:, 0].bool()))
@@ -117,6 +122,9 @@ class AlignObjective(nn.Module):
                 continue
             if pair == "views":
                 losses[pair] = self._views(found, rows["whose"], told, texts)
+                continue
+            if pair == "timing":
+                losses[pair] = _mean_of_all(rows["off"], rows["moments"])
                 continue
             if pair == "rhythm":
                 losses[pair] = self._rhythm(found)
@@ -194,6 +202,15 @@ class AlignObjective(nn.Module):
         if self.kind == "siglip":
             return siglip_loss(all_a, all_b, scale=scale, bias=self.model.logit_bias, positives_BN=positives_NN)
         return clip_loss(all_a, all_b, scale=scale, positives=(positives_NN, positives_NN.T))
+
+
+def _mean_of_all(sums_B: Tensor, counts_B: Tensor) -> Tensor:
+    """The mean () of what is counted in all processes; their gradients are averaged, so each counts its own against all."""
+    count, world = counts_B.detach().sum(), 1
+    if distributed.is_available() and distributed.is_initialized():
+        world = distributed.get_world_size()
+        distributed.all_reduce(count)
+    return sums_B.sum() * world / count.clamp(min=1)
 
 
 def _as_wide(facts_NF: Tensor, pad: int) -> Tensor:
