@@ -28,6 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: words after `unifusion`; None takes those of the process.
     """
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:  # while the commands are still being imported, or at any time after
+        return _fail("interrupted.", 130)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """See `main`."""
     import typer
 
     from unifusion.cli.app import app
@@ -43,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except typer.TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')}. See: {_help_of(error)}", 2)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         return _fail("interrupted.", 130)
     except BrokenPipeError:
         # The reader (head, less) went away; silence the flush at exit as well.
