@@ -73,6 +73,16 @@ def test_a_file_of_another_form_is_refused(tmp_path):
         Describer(path)
 
 
+def test_some_texts_ask_for_what_they_tell(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({"facts": {"sound": ["There is {a_x}."]}, "around": ["find {text}", "In which clip {text}?"]}))
+    describer, facts = Describer(path), (Fact("sound", "sound", "bell"),)
+    told = [describer.say(facts, "sound", f"{k}").text for k in range(400)]
+    assert set(told) == {"There is a bell.", "find there is a bell", "In which clip there is a bell?"}
+    assert 0.18 < 1 - told.count("There is a bell.") / 400 < 0.32
+    assert {describer.say((Fact("clip", "caption", "A {dog}."),), "clip", f"{k}").text for k in range(50)} == {"A {dog}."}
+
+
 def test_the_same_is_said_again_in_other_words():
     describer = Describer(share.folder("train") / "phrasings" / "align.yaml")
     facts = (Fact("sound", "sound", "bell"), Fact("sound", "voice", "happy"), Fact("sight", "face", "sad"))

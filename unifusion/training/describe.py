@@ -23,6 +23,8 @@ __all__ = ["Describer", "Fact", "Said", "facts_of"]
 
 SIGHT, SOUND, CLIP = "sight", "sound", "clip"
 """What a text is about."""
+_AROUND = 0.25
+"""Share of texts that are asked for rather than said, where there are ways to ask."""
 _CHANGED = TextAugmentation(paraphrase=0.5, synonyms=0.5, span=0.2, drop=0.1)
 """How a caption is changed to say it again."""
 
@@ -113,6 +115,7 @@ class Describer:
         self.words: Mapping[str, Mapping[str, Sequence[str]]] = raw.get("words") or {}
         self.sentences: Mapping[str, Mapping[str, Sequence[str]]] = raw.get("sentences") or {}
         self.joints: Sequence[str] = raw.get("joints") or [" "]
+        self.around: Sequence[str] = raw.get("around") or []
 
     def phrase(self, fact: Fact, rng: random.Random, *, plain: bool = False) -> str:
         """Say one fact; `plain` takes the first way alone."""
@@ -173,6 +176,8 @@ class Describer:
             part = self.phrase(fact, rng)
             joint = rng.choice(list(self.joints)) if text else ""
             text = f"{text.rstrip('.') if joint.strip() else text}{joint}{part}"
+        if self.around and rng.random() < _AROUND:
+            return rng.choice(list(self.around)).format(text=f"{text[:1].lower()}{text[1:].rstrip('.')}")
         return text
 
     def fits(self, said: Said, facts: frozenset[Fact]) -> bool:
