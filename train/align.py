@@ -43,8 +43,8 @@ class Choices:
     loss: str = "clip"
     """clip (InfoNCE both ways) or siglip."""
     weights: dict[str, float] | None = None
-    """Pair -> weight: clip, sight, sound (texts with what they tell of), rhythm (sound with picture), views (two views of a clip and two
-    wordings of a text, NT-Xent), timing (each moment of the picture with the sound then); the last two are 0 where they are not named."""
+    """Pair -> weight: clip, sight, sound (texts with what they tell of), rhythm (sound with picture). Where it is not named 0: views (two
+    of a clip, NT-Xent), wordings (two of a text, NT-Xent), timing (each moment of the picture with the sound then)."""
     view_dropout: float = 0.3
     """Share of each stream's moments that are absent in a view."""
     guard: float = 0.0

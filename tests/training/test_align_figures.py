@@ -1,13 +1,18 @@
 """Figures of held-out rows: labels by their words and by a linear probe, as they can be computed by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
+from tests.models.test_aligner import model
 from tests.toys import clip
 from unifusion import share
 from unifusion.conversation import Example, Media
-from unifusion.training.align_figures import labels_of, probe, told_by_labels
-from unifusion.training.align_rows import AlignRows
+from unifusion.training.align_figures import judge, labels_of, probe, told_by_labels, wordings
+from unifusion.training.align_loss import AlignObjective
+from unifusion.training.align_rows import AlignRows, collate_aligned
 from unifusion.training.describe import Describer
 
 DESCRIBER = Describer(share.folder("train") / "phrasings" / "align.yaml")
@@ -70,3 +75,28 @@ def test_rows_without_a_vector_are_left_out():
     assert told_by_labels(None, own, vectors) == {"sound_probe": 1.0}
     vectors[:12] = 0
     assert told_by_labels(None, own, vectors) == {}
+
+
+def captions():
+    """Rows of texts alone, with two captions each."""
+    made = [Example(id=w, media=(), texts={"caption": w}, labels={"captions": [f"{w} x", f"{w} y"]}) for w in ("dog", "cow", "owl")]
+    return AlignRows(made, None, DESCRIBER, wordings=True)
+
+
+def test_rows_of_texts_alone_teach_how_they_are_worded():
+    own, told = model(), captions()
+    objective = AlignObjective(own, weights={"wordings": 1.0})
+    optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=3e-3)
+    losses = []
+    for step in range(30):
+        batch = collate_aligned([told[i] for i in range(3 * step, 3 * step + 3)], own, 0)
+        optimizer.zero_grad()
+        loss = objective(**batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 1.0 and losses[-1] < 0.1
+    assert wordings(own, told, "captions", limit=3) == {"captions_wording_r1": 1.0}
+    assert wordings(own, rows(["bell"] * 3), "sounds", limit=3) == {}
+    found = judge({"captions": told}, SimpleNamespace(look_at=3), objective)
+    assert found == {"captions_wording_r1": 1.0, "score": 0.0}

@@ -100,19 +100,20 @@ def test_batches_without_sound_or_without_anything_to_compare_still_have_a_loss(
 def test_unknown_pairs_and_losses_are_refused(options, told):
     with pytest.raises(ConfigError, match=told):
         AlignObjective(model(), **options)
-    assert KINDS == ["clip", "sight", "sound", "rhythm", "views", "timing"]
+    assert KINDS == ["clip", "sight", "sound", "rhythm", "views", "wordings", "timing"]
 
 
 def test_two_views_of_a_clip_and_two_wordings_of_a_text_find_each_other():
     own = model()
-    objective = AlignObjective(own, weights={"clip": 0, "sight": 0, "sound": 0, "rhythm": 0, "views": 1.0}, view_dropout=0.3)
+    weights = {"clip": 0, "sight": 0, "sound": 0, "rhythm": 0, "views": 1.0, "wordings": 1.0}
+    objective = AlignObjective(own, weights=weights, view_dropout=0.3)
     given = batch(own)
     for part in given["clips"]:
         part |= {"draws": torch.tensor([5, 6, 7]), "whose": torch.tensor([0, 1, 2])}
     texts = ["both", "a dog", "a dog here", "it rains", "rain falls"]
     given["texts"] = {
         "parts": [text_rows(own, texts)], "facts": torch.tensor([[1], [2], [2], [3], [3]]), "of": torch.tensor([0, 1, 1, 2, 2]),
-        "kind": torch.tensor([0, 0, 4, 0, 4]),
+        "kind": torch.tensor([0, 0, 5, 0, 5]),
     }  # fmt: skip
     optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=3e-3)
     losses = []

@@ -93,3 +93,11 @@ def test_the_same_is_said_again_in_other_words():
     caption = describer.say((Fact("clip", "caption", "A dog barks loudly while a woman is laughing in the park"),), "clip", "a")
     worded = [describer.again(caption, f"{k}") for k in range(10)]
     assert {w.facts for w in worded} == {caption.facts} and len({w.text for w in worded}) > 3
+
+
+def test_another_caption_of_the_row_is_another_wording():
+    facts = tuple(Fact("clip", "caption", text) for text in ("A dog barks", "Barking of a dog", "Some dog is loud"))
+    for key in "abcdef":
+        said = DESCRIBER.say(facts, "clip", key)
+        other = DESCRIBER.again(said, key, facts)
+        assert other.facts == said.facts and other.text in {f.value for f in facts} - {said.text}

@@ -66,8 +66,9 @@ def _plain(fact: Fact, describer: Describer) -> str:
 
 
 def judge(parts: Mapping[str, AlignRows], c: Any, objective: nn.Module) -> dict[str, float]:
-    """Figures of held-out rows: R@1 of captions, or the share of labels whose words are nearest; R@10 of sound and picture; and for each
-    kind of label that sorts enough rows, the accuracy by its words and that of a linear probe.
+    """Figures of held-out rows: R@1 of captions, or the share of labels whose words are nearest; R@10 of sound and picture; for each kind
+    of label that sorts enough rows, the accuracy by its words and that of a linear probe; of rows of texts alone, R@1 of a second caption
+    by the first.
 
     Args:
         parts: held-out rows by set.
@@ -81,6 +82,9 @@ def judge(parts: Mapping[str, AlignRows], c: Any, objective: nn.Module) -> dict[
     was = model.training
     model.eval()
     for name, rows in parts.items():
+        if not any(e.media for e in rows.examples):
+            out |= wordings(model, rows, name, limit=c.look_at)
+            continue
         found = look(model, rows, limit=c.look_at)
         texts = [plain_text(row_of(rows.examples[i]), rows.describer) for i in range(len(found[CLIP]))]
         unique = list(dict.fromkeys(texts))
@@ -104,6 +108,16 @@ def judge(parts: Mapping[str, AlignRows], c: Any, objective: nn.Module) -> dict[
         out |= {f"{name}_{key}": value for key, value in told_by_labels(model, rows, found[CLIP]).items()}
     model.train(was)
     return {**out, "score": float(np.mean(scores)) if scores else 0.0}
+
+
+def wordings(model: Aligner, rows: AlignRows, name: str, *, limit: int) -> dict[str, float]:
+    """How often the first caption of a row finds the second among those of all rows; none where no rows have two."""
+    told_ = [[f.value for f in facts_of(e) if f.kind == "caption"] for e in rows.examples]
+    pairs = [(own[0], own[1]) for own in told_ if len(own) > 1][:limit]
+    if not pairs or not model.config.spaces_of("text"):
+        return {}
+    one, other = (vectors_of_texts(model, [pair[k] for pair in pairs]) for k in (0, 1))
+    return {f"{name}_wording_r1": retrieval_figures(one, other)["recall_at_1"]}
 
 
 def told_by_labels(model: Aligner | None, rows: AlignRows, vectors_ND: np.ndarray) -> dict[str, float]:

@@ -23,9 +23,9 @@ from unifusion.training.timing import Timing
 
 __all__ = ["LOSSES", "PAIRS", "AlignObjective", "fitting"]
 
-PAIRS = {"clip": 1.0, "sight": 0.5, "sound": 0.5, "rhythm": 0.5, "views": 0.0, "timing": 0.0}
+PAIRS = {"clip": 1.0, "sight": 0.5, "sound": 0.5, "rhythm": 0.5, "views": 0.0, "wordings": 0.0, "timing": 0.0}
 """Pairs of a batch with their weights: texts of the whole clip with its vector; of the picture, of the sound with theirs; sound with
-picture of one clip; two views of a clip, and two wordings of a text (NT-Xent); each moment of the picture with the sound then (`Timing`)."""
+picture of one clip; two views of a clip, two wordings of a text (NT-Xent); each moment of the picture with the sound then (`Timing`)."""
 LOSSES = ("clip", "siglip")
 VIEWS = ("a view", "another view")
 
@@ -82,7 +82,7 @@ class AlignObjective(nn.Module):
             facts: (B, G) int64, numbers of what is true of each row, padded by -2.
             texts: `parts`, each of `collate_rows`, T texts together; `facts` (T, F) padded by -1, `of` (T,) the row each was made from,
                 `kind` (T,) its place in PAIRS. Where views have a weight, each part of `clips` has `draws` (b,) int64, a number a row, and
-                `whose` (b,) int64, the same for rows of one example; a text of kind `views` says what that of kind `clip` of its row says.
+                `whose` (b,) int64, the same for rows of one example. A text of kind `wordings` says what its row's of kind `clip` says.
         """
         loss = cached_loss(self.embedded, clips, lambda rows: self.loss(rows, facts, texts), parameters=self.parameters())
         return {"loss": loss + nothing_of(self)}
@@ -121,7 +121,10 @@ class AlignObjective(nn.Module):
             if not self.weights[pair]:
                 continue
             if pair == "views":
-                losses[pair] = self._views(found, rows["whose"], told, texts)
+                losses[pair] = self._views(found, rows["whose"])
+                continue
+            if pair == "wordings":
+                losses[pair] = self._wordings(told, texts)
                 continue
             if pair == "timing":
                 losses[pair] = _mean_of_all(rows["off"], rows["moments"])
@@ -167,19 +170,20 @@ class AlignObjective(nn.Module):
         both_B = seen_B & heard_B
         return self._contrast(video_BD[both_B], audio_BD[both_B], None)
 
-    def _views(
-        self, found: Mapping[str, tuple[Tensor, Tensor]], whose_B: Tensor, told: Mapping[str, Tensor], texts: Mapping[str, Any]
-    ) -> Tensor:
-        """NT-Xent of two views of each clip, and of two wordings of each text that has two."""
+    def _views(self, found: Mapping[str, tuple[Tensor, Tensor]], whose_B: Tensor) -> Tensor:
+        """NT-Xent of two views of each clip."""
         (a_BD, there_B), (b_BD, also_B) = (found[view] for view in VIEWS)
         both_B = there_B & also_B
-        losses = [self._two(a_BD[both_B], b_BD[both_B], whose_B[both_B])]
-        first, second = ((texts["kind"] == list(PAIRS).index(kind)).nonzero()[:, 0] for kind in ("clip", "views"))
+        return self._two(a_BD[both_B], b_BD[both_B], whose_B[both_B])
+
+    def _wordings(self, told: Mapping[str, Tensor], texts: Mapping[str, Any]) -> Tensor:
+        """NT-Xent of two wordings of each text that has two."""
+        first, second = ((texts["kind"] == list(PAIRS).index(kind)).nonzero()[:, 0] for kind in ("clip", "wordings"))
         same_NM = texts["of"][second][:, None] == texts["of"][first]
         pairs_P2 = same_NM.nonzero()
         facts = _as_wide(texts["facts"], -1).sort(dim=1).values[first[pairs_P2[:, 1]]]
-        losses += [self._two(x_TD[first[pairs_P2[:, 1]]], x_TD[second[pairs_P2[:, 0]]], facts) for x_TD in told.values()]
-        return torch.stack(losses).sum()
+        losses = [self._two(x_TD[first[pairs_P2[:, 1]]], x_TD[second[pairs_P2[:, 0]]], facts) for x_TD in told.values()]
+        return torch.stack(losses).sum() if losses else self.model.logit_scale.new_zeros(())
 
     def _two(self, a_BD: Tensor, b_BD: Tensor, groups: Tensor) -> Tensor:
         """NT-Xent of rows of all processes; those of one group (B,) or (B, F) are not each other's negatives."""

@@ -46,13 +46,14 @@ class AlignRows(Dataset[AlignRow]):
         opener: opens their clips.
         describer: says what is true of them.
         seed: of the texts.
-        views: say what the text of a clip says a second time, in other words (kind `views`).
+        wordings: say what the text of a clip says a second time, in other words (kind `wordings`).
     """
 
     def __init__(
-        self, examples: Sequence[Example] | Mixture, opener: RowOpener | Kept, describer: Describer, *, seed: int = 0, views: bool = False
+        self, examples: Sequence[Example] | Mixture, opener: RowOpener | Kept, describer: Describer, *, seed: int = 0,
+        wordings: bool = False,
     ) -> None:  # fmt: skip
-        self.examples, self.opener, self.describer, self.seed, self.views = examples, opener, describer, seed, views
+        self.examples, self.opener, self.describer, self.seed, self.wordings = examples, opener, describer, seed, wordings
 
     def __len__(self) -> int:
         """Rows of a round."""
@@ -70,9 +71,11 @@ class AlignRows(Dataset[AlignRow]):
         key = f"{self.seed}/{example.id}/{turn}/{at}"
         said = {k: self.describer.say(facts, k, key) for k in _TEXTS}
         texts = {k: s for k, s in said.items() if s is not None}
-        if self.views and "clip" in texts:
-            texts["views"] = self.describer.again(texts["clip"], key)
-        return AlignRow(row=self.opener.open(unsaid(example)), facts=facts, texts=texts, draw=number_of(key))
+        if self.wordings and "clip" in texts:
+            texts["wordings"] = self.describer.again(texts["clip"], key, facts)
+        nothing = OpenedRow(id=example.id, streams={}, reports={})  # a row of a text and no clip teaches how it can be worded
+        row = self.opener.open(unsaid(example)) if example.media else nothing
+        return AlignRow(row=row, facts=facts, texts=texts, draw=number_of(key))
 
 
 def number_of(key: str) -> int:

@@ -109,7 +109,7 @@ class Prepared:
 
 def replace_examples(rows: AlignRows, examples: Sequence[Example]) -> AlignRows:
     """Other rows, opened and described the same way."""
-    return AlignRows(examples, rows.opener, rows.describer, seed=rows.seed, views=rows.views)
+    return AlignRows(examples, rows.opener, rows.describer, seed=rows.seed, wordings=rows.wordings)
 
 
 def prepare(c: Any, model: Aligner) -> Prepared:
@@ -129,7 +129,7 @@ def prepare(c: Any, model: Aligner) -> Prepared:
     if isinstance(opener, Kept):
         opener.fill(examples)
     describer = Describer(shared_yaml("phrasings", c.phrasings))
-    rows = AlignRows(train, opener, describer, seed=c.seed, views=bool((c.weights or {}).get("views")))
+    rows = AlignRows(train, opener, describer, seed=c.seed, wordings=bool((c.weights or {}).get("wordings")))
     looked = {name: list(part)[: c.look_at] for name, part in held.parts.items() if held.weights[name]}
     validation = {name: AlignRows(part, opener, describer) for name, part in looked.items() if part}
     return Prepared(train=train, examples=examples, opener=opener, rows=rows, validation=validation)
@@ -201,7 +201,7 @@ def fit_aligner(
     model.eval()
     figures = judge(ready.validation, c, objective)
     parts = ready.validation.values()
-    first = next((rows for rows in parts if any(f.kind == "caption" for f in facts_of(rows.examples[0]))), None)
+    first = next((rows for rows in parts if rows.examples[0].media and any(f.kind == "caption" for f in facts_of(rows.examples[0]))), None)
     tells = first is not None and bool(model.config.spaces_of("text"))
     model.config.calibration = calibrate(model, first, limit=c.look_at) if tells and first is not None else {}
     return {**result, "figures": figures}

@@ -155,16 +155,21 @@ class Describer:
         some = [f for f in some if not (f.kind == "thing" and any(v.startswith(f.value) for v in seen))]
         return Said(self._joined(some, rng), frozenset(some))
 
-    def again(self, said: Said, key: str) -> Said:
-        """The same facts in other words and in another order; a caption with words left out or replaced (`media.augment`).
+    def again(self, said: Said, key: str, facts: Sequence[Fact] = ()) -> Said:
+        """The same facts in other words and in another order; of a caption another one of the row, or, where it has one alone, the same
+        with words left out or replaced (`media.augment`).
 
         Args:
             said: a text.
             key: what the draw depends on, such as seed, row and epoch.
+            facts: of its row.
         """
         rng = random.Random(f"{key}/again")
         some = sorted(said.facts, key=lambda f: (f.about, f.kind, f.value))
         if any(f.kind == "caption" for f in some):
+            others = [f.value for f in facts if f.kind == "caption" and f not in said.facts]
+            if others:
+                return Said(rng.choice(others), said.facts)
             return Said(augmented_text(said.text, _CHANGED, key=f"{key}/again"), said.facts)
         rng.shuffle(some)
         return Said(self._joined(some, rng), said.facts)

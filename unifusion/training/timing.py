@@ -47,9 +47,8 @@ class Timing(nn.Module):
         self.clocks = {n: _timing(streams[n].timing) for n in seen}
         self.parts_of = {n: max(1, round(c.bin_s / self.fine.bin_s)) for n, c in self.clocks.items()}
         self.width = model.width_of(self.heard)
-        self.heads = nn.ModuleDict(
-            {n: nn.Sequential(nn.LayerNorm(c.channels), nn.Linear(c.channels, self.parts_of[n] * self.width)) for n, c in self.clocks.items()}
-        )
+        sizes = {n: (c.channels, self.parts_of[n] * self.width) for n, c in self.clocks.items()}
+        self.heads = nn.ModuleDict({n: nn.Sequential(nn.LayerNorm(c), nn.Linear(c, told)) for n, (c, told) in sizes.items()})
         log.info("timing: %s", ", ".join(f"{n} tells {k} moments of {self.heard} in {c.bin_s:g} s" for (n, c), k in self._each()))
 
     def _each(self) -> list[tuple[tuple[str, Clock], int]]:
