@@ -102,7 +102,8 @@ class AlignObjective(nn.Module):
                 if CLIP in whole:
                     found[view] = whole[CLIP]
         if self.timing is not None:
-            pools = {n: pool for tower in self.model.towers.values() for n, pool in tower.clocks.items()}
+            towers: list[Any] = list(self.model.towers.values())
+            pools = {n: pool for tower in towers for n, pool in tower.clocks.items()}
             out["off"], out["moments"] = self.timing(pools, read) if read else (self._none(rows)[:, 0], self._none(rows)[:, 0])
         for space in names:
             none = self._none(rows)
