@@ -130,7 +130,7 @@ def prepare(c: Any, model: Aligner) -> Prepared:
         opener.fill(examples)
     describer = Describer(shared_yaml("phrasings", c.phrasings))
     rows = AlignRows(train, opener, describer, seed=c.seed, wordings=bool((c.weights or {}).get("wordings")))
-    looked = {name: list(part)[: c.look_at] for name, part in held.parts.items() if held.weights[name]}
+    looked = {name: _some(list(part), c.look_at) for name, part in held.parts.items() if held.weights[name]}
     validation = {name: AlignRows(part, opener, describer) for name, part in looked.items() if part}
     return Prepared(train=train, examples=examples, opener=opener, rows=rows, validation=validation)
 
@@ -205,6 +205,12 @@ def fit_aligner(
     tells = first is not None and bool(model.config.spaces_of("text"))
     model.config.calibration = calibrate(model, first, limit=c.look_at) if tells and first is not None else {}
     return {**result, "figures": figures}
+
+
+def _some(rows: list[Example], most: int) -> list[Example]:
+    """At most so many rows, evenly from all: sets are often sorted by their labels."""
+    count = min(most, len(rows))
+    return [rows[k * len(rows) // count] for k in range(count)]
 
 
 def _weighted(mixture: Mixture) -> list[Example]:
