@@ -10,10 +10,11 @@ from tests.models.test_aligner import model
 from tests.toys import clip
 from unifusion import share
 from unifusion.conversation import Example, Media
+from unifusion.training import align_figures
 from unifusion.training.align_figures import judge, labels_of, probe, told_by_labels, wordings
 from unifusion.training.align_loss import AlignObjective
 from unifusion.training.align_rows import AlignRows, collate_aligned
-from unifusion.training.describe import Describer
+from unifusion.training.describe import Describer, facts_of
 
 DESCRIBER = Describer(share.folder("train") / "phrasings" / "align.yaml")
 
@@ -100,3 +101,33 @@ def test_rows_of_texts_alone_teach_how_they_are_worded():
     assert wordings(own, rows(["bell"] * 3), "sounds", limit=3) == {}
     found = judge({"captions": told}, SimpleNamespace(look_at=3), objective)
     assert found == {"captions_wording_r1": 1.0, "score": 0.0}
+
+
+def test_the_threshold_is_passed_by_one_in_a_hundred_texts_that_do_not_fit(monkeypatch):
+    rng = np.random.default_rng(0)
+    own = rows(["bell", "siren", "rain", "dog bark"] * 60)
+    kinds = ("bell", "siren", "rain", "dog")
+    space = np.eye(8)[[0, 1, 2, 3] * 60] + 0.3 * rng.normal(size=(240, 8))
+    space = space / np.linalg.norm(space, axis=1, keepdims=True)
+    space[7] = 0.0  # nothing could be read of it
+    words = {}
+
+    def told(_, texts):
+        for text in texts:
+            hot = [k for k, word in enumerate(kinds) if word in text]
+            words[text] = np.eye(8)[hot[0]] if hot else np.full(8, 8**-0.5)
+        return np.stack([words[text] for text in texts])
+
+    monkeypatch.setattr(align_figures, "look", lambda *_, **__: {"clip": space})
+    monkeypatch.setattr(align_figures, "vectors_of_texts", told)
+    found = align_figures.calibrate(None, own)
+    said = [DESCRIBER.say(facts_of(e), "clip", f"calibrate/{i}") for i, e in enumerate(own.examples)]
+    others = [
+        words[s.text] @ space[j]
+        for i, s in enumerate(said) if i != 7
+        for j, e in enumerate(own.examples) if j != 7 and not s.facts <= set(facts_of(e))
+    ]  # fmt: skip
+    assert np.mean(np.array(others) > found["threshold"]) == pytest.approx(0.01, abs=2e-3)
+    mine = [words[s.text] @ space[i] > found["threshold"] for i, s in enumerate(said) if i != 7]
+    assert found["found"] == pytest.approx(np.mean(mine), abs=1e-3) and 0 < found["threshold"] < 1
+    assert align_figures.calibrate(None, rows(["bell"] * 240)) == {}

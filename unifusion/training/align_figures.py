@@ -190,12 +190,17 @@ def row_of(example: Example) -> AlignRow:
 
 def calibrate(model: Aligner, rows: AlignRows, *, limit: int = 500, false_hits: float = 0.01) -> dict[str, float]:
     """Figures that are kept with a model: `threshold`, the cosine that one in a hundred (`false_hits`) texts has with a clip that it does
-    not fit, and `found`, the share of texts that have more with their own clip; none where all rows have one text."""
-    found = look(model, rows, limit=limit)
-    texts = [plain_text(row_of(rows.examples[i]), rows.describer) for i in range(len(found["words"]))]
-    cosines = found["words"] @ found[CLIP].T
-    equal = np.array([[a == b for b in texts] for a in texts])
-    if equal.all():
+    not fit, and `found`, the share of texts that have more with their own clip; none where every text fits every clip.
+
+    Texts are long and short, said and asked for, as in training: the words of a search are fewer than those of a caption, and nearer to 0.
+    """
+    vectors_ND = look(model, rows, limit=limit)[CLIP]
+    facts = [frozenset(facts_of(rows.examples[i])) for i in range(len(vectors_ND))]
+    said = [rows.describer.say(tuple(facts_of(rows.examples[i])), CLIP, f"calibrate/{i}") for i in range(len(vectors_ND))]
+    own = [(i, text) for i, text in enumerate(said) if text is not None and vectors_ND[i].any()]
+    fits = np.array([[rows.describer.fits(text, facts[i]) for i, _ in own] for _, text in own], dtype=bool)
+    if fits.all():
         return {}
-    threshold = float(np.quantile(cosines[~equal], 1 - false_hits))
+    cosines = vectors_of_texts(model, [text.text for _, text in own]) @ vectors_ND[[i for i, _ in own]].T
+    threshold = float(np.quantile(cosines[~fits], 1 - false_hits))
     return {"threshold": round(threshold, 4), "found": round(float((np.diag(cosines) > threshold).mean()), 4), "false_hits": false_hits}
