@@ -39,7 +39,7 @@ class UniFusionRetriever(BaseRetriever):
             ConfigError: there is none.
             CheckpointError: it is damaged.
         """
-        from unifusion.retrieval.library import Library  # type: ignore[import-not-found]  # until the library is merged
+        from unifusion.retrieval.library import Library
 
         return cls(library=Library.open(folder), **choices)
 
