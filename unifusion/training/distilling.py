@@ -54,7 +54,7 @@ def train_student(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
     texts = [plain_text(row_of(e), ready.rows.describer) for e in ready.examples]
     taught = teacher.teach(ready.examples, texts, Path(f"{c.out}.teacher") if c.features == "auto" else Path(c.features))
     widths = {name: value.shape[1] for name, value in taught.vectors.items()}
-    contrast = AlignObjective(model, weights=dict(c.weights or {}), loss=c.loss) if c.contrast else None
+    contrast = AlignObjective(model, weights=dict(c.weights or {}), loss=c.loss, loss_config=c.loss_config) if c.contrast else None
     objective = DistillObjective(
         model, pairs, widths, forms=c.forms or {"features_cosine": 1.0, "similarity_kl": 1.0}, temperature=c.similarity_temperature,
         scale=float(teacher.aligner.scale) if teacher.aligner is not None else 1.0, contrast=contrast, contrast_weight=c.contrast,
