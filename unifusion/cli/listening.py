@@ -58,7 +58,7 @@ class Listener(Live):
             text, ended = self._said.get(passage.number, ("", False))
             if text and not self._told:
                 common.note(f"{passage.number} {place(passage.name, passage.start_s, passage.end_s)}: ", end="")
-            if text.startswith(self._told):
+            if text.startswith(self._told) and text != self._told:
                 common.note(text[len(self._told) :], end="")
                 self._told = text
             if not ended:
