@@ -81,7 +81,7 @@ class Finder:
                 hits = self._shown(retrieved)
             except UniFusionError as error:
                 return SearchView(notice=notice(self._without_places(one_line(error, like), visit)))
-            except Exception:
+            except Exception:  # a fault of ours ends no visit: it is logged whole, and the page says that something went wrong
                 LOG.exception("a search failed")
                 return SearchView(notice=notice(UNEXPECTED))
             visit.hits = Hits(index=index, retrieved=retrieved)
@@ -105,7 +105,7 @@ class Finder:
                 yield SearchView(answer=answer_html(asked, hits.retrieved))
             except UniFusionError as error:
                 yield SearchView(answer="", notice=notice(self._without_places(one_line(error, None), visit)))
-            except Exception:
+            except Exception:  # a fault of ours ends no visit: it is logged whole, and the page says that something went wrong
                 LOG.exception("a question over an index failed")
                 yield SearchView(answer="", notice=notice(UNEXPECTED))
 

@@ -103,7 +103,7 @@ class Handlers:
             yield from self._answer(visit, choice, question.strip(), keep)
         except UniFusionError as error:
             yield ChatView(turns=list(visit.turns), question=question, notice=notice(one_line(error, choice)))
-        except Exception:
+        except Exception:  # a fault of ours ends no visit: it is logged whole, and the page says that something went wrong
             LOG.exception("a question failed")
             visit.session = visit.choice = None
             yield ChatView(turns=list(visit.turns), question=question, notice=notice(UNEXPECTED))
@@ -163,7 +163,7 @@ class Handlers:
             found = self.engine.emotion([choice.media])
         except UniFusionError as error:
             return EmotionView(notice=notice(one_line(error, choice)))
-        except Exception:
+        except Exception:  # a fault of ours ends no visit: it is logged whole, and the page says that something went wrong
             LOG.exception("an emotion failed")
             return EmotionView(notice=notice(UNEXPECTED))
         seconds = max((s.seconds for s in found.report.streams.values() if s.present), default=0.0)

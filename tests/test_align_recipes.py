@@ -14,6 +14,7 @@ from tests.training import forks
 from unifusion import catalog, share
 from unifusion.errors import ConfigError
 from unifusion.models.aligner_files import load_aligner
+from unifusion.training.align_choices import SpaceChoices
 from unifusion.training.journal import logged
 from unifusion.training.teacher import Teacher
 
@@ -74,6 +75,21 @@ def test_plans_are_choices_of_the_recipe():
     plans = {p.stem: yaml.safe_load(p.read_text()) for p in (share.folder("train") / "plans").glob("*.yaml")}
     known = {f.name for f in fields(runpy.run_path(str(share.folder("train") / "align.py"))["Choices"])}
     assert {"tiny_embed", "align_8x80gb"} <= {name for name, choices in plans.items() if "towers" in choices and set(choices) <= known}
+
+
+@pytest.mark.parametrize(("recipe", "own"), [("align", ["stage", "mine_every"]), ("distill", ["teacher", "similarity_temperature"])])
+def test_help_tells_what_recipes_share_and_what_is_their_own(recipe, own, capsys):
+    choices = runpy.run_path(str(share.folder("train") / f"{recipe}.py"))["Choices"]
+    shared = {f.name for f in fields(SpaceChoices)}
+    assert issubclass(choices, SpaceChoices) and not shared & set(own) and set(own) <= {f.name for f in fields(choices)} - shared
+    with pytest.raises(SystemExit):
+        run(recipe, "--help")
+    told = " ".join(capsys.readouterr().out.partition("options:")[2].split())
+    for field in fields(choices):
+        assert f"--{field.name.replace('_', '-')} " in told
+    assert "--text-tower STR Instead of the stream `text`: folder or hub name" in told  # inherited, with its help
+    assert "--out STR Folder of the model. Default: (required)" in told
+    assert f"Default: {0 if recipe == 'distill' else 250} --" in told.partition("--evaluate-every ")[2]
 
 
 def test_what_serves_masking_stays_in_the_checkpoints(masked):
@@ -148,7 +164,7 @@ def test_two_processes_train_as_one(toy, whole):
 def test_a_student_learns_of_a_model_whose_vectors_are_made_once(toy, masked, monkeypatch, caplog):
     flags = ["--config", f"{toy}/toy.yaml", "--teacher", f"{{checkpoint: {masked}}}", "--width", "8",
              "--forms", "{features_cosine: 1, features_mse: 1, similarity_kl: 1, similarity_mse: 1, logits_kl: 0.5}"]  # fmt: skip
-    run("distill", *flags, "--out", f"{toy}/student")
+    run("distill", *flags, "--out", f"{toy}/student", "--loss", "supcon", "--loss-config", "{form: apart}")
     told = figures(toy / "student")
     assert {"agrees_audio", "alike_clip", "agrees_words", "teacher_unseen_text_to_clip_r1", "unseen_text_to_clip_r1"} <= set(told)
     card = (toy / "student" / "README.md").read_text()

@@ -1,5 +1,6 @@
 """`unifusion ask`: what it prints for people and machines, what answers, and the options that do not go together."""
 
+import io
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.retrieval.test_endpoint_answers import KEY, reply, serving
 from tests.retrieval.test_llm_answers import saved
 from tests.retrieval.toys import ToyEmbedder, picture, tone
+from unifusion.cli.listening import Listener
 from unifusion.retrieval import embedding
 from unifusion.retrieval.library import Library
 
@@ -59,6 +61,43 @@ def test_other_words_can_be_searched_for_and_filters_hold(ask):
     assert json.loads(ask("red", "--where", "kind=audio", "--json")[1])["relevant"] is False
 
 
+def test_answers_of_windows_are_told_as_they_come_and_the_answer_is_the_same(ask):
+    words = ("low", "--max-new-tokens", "6", "--threshold", "-1")
+    plain, live = ask(*words), ask(*words, "--stream")
+    assert live[:2] == plain[:2]
+    told = live[2].splitlines()
+    assert told[0].startswith("1 long.wav @ 0.0-12.0 s: ") and any(line.startswith("2 red.png: ") for line in told)
+    assert not any(line.startswith("1 long.wav") for line in plain[2].splitlines())
+
+
+@pytest.mark.parametrize("words", [("red",), ("red", "--together")])
+def test_one_answer_is_written_where_it_belongs(ask, monkeypatch, words):
+    """Of one window, or of all together: in pieces, which are the answer."""
+    plain = ask(*words, "--max-new-tokens", "12")
+    pieces, real = [], Listener._answer
+    monkeypatch.setattr(Listener, "_answer", lambda self, text: pieces.append(text) or real(self, text))
+    code, out, err = ask(*words, "--max-new-tokens", "12", "--stream")
+    assert (code, out) == plain[:2] and len(pieces) > 3
+    assert "red.png: " not in err
+
+
+def test_what_a_generator_takes_back_is_followed_by_the_whole_answer():
+    out = io.StringIO()
+    listener = Listener(out=out)
+    listener.begins([])
+    listener.hears(0, "It is\x1b red", False)
+    assert out.getvalue() == "It is\\x1b red" and listener.rest("It is\x1b red. [a.png]") == ". [a.png]"
+    listener.hears(0, "No", False)
+    assert out.getvalue() == "It is\\x1b red" and listener.rest("No.") == "\nNo."
+
+
+def test_nothing_found_is_not_streamed_and_a_server_answers_at_once(ask):
+    assert ask("unheard of", "--stream", "--model", "nowhere")[1].startswith("Nothing relevant was found")
+    with serving(reply("It is red [1].")) as (url, _):
+        code, out, _ = ask("red", "--endpoint", url, "--endpoint-model", "big", "--stream")
+    assert code == 0 and out.startswith("It is red. [red.png]\n")
+
+
 def test_a_server_answers(ask, monkeypatch):
     monkeypatch.setenv("THE_KEY", KEY)
     with serving(reply("It is red [1][5].")) as (url, asked):
@@ -79,7 +118,7 @@ def test_a_language_model_answers_from_words_and_descriptions(ask, tmp_path, mon
     from unifusion.retrieval.llm_answers import LlmAnswers
 
     folder = saved(tmp_path / "llm")
-    monkeypatch.setattr(LlmAnswers, "_generated", lambda self, row: ("a tone [1]", True))  # random weights write no words
+    monkeypatch.setattr(LlmAnswers, "_generated", lambda self, row, live: ("a tone [1]", True))  # random weights write no words
     told = json.loads(ask("low", "--threshold", "-1", "--llm", folder, "--describe", "--max-new-tokens", "12", "--json")[1])
     assert told["generator"] == "llm, from words alone" and len(told["windows"]) == 2
     assert "a chat model wrote what is seen and heard in 2 of them" in told["report"]["notes"]
@@ -89,7 +128,8 @@ def test_a_language_model_answers_from_words_and_descriptions(ask, tmp_path, mon
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--llm", "x", "--endpoint", "http://x"), "one of them"), (("--llm", "x", "--together"), "--together"),
+        (("--llm", "x", "--endpoint", "http://x"), "one of them"), (("--stream", "--json"), "--stream"),
+        (("--llm", "x", "--together"), "--together"),
         (("--describe",), "--describe"), (("--send-media", "image"), "need --endpoint"), (("--words", "some"), "--words"),
         (("--endpoint", "http://x/v1"), "--endpoint-model"), (("--endpoint", "x", "--endpoint-model", "m"), "no address"),
         (("--endpoint", "http://x", "--endpoint-model", "m", "--endpoint-key-env", "NO_SUCH_KEY"), "NO_SUCH_KEY"),

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from unifusion.cli import chat, common
+from unifusion.cli import common
 from unifusion.conversation import Media
 from unifusion.engine import Engine
 
@@ -106,7 +106,7 @@ def test_the_first_interrupt_stops_the_answer_the_second_the_program(monkeypatch
     monkeypatch.setattr("sys.stdin", Terminal())
     cancel = threading.Event()
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), chat._interrupt_sets(cancel):
+    with pytest.raises(KeyboardInterrupt), common.interrupt_sets(cancel):
         os.kill(os.getpid(), signal.SIGINT)
         assert cancel.wait(2)
         os.kill(os.getpid(), signal.SIGINT)

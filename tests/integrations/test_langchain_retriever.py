@@ -20,6 +20,7 @@ class Window:
     """As the library gives it."""
 
     path: str = "/clips/park.mp4"
+    kind: str = "video"
     start_s: float = 3.2
     end_s: float = 5.0
     score: float = 0.5
@@ -63,7 +64,8 @@ def test_documents_say_where_they_are():
     (document,) = retriever.invoke("a dog")
     assert document == Document(
         id="/clips/park.mp4#0-2", page_content="come here\na dog",
-        metadata={"label": "dog", "path": "/clips/park.mp4", "start_s": 0.0, "end_s": 2.0, "score": 0.9, "streams": ["video", "audio"]},
+        metadata={"label": "dog", "path": "/clips/park.mp4", "kind": "video", "start_s": 0.0, "end_s": 2.0, "score": 0.9,
+                  "streams": ["video", "audio"]},
     )  # fmt: skip
     retriever.least_score = None
     assert [d.page_content for d in retriever.invoke("a dog", k=3, where={"label": "cat"})][1:] == ["park.mp4 @ 1-3 s", "park.mp4 @ 2-4 s"]

@@ -130,6 +130,16 @@ def test_supervised_contrastive_is_the_formula(seed, count, width, heat, form, v
 
 
 @MANY
+@given(SEEDS, SIZES, WIDTHS, HEAT, FORM, st.booleans())
+def test_supervised_contrastive_of_rows_that_have_no_one_class(seed, count, width, heat, form, parted):
+    g = drawn(seed)
+    x, right, among = rows(g, count, width), masked(g, count, count), masked(g, count, count, share=0.7 if parted else 2)
+    got = supervised_contrastive(x, temperature=heat, form=form, positives_BB=right, candidates_BB=among if parted else None)
+    other = among & ~torch.eye(count, dtype=torch.bool)
+    close(got, grown(similar(x, x, 1 / heat), places(right & other), places(other), form))
+
+
+@MANY
 @given(SEEDS, SIZES, WIDTHS, FORM, st.sampled_from(["anchor", "pairs", "triplets"]), st.booleans())
 def test_anchored_pairs_is_the_formula(seed, count, width, form, mode, grouped):
     """Rows that both modalities have, pair by pair; what stands in the others is NaN."""
@@ -255,6 +265,7 @@ EYE = torch.eye(3, dtype=torch.bool)
         (lambda: siglip_loss(X, X, scale=1.0, bias=0.0, all_b_ND=X, groups_B=torch.zeros(3, dtype=torch.int64)), "give all_groups_N"),
         (lambda: siglip_loss(X, X, scale=float("inf"), bias=0.0), "scale is inf"),
         (lambda: supervised_contrastive(X, torch.zeros(3)), "labels torch.float32"),
+        (lambda: supervised_contrastive(X, torch.zeros(3, dtype=torch.int64), positives_BB=EYE), "labels and positives, or neither"),
         (lambda: anchored_pairs({"x": X}, scale=1.0, anchor="x"), "1 modalities"),
         (lambda: anchored_pairs({"x": X, "y": X}, scale=1.0, mode="triplets"), "three or more"),
         (lambda: anchored_pairs({"x": X, "y": X}, scale=1.0), "the anchor is None in mode anchor"),

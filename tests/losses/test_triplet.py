@@ -19,12 +19,13 @@ def far(x, y, distance):
     return math.sqrt(square) if distance == "euclidean" else square
 
 
-def brute_force(vectors, labels, margin, mining, distance, soft):
-    """Anchor by anchor, positive by positive."""
+def brute_force(vectors, right, among, margin, mining, distance, soft):
+    """Anchor by anchor, positive by positive; `right[a][p]`, `among[a][p]`."""
     told, every = [], range(len(vectors))
     d = [[far(x, y, distance) for y in vectors] for x in vectors]
     for a in every:
-        positives, negatives = [p for p in every if p != a and labels[p] == labels[a]], [n for n in every if labels[n] != labels[a]]
+        others = [n for n in every if n != a and among[a][n]]
+        positives, negatives = [p for p in others if right[a][p]], [n for n in others if not right[a][n]]
         if not positives or not negatives:
             continue
         if mining == "batch_hard":
@@ -40,13 +41,19 @@ def brute_force(vectors, labels, margin, mining, distance, soft):
 @MANY
 @given(
     SEEDS, st.integers(1, 6), st.integers(1, 4), st.sampled_from([0.0, 0.2, 1.0]), st.sampled_from(["batch_hard", "semi_hard"]),
-    st.sampled_from(["euclidean", "squared", "cosine"]), st.booleans(),
+    st.sampled_from(["euclidean", "squared", "cosine"]), st.booleans(), st.booleans(), st.booleans(),
 )  # fmt: skip
-def test_equals_the_definition(seed, count, width, margin, mining, distance, soft):
+def test_equals_the_definition(seed, count, width, margin, mining, distance, soft, masked, parted):
     g = drawn(seed)
     x, labels = rows(g, count, width, awkward=mining == "batch_hard"), torch.randint(0, 3, (count,), generator=g)
-    got = triplet(x, labels, margin=margin, mining=mining, distance=distance, soft=soft)
-    close(got, brute_force(x.tolist(), labels.tolist(), margin, mining, distance, soft))
+    right, among = labels[:, None] == labels, torch.rand(count, count, generator=g) < (0.7 if parted else 2)
+    told = {"labels_B": labels}
+    if masked:
+        right = torch.rand(count, count, generator=g) < 0.4
+        told = {"positives_BB": right}
+    told |= {"candidates_BB": among} if parted else {}
+    got = triplet(x, **told, margin=margin, mining=mining, distance=distance, soft=soft)
+    close(got, brute_force(x.tolist(), right.tolist(), among.tolist(), margin, mining, distance, soft))
 
 
 @SOME
@@ -96,3 +103,7 @@ def test_what_does_not_fit_is_refused(changed, said):
         triplet(torch.randn(3, 2), torch.tensor([0, 0, 1]), **changed)
     with pytest.raises(ConfigError, match="whole number to each row"):
         triplet(torch.randn(3, 2), torch.tensor([0, 1]))
+    with pytest.raises(ConfigError, match="labels and positives, or neither"):
+        triplet(torch.randn(3, 2))
+    with pytest.raises(ConfigError, match=r"give bool of shape \(3, 3\)"):
+        triplet(torch.randn(3, 2), positives_BB=torch.ones(3, 2, dtype=torch.bool))

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+import unifusion.losses.dtw as warping
 from tests.losses.brute import MANY, SEEDS, SOME, close, drawn, given, log_sum, rows, st
-from unifusion.errors import ConfigError
+from unifusion.errors import ConfigError, LimitError
 from unifusion.losses.dtw import dtw
 from unifusion.losses.soft_dtw import soft_dtw
 
@@ -40,6 +41,35 @@ def test_the_cheapest_path(seed, n, m, band, tensor):
     best = min(inside, key=lambda p: sum(float(costs[c]) for c in p))
     assert path.dtype == np.int64 and path.tolist() == [list(c) for c in best]
     close(cost, sum(float(costs[c]) for c in best))
+
+
+@MANY
+@given(SEEDS, AXIS, AXIS, st.booleans())
+def test_the_cheapest_place_in_a_longer_series(seed, n, m, whole_numbers):
+    """Of equal ones, as whole numbers have them, only the cost is known."""
+    g = drawn(seed)
+    costs = torch.randint(-1, 3, (n, m), generator=g).double() if whole_numbers else torch.randn(n, m, generator=g, dtype=torch.float64)
+    path, cost = dtw(costs, subsequence=True)
+    every = [[(i, first + j) for i, j in p] for first in range(m) for width in range(1, m - first + 1) for p in paths(n, width)]
+    best = min(every, key=lambda p: sum(float(costs[c]) for c in p))
+    close(cost, sum(float(costs[c]) for c in best))
+    close(cost, float(costs[path[:, 0], path[:, 1]].sum()))
+    assert [tuple(c) for c in path] in every if whole_numbers else path.tolist() == [list(c) for c in best]
+
+
+def test_a_part_is_found_where_it_is_equal():
+    costs = np.abs(np.arange(3.0)[:, None] - np.array([9.0, 0.0, 1.0, 1.0, 2.0, 9.0]))
+    path, cost = dtw(costs, subsequence=True)
+    assert cost == 0.0 and path.tolist() == [[0, 1], [1, 2], [1, 3], [2, 4]]
+    costs[1] = np.inf
+    with pytest.raises(ConfigError, match="no path through 3 x 6"):
+        dtw(costs, subsequence=True)
+
+
+def test_too_many_cells_are_refused(monkeypatch):
+    monkeypatch.setattr(warping, "MAX_CELLS", 5)
+    with pytest.raises(LimitError, match=r"shape \(2, 3\), the limit is 5"):
+        dtw(np.zeros((2, 3)))
 
 
 @MANY
@@ -153,6 +183,7 @@ def test_what_does_not_fit_is_refused():
     for call, said in (
         (lambda: dtw(np.zeros(3)), "costs of shape"), (lambda: dtw(np.zeros((0, 3))), "costs of shape"),
         (lambda: dtw(np.full((2, 2), np.nan)), "with NaN or -inf"), (lambda: dtw(np.zeros((2, 2)), band=-1), "the band is -1"),
+        (lambda: dtw(np.zeros((2, 2)), band=1, subsequence=True), "the band is 1 where the ends are free"),
         (lambda: soft_dtw(torch.zeros(2, 2)), "soft_dtw of costs"), (lambda: soft_dtw(torch.zeros(1, 2, 2), gamma=0.0), "gamma is 0.0"),
         (lambda: soft_dtw(torch.zeros(1, 2, 2), rows_B=torch.tensor([3])), "lengths \\[3\\]"),
         (lambda: soft_dtw(torch.zeros(1, 2, 2), columns_B=torch.tensor([1, 1])), "whole numbers from 1 to 2"),

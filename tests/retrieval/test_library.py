@@ -36,12 +36,13 @@ def everything(library):
 def test_a_folder_becomes_searchable(library, clips):
     assert len(library) == 8 and library.clips == 6 and library.spaces == ["clip", "audio", "video"]
     best = library.search("red", k=1)[0]
-    assert best.path == str(clips / "red.png") and (best.start_s, best.end_s) == (0.0, 0.0) and best.streams == ("video",)
+    assert best.path == str(clips / "red.png") and (best.start_s, best.end_s) == (0.0, 0.0)
+    assert (best.kind, best.streams) == ("image", ("video",))
     best = library.search("high", k=2, space="audio")
     assert spans(best) == [("high.wav", 0.0, 1.0), ("long.wav", 12.0, 15.0)]
     assert {**best[0].to_dict(), "score": 0, "id": 0} == {
-        "path": best[0].path, "start_s": best[0].start_s, "end_s": best[0].end_s, "score": 0, "streams": ["audio"], "texts": {},
-        "metadata": {}, "id": 0,
+        "path": best[0].path, "kind": "audio", "start_s": best[0].start_s, "end_s": best[0].end_s, "score": 0, "streams": ["audio"],
+        "texts": {}, "metadata": {}, "id": 0,
     }  # fmt: skip
     assert [one.id for one in library.search("low", k=100)] == [one.id for one in library.search("low", k=8)]
     scores = [one.score for one in library.search("low", k=8)]

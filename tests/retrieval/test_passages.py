@@ -10,7 +10,7 @@ from unifusion.retrieval.passages import Passage, defused, joined, quoted
 
 
 def found(path="/clips/long.wav", start_s=0.0, end_s=6.0, score=0.5, id=0, **texts):
-    return Found(path=path, start_s=start_s, end_s=end_s, score=score, streams=("audio",), texts=texts, metadata={}, id=id)
+    return Found(path=path, kind="audio", start_s=start_s, end_s=end_s, score=score, streams=("audio",), texts=texts, metadata={}, id=id)
 
 
 def spans(passages):

@@ -3,6 +3,8 @@
 import itertools
 import json
 import os
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from tests.retrieval.toys import axis, picture, unit
 from unifusion.errors import ConfigError, DatasetError, MediaError
 from unifusion.limits import Limits
 from unifusion.media.below import files_below
+from unifusion.retrieval import duplicates
 from unifusion.retrieval.duplicates import groups_above
 from unifusion.retrieval.embedding import query_vector
 from unifusion.retrieval.filters import where_of
@@ -190,6 +193,31 @@ def test_overlapping_windows_of_one_clip_are_no_duplicates():
     assert groups_above(vectors, 0.9, contents, np.array([1, 1]), overlapping) == []
     assert groups_above(vectors, 0.9, contents, np.array([1, 1]), overlapping + np.array([[0, 0], [3, 3]])) == [[0, 1]]
     assert groups_above(np.zeros((0, 4), np.float32), 0.9, np.zeros(0), np.zeros(0), np.zeros((0, 2))) == []
+
+
+def test_a_window_beside_an_overlapping_one_is_still_found_elsewhere():
+    """The first two overlap; the third, of another clip, equals both and connects them. A threshold of 1 forgives rounding alone."""
+    vectors = np.stack([unit(np.arange(1.0, 4.0)).astype(np.float32)] * 3)
+    clips, spans = np.array([1, 1, 2]), np.array([[0.0, 6.0], [3.0, 9.0], [0.0, 6.0]])
+    assert groups_above(vectors, 1.0, np.arange(3), clips, spans) == [[0, 1, 2]]
+    vectors[2] = unit(vectors[2] + [0.01, 0, 0])
+    assert groups_above(vectors, 1.0, np.arange(3), clips, spans) == []
+
+
+def test_duplicates_of_an_endless_still_take_little_memory_and_no_step_of_python_a_pair(monkeypatch):
+    """5,000 windows that are all nearly the same, 12 million pairs; with a loop over them it takes a minute."""
+    monkeypatch.setattr(duplicates, "_BLOCK_BYTES", 2**20)
+    rng = np.random.default_rng(0)
+    vectors = (np.ones(32) + 0.01 * rng.normal(size=(5000, 32))).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    spans = 3.0 * np.arange(5000)[:, None] + np.array([0.0, 6.0])
+    tracemalloc.start()
+    began = time.process_time()
+    assert groups_above(vectors, 0.9, np.arange(5000), np.zeros(5000, np.int64), spans) == [list(range(5000))]
+    assert time.process_time() - began < 20
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2**20
 
 
 def test_queries(embedder, clips):

@@ -64,7 +64,7 @@ def to_double(value):
     return value.double() if torch.is_tensor(value) and value.is_floating_point() else value
 
 
-@pytest.mark.parametrize("loss", ["clip", "siglip"])
+@pytest.mark.parametrize("loss", ["clip", "siglip", "supcon", "triplet"])
 def test_training_brings_texts_to_their_clips(loss):
     own = model()
     objective = AlignObjective(own, loss=loss, guard=0.1)
@@ -96,7 +96,13 @@ def test_batches_without_sound_or_without_anything_to_compare_still_have_a_loss(
     assert out.item() == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize(("options", "told"), [({"weights": {"clips": 1.0}}, "no pair 'clips'"), ({"loss": "clap"}, "no loss 'clap'")])
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"weights": {"clips": 1.0}}, "no pair 'clips'"), ({"loss": "clap"}, "no loss 'clap'"),
+        ({"loss_config": {"margin": 1.0}}, "the loss clip has no choice 'margin'"),
+    ],
+)  # fmt: skip
 def test_unknown_pairs_and_losses_are_refused(options, told):
     with pytest.raises(ConfigError, match=told):
         AlignObjective(model(), **options)

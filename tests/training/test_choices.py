@@ -62,6 +62,37 @@ def test_what_is_required_is_asked_for_by_its_flag(capsys):
     assert "Folder of the sets, 100 % of them." in " ".join(capsys.readouterr().out.split())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heir(Needy):
+    """It has those of another, one with another default."""
+
+    more: int = 3
+    """How many more."""
+    where: str = "here"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grandchild(Heir):
+    """Asks for two."""
+
+    last: str
+    """What is last."""
+    more: int = 4
+
+
+def test_inherited_choices_have_their_help_and_are_listed_behind(capsys):
+    assert parse(Grandchild, ["--data", "x", "--last", "y"]) == Grandchild(data="x", last="y", more=4, where="here")
+    with pytest.raises(ConfigError, match="--data is not given"):
+        parse(Grandchild, ["--last", "y"])
+    with pytest.raises(SystemExit):
+        parse(Grandchild, ["--help"])
+    told = " ".join(capsys.readouterr().out.partition("options:")[2].split())
+    assert "--last STR What is last." in told and "--data STR Folder of the sets, 100 % of them." in told
+    assert "--more INT How many more. Default: 4" in told
+    places = [told.index(f"--{name} ") for name in ("data", "last", "more", "where")]
+    assert places == sorted(places)
+
+
 def test_an_unknown_key_of_a_file_is_refused(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("stepps: 5\n")

@@ -1,13 +1,16 @@
 """Rows in memory give the vectors that rows from files give, and only what is trained is opened again."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.models.test_aligner import ROWS, config, streams
+from unifusion.conversation import Media
 from unifusion.models.aligner import Aligner
-from unifusion.models.opened_rows import RowOpener
+from unifusion.models.opened_rows import OpenedRow, RowOpener
 from unifusion.training.align_rows import AlignRow, clip_batch
-from unifusion.training.kept import Kept, unsaid
+from unifusion.training.kept import Kept, row_key, unsaid
 
 MEDIA = ["frames", "motion", "audio"]
 
@@ -59,3 +62,21 @@ def test_adapted_tokens_are_not_adapted_again():
     rows = [AlignRow(row=kept.open(ROWS[0]), facts=(), texts={})]
     with pytest.raises(RuntimeError):  # of another width
         own.vectors(clip_batch(rows, MEDIA))
+
+
+def test_rows_of_two_sets_with_one_id_are_two_rows():
+    """Also two spans of one file."""
+    own = model(adapt=True, trained=0)
+    kept = Kept(own, RowOpener(own, only=MEDIA))
+    here, there = (replace(row, id="0001") for row in ROWS[:2])
+    kept.fill([here, there, here])
+    assert len(kept.rows) == 2 and set(kept.open(here).streams) != set(kept.open(there).streams)
+    part = replace(here, media=(replace(here.media[0], start_s=0.1),))
+    assert len({row_key(r) for r in (here, there, part, replace(here, texts={}))}) == 3
+
+
+def test_views_tell_rows_of_one_id_apart():
+    opened = OpenedRow(id="0001", streams={}, reports={})
+    one, other = (AlignRow(row=opened, facts=(), texts={}, media=(Media(kind="audio", source=f"{name}/0001.wav"),)) for name in "ab")
+    span = replace(one, media=(replace(one.media[0], end_s=1.0),))
+    assert len({one.whose, other.whose, span.whose}) == 3 and replace(one, draw=3).whose == one.whose

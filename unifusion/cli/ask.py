@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,6 +39,8 @@ KeyEnv = Annotated[str | None, typer.Option("--endpoint-key-env", metavar="VAR",
 Timeout = Annotated[float, typer.Option("--endpoint-timeout", metavar="S", min=0.1, help="Seconds to wait for it.")]
 Send = Annotated[str, typer.Option("--send-media", metavar="KINDS", help="Send it image, audio, or image,audio too.", show_default=False)]
 Describe = Annotated[bool, typer.Option("--describe", help="Let the chat model write what is seen and heard, for --llm and --endpoint.")]
+_STREAM = "Show it as it is made; so it is on a terminal."
+Stream = Annotated[bool | None, typer.Option("--stream/--no-stream", help=_STREAM, show_default=False)]
 NewTokens = Annotated[int | None, typer.Option("--max-new-tokens", metavar="N", min=1, help="Longest answer.", show_default=False)]
 
 
@@ -62,6 +66,7 @@ def ask(
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
     device: common.Device = "",
+    stream: Stream = None,
     json: common.Json = False,
 ) -> None:
     """Answer a question from what is found in an index, with the clip and the seconds that each statement rests on.
@@ -74,21 +79,32 @@ def ask(
         describe=describe, max_new_tokens=max_new_tokens, isolate=isolate, lenient=lenient, device=device,
     )  # fmt: skip
     how.check()
+    if stream and json:
+        raise typer.BadParameter("--stream is for people; leave it out with --json.")
+    out, shows = sys.stdout, sys.stdout.isatty() if stream is None else stream
     with common.quiet_stdout():
         from unifusion.cli.index import loader
+        from unifusion.cli.listening import Listener
         from unifusion.retrieval.ask import Asker
         from unifusion.retrieval.filters import where_of
         from unifusion.retrieval.layout import read_manifest
         from unifusion.retrieval.library import Library
+        from unifusion.retrieval.wording import checked
 
         source = read_manifest(index).embedder.source
         library = Library.open(index, load=lambda: loader(device, isolate, lenient)(source))
         asker = Asker(library=library, generator=how.made, k=k, threshold=threshold)
-        asked = asker.ask(question, by=find, where=where_of(where), space=space)
+        question = checked(question)
+        retrieved = asker.find(question if find is None else find, where=where_of(where), space=space)
+        if retrieved.used:
+            asker.answers  # noqa: B018 - what answers is loaded; an interrupt ends that
+        listener = Listener(out=out) if shows and not json else None
+        with common.interrupt_sets(listener.cancel) if listener else contextlib.nullcontext():
+            asked = asker.over(question, retrieved, live=listener)
     if json:
         common.print_json({"index": str(index), **asked.to_dict()})
     else:
-        _tell(asked)
+        _tell(asked, asked.answer if listener is None else listener.rest(asked.answer))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,9 +193,9 @@ class _How:
         return EndpointAnswers(wire=wire, model=self.endpoint_model, sends=self.sends, isolate=self.isolate, **options)
 
 
-def _tell(asked: Asked) -> None:
-    """Print the answer, then what it was made from."""
-    typer.echo(common.visible(asked.answer))
+def _tell(asked: Asked, unsaid: str) -> None:
+    """Print what was not said yet of the answer, then what it was made from."""
+    typer.echo(common.visible(unsaid))
     if asked.passages:
         typer.echo()
         for line in _table(asked):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
 import threading
 from collections.abc import Iterator
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,7 +89,7 @@ def _command(session: Session, line: str) -> None:
 def _stream(session: Session, text: str, max_new_tokens: int) -> None:
     """Print the answer as it is written, then what was seen and heard."""
     cancel = threading.Event()
-    with _interrupt_sets(cancel):
+    with common.interrupt_sets(cancel):
         for delta in session.stream(text, max_new_tokens=max_new_tokens, cancel=cancel):
             print(common.visible(delta), end="", flush=True)
     print(flush=True)
@@ -101,22 +98,3 @@ def _stream(session: Session, text: str, max_new_tokens: int) -> None:
         first, total = answer.timing.get("first_token_s", 0.0), answer.timing["total_s"]
         ended = ", stopped" if answer.cancelled else "" if answer.stopped else ", cut at --max-new-tokens"
         common.note(f"[{answer.report.summary()}; first word after {first:.1f} s, all after {total:.1f} s{ended}]")
-
-
-@contextlib.contextmanager
-def _interrupt_sets(cancel: threading.Event) -> Iterator[None]:
-    """At a terminal the first Ctrl-C stops the answer and keeps the conversation; the second ends the program."""
-    if not sys.stdin.isatty() or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def once(number: int, frame: FrameType | None) -> None:
-        cancel.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, once)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

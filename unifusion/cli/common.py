@@ -168,10 +168,10 @@ def visible(text: str) -> str:
     return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def note(text: str) -> None:
+def note(text: str, *, end: str = "\n") -> None:
     """Say something beside the answer: on stderr, dimmed on a terminal."""
     text = visible(text)
-    print(typer.style(text, dim=True) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+    print(typer.style(text, dim=True) if sys.stderr.isatty() else text, end=end, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -189,3 +189,22 @@ def term_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def interrupt_sets(cancel: threading.Event) -> Iterator[None]:
+    """At a terminal the first Ctrl-C stops the answer and keeps what was said; the second ends the program."""
+    if not sys.stdin.isatty() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def once(number: int, frame: FrameType | None) -> None:
+        cancel.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, once)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -78,14 +78,14 @@ class _Backbone(PreTrainedModel):
             ResNetBasicLayer(first, first),
             ResNetBasicLayer(first, second, stride=2),
             ResNetBasicLayer(second, second),
-            ResNetBasicLayer(second, last, stride=(2, 1)),  # type: ignore[arg-type]
-            ResNetBasicLayer(last, last, stride=(2, 1)),  # type: ignore[arg-type]
+            ResNetBasicLayer(second, last, stride=(2, 1)),
+            ResNetBasicLayer(last, last, stride=(2, 1)),
         )
         few = config.tone_channels
         self.tones = nn.Sequential(
-            ResNetConvLayer(1, few, stride=(2, 1)),  # type: ignore[arg-type]
-            ResNetBasicLayer(few, few, stride=(2, 1)),  # type: ignore[arg-type]
-            ResNetBasicLayer(few, few, stride=(2, 1)),  # type: ignore[arg-type]
+            ResNetConvLayer(1, few, stride=(2, 1)),
+            ResNetBasicLayer(few, few, stride=(2, 1)),
+            ResNetBasicLayer(few, few, stride=(2, 1)),
         )
         heights = last * _halved(config.n_mels, 4) + few * _halved(config.n_tones, 3)
         self.together = nn.Linear(heights, config.hidden_size)

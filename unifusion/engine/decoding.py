@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +78,12 @@ def decode_one(
 
 @torch.no_grad()
 def decode_batch(
-    model: Any, batch: Any, *, end_ids: Sequence[int], max_new_tokens: Sequence[int], pad_id: int, sampling: Sampling = Sampling()
+    model: Any, batch: Any, *, end_ids: Sequence[int], max_new_tokens: Sequence[int], pad_id: int, sampling: Sampling = Sampling(),
+    watch: Callable[[list[list[int]], list[bool]], bool] | None = None,
 ) -> list[list[int]]:  # fmt: skip
     """Decode all rows of a padded batch (either side) together, each to its own `max_new_tokens`; returns each row's new ids.
 
-    An end id is not among them.
+    An end id is not among them. `watch` is shown the ids so far and which rows have ended, after every step; it ends all by False.
 
     Padding is masked and positions count real tokens only, so a row's answer does not depend on its neighbours.
     """
@@ -100,6 +101,8 @@ def decode_batch(
         done |= torch.isin(token, ends) | (step >= most)
         for row in torch.nonzero(~done)[:, 0].tolist():
             answers[row].append(int(token[row]))
+        if watch is not None and not watch(answers, done.tolist()):
+            break
         if bool((done | (step + 1 >= most)).all()):
             break
         token = torch.where(done, pad_id, token)

@@ -17,7 +17,7 @@ from unifusion.training.stage import commit
 __all__ = ["align_card", "finish"]
 
 _SHOWN = ("sources", "steps", "batch_size", "learning_rate", "encoder_rate", "temperature", "stage",
-          "loss", "weights", "guard", "teacher", "pairs", "forms", "start", "mine_every", "seed")  # fmt: skip
+          "loss", "loss_config", "weights", "guard", "teacher", "pairs", "forms", "start", "mine_every", "seed")  # fmt: skip
 
 _TEACHER = (
     "Of teacher and student: `teacher ..` are the teacher's own figures on the same rows; agrees: the mean cosine of the student's vectors "

@@ -53,7 +53,7 @@ def fit_scaling(records: Sequence[Mapping[str, Any]], *, deviation: float = 0.25
         total = (weights * torch.nn.functional.cross_entropy(scaled, targets, reduction="none")).sum()
         if deviation:
             total = total + ((biases / deviation) ** 2).sum() / 2
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
     optimizer.step(loss)

@@ -43,7 +43,7 @@ _SYMBOL = re.compile(r"[suz]\d+")
 
 def write_pt2(program: torch.export.ExportedProgram, path: Path) -> None:
     """Write a traced graph, without what it was traced with, guards in Python and the names of the machine's files."""
-    program.example_inputs = None  # type: ignore[assignment]
+    program.example_inputs = None
     program._guards_code = []
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from unifusion.errors import ConfigError
-from unifusion.losses._vectors import choose
+from unifusion.losses._vectors import check_mask, choose
 
-__all__ = ["FORMS", "contrast", "matches"]
+__all__ = ["FORMS", "classes", "contrast", "matches"]
 
 FORMS = ("out", "mil", "apart")
 """What several positives of a row mean; with one they are the same:
@@ -56,6 +56,37 @@ def _log_sum(logits_BN: Tensor, chosen_BN: Tensor) -> Tensor:
     some_B1 = chosen_BN.any(dim=1, keepdim=True)
     left_BN = torch.where(some_B1, logits_BN.masked_fill(~chosen_BN, -torch.inf), 0.0)
     return torch.where(some_B1[:, 0], torch.logsumexp(left_BN, dim=1), 0.0)
+
+
+def classes(
+    what: str, rows: Tensor, labels_B: Tensor | None, positives_BB: Tensor | None, candidates_BB: Tensor | None
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Which of the same rows go with each row, and which are there for it at all, itself never (B, B) bool.
+
+    Args:
+        what: the loss.
+        rows: (B, ..).
+        labels_B: rows of one label go together.
+        positives_BB: or which do.
+        candidates_BB: False: neither right nor wrong.
+
+    Raises:
+        ConfigError: labels and positives are both given, or neither, or do not fit the rows.
+    """
+    count = len(rows)
+    if (labels_B is None) == (positives_BB is None):
+        raise ConfigError(f"{what} has labels and positives, or neither;", remedy="give one of them.")
+    if labels_B is not None:
+        if labels_B.shape != rows.shape[:1] or labels_B.is_floating_point():
+            found = f"{what} has labels {labels_B.dtype} of shape {tuple(labels_B.shape)} for {count} rows;"
+            raise ConfigError(found, remedy="give a whole number to each row.")
+        positives_BB = labels_B[:, None] == labels_B
+    other_BB = ~torch.eye(count, dtype=torch.bool, device=rows.device)
+    for name, mask in (("positives_BB", positives_BB), ("candidates_BB", candidates_BB)):
+        if mask is not None:
+            check_mask(name, mask, count, count)
+    among_BB = other_BB if candidates_BB is None else other_BB & candidates_BB
+    return positives_BB & among_BB if positives_BB is not None else among_BB, among_BB
 
 
 def matches(

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unifusion.errors import ConfigError
+from unifusion.losses._contrast import classes
 from unifusion.losses._vectors import check_rows, choose, cosines, full
 
 __all__ = ["triplet"]
@@ -16,8 +17,8 @@ _DISTANCES = ("euclidean", "squared", "cosine")
 
 
 def triplet(
-    vectors_BD: Tensor, labels_B: Tensor, *, margin: float = 0.2, mining: str = "batch_hard", distance: str = "euclidean",
-    soft: bool = False,
+    vectors_BD: Tensor, labels_B: Tensor | None = None, *, margin: float = 0.2, mining: str = "batch_hard", distance: str = "euclidean",
+    soft: bool = False, positives_BB: Tensor | None = None, candidates_BB: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the mean of max(0, margin + d(anchor, positive) - d(anchor, negative)) () over mined triplets, in float32 or better.
 
@@ -29,6 +30,8 @@ def triplet(
     | mining | | `batch_hard` or `semi_hard` |
     | distance | | `euclidean`, `squared` (of it), or `cosine` (1 - cosine) |
     | soft | | log(1 + exp(x)) in place of max(0, margin + x): no margin, and no triplet is ever done |
+    | positives_BB | (B, B) bool | instead of labels: which rows go with each |
+    | candidates_BB | (B, B) bool | False: neither positive nor negative, such as rows of the same modality |
 
     `batch_hard` takes of each anchor its farthest positive and nearest negative; `semi_hard` of each anchor and positive the nearest
     negative that is farther than the positive, or the farthest where none is.
@@ -45,15 +48,11 @@ def triplet(
     check_rows("triplet", vectors_BD)
     choose("mining", mining, _MININGS)
     choose("distance", distance, _DISTANCES)
-    if labels_B.shape != vectors_BD.shape[:1] or labels_B.is_floating_point():
-        found = f"labels {labels_B.dtype} of shape {tuple(labels_B.shape)} for {len(vectors_BD)} rows;"
-        raise ConfigError(found, remedy="give a whole number to each row.")
     if not margin >= 0:
         raise ConfigError(f"margin is {margin};", remedy="take 0 or more.")
     far_BB = _distances(vectors_BD, distance)
-    same_BB = labels_B[:, None] == labels_B
-    positives_BB = same_BB & ~torch.eye(len(labels_B), dtype=torch.bool, device=labels_B.device)
-    over, told = (_batch_hard if mining == "batch_hard" else _semi_hard)(far_BB, positives_BB, ~same_BB)
+    right_BB, among_BB = classes("triplet", vectors_BD, labels_B, positives_BB, candidates_BB)
+    over, told = (_batch_hard if mining == "batch_hard" else _semi_hard)(far_BB, right_BB, among_BB & ~right_BB)
     losses = functional.softplus(over) if soft else (margin + over).clamp(min=0)
     return torch.where(told, losses, 0.0).sum() / told.sum().clamp(min=1)
 

@@ -93,7 +93,7 @@ class UniFusionForConditionalGeneration(Reads, PreTrainedModel, GenerationMixin)
         """Run the modules of streams that a batch lacks in evaluation too: where they are sharded, other processes wait for that."""
         self._plain_head: bool | None = None
         for parameter in () if language_model is None else language_model.parameters():
-            parameter._is_hf_initialized = True  # type: ignore[attr-defined]
+            parameter._is_hf_initialized = True
         for flag in ("is_loaded_in_4bit", "is_loaded_in_8bit"):  # peft asks the whole model
             setattr(self, flag, bool(getattr(self.language_model, flag, False)))
         self.post_init()

@@ -40,7 +40,7 @@ def head_loss(head: nn.Module, hidden_ND: Tensor, targets_N: Tensor, *, elements
         return _piece_loss(head, hidden_ND, targets_N)
     rows = _rows(head, hidden_ND.device.type, elements) or len(hidden_ND)
     if _is_plain(head) and _product_type(hidden_ND) != torch.float16:
-        total: Tensor = _PlainHead.apply(hidden_ND, targets_N, head.weight, head.bias, rows)  # type: ignore[no-untyped-call]
+        total: Tensor = _PlainHead.apply(hidden_ND, targets_N, head.weight, head.bias, rows)
         return total
     if len(hidden_ND) <= rows or not torch.is_grad_enabled():
         pieces = zip(hidden_ND.split(max(rows, 1)), targets_N.split(max(rows, 1)), strict=True)
@@ -127,7 +127,7 @@ class _PlainHead(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Scale what was kept by the gradient () that comes in."""
         kept: tuple[Tensor | None, ...] = ctx.saved_tensors

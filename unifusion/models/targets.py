@@ -96,4 +96,4 @@ def _by_name(linear: set[str], which: str | Sequence[str]) -> set[str]:
 def repeated_blocks(model: nn.Module) -> list[nn.Module]:
     """The layers of the longest ModuleList of a model: its transformer blocks."""
     lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
-    return list(max(lists, key=lambda m: sum(p.numel() for p in m.parameters()), default=[]))  # type: ignore[arg-type]
+    return list(max(lists, key=lambda m: sum(p.numel() for p in m.parameters()), default=[]))

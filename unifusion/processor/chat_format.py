@@ -75,7 +75,7 @@ class ChatFormat:
         before_system, after_system = None, ""
         try:
             before_system, after_system, _ = _cut(tokenizer, [_turn("system", system, parts), talk[0]], [system, first], generate=True)
-        except Exception as error:  # templates raise jinja2 errors of their own making
+        except Exception as error:  # a template without a system role says so by a jinja2 error of its own making: there is none then
             if not isinstance(error, ConfigError) and "jinja2" not in type(error).__module__:
                 raise
         return cls(

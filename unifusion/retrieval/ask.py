@@ -13,6 +13,7 @@ from unifusion.retrieval.asked import Asked, Generates, cite
 from unifusion.retrieval.backends.backend import Where
 from unifusion.retrieval.embedding import Embeds, Query
 from unifusion.retrieval.found import Found
+from unifusion.retrieval.live import Live
 from unifusion.retrieval.passages import joined
 from unifusion.retrieval.wording import checked
 
@@ -127,7 +128,10 @@ class Asker:
             notes = [] if threshold is not None else [_NOT_JUDGED if fits else _BY_OTHERS]
         return Retrieved(found=found, threshold=threshold, notes=tuple(notes if found else ()), search_s=time.perf_counter() - began)
 
-    def ask(self, question: str, *, by: Query | Sequence[Query] | None = None, where: Where | None = None, space: str = "clip") -> Asked:
+    def ask(
+        self, question: str, *, by: Query | Sequence[Query] | None = None, where: Where | None = None, space: str = "clip",
+        live: Live | None = None,
+    ) -> Asked:  # fmt: skip
         """Find windows and answer from them.
 
         Args:
@@ -135,16 +139,17 @@ class Asker:
             by: what is searched for instead of the question's words.
             where: a filter on metadata, as `Library.search` takes it.
             space: vectors that are searched.
+            live: is told what is said as it is made.
 
         Raises:
             ConfigError: an empty question, or a search that cannot be done.
             MediaError: nothing of what was found can be opened.
         """
         question = checked(question)
-        return self.over(question, self.find(question if by is None else by, where=where, space=space))
+        return self.over(question, self.find(question if by is None else by, where=where, space=space), live=live)
 
-    def over(self, question: str, retrieved: Retrieved) -> Asked:
-        """Answer from what was found already; nothing is generated where none of it is relevant.
+    def over(self, question: str, retrieved: Retrieved, *, live: Live | None = None) -> Asked:
+        """Answer from what was found already; nothing is generated where none of it is relevant. `live` is told as it is made.
 
         Raises:
             ConfigError: an empty question, or a generator that says nothing.
@@ -161,7 +166,12 @@ class Asker:
             return told
         generator = self.answers
         passages = joined(used, longest_s=generator.longest_s, scale=float(self.library.embedder.scale))
-        said = generator.answer(question, passages)
+        if live is None:
+            said = generator.answer(question, passages)
+        else:
+            live.begins(passages)
+            said = generator.answer(question, passages, live)
+            said.notes += ["the answer was stopped"] if live.cancel.is_set() else []
         if not said.claims:
             raise ConfigError(f"{generator.name} says nothing;", remedy="ask in other words, or take another model.")
         answer, citations, notes = cite(said, passages)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from unifusion.batch import ModalityReport
 from unifusion.retrieval.passages import Passage, place
+
+if TYPE_CHECKING:
+    from unifusion.retrieval.live import Live
 
 __all__ = ["Asked", "Citation", "Claim", "Generates", "Said", "cite"]
 
@@ -69,8 +72,13 @@ class Generates(Protocol):
     def longest_s(self) -> float:
         """Longest passage that it takes whole."""
 
-    def answer(self, question: str, passages: Sequence[Passage]) -> Said:
+    def answer(self, question: str, passages: Sequence[Passage], live: Live | None = None) -> Said:
         """Answer from passages, numbered from 1; there is at least one. No claims where it says nothing.
+
+        Args:
+            question: what a person wants to know.
+            passages: to answer from.
+            live: is told what is said as it is made, as far as the generator can; it is given where somebody listens.
 
         Raises:
             UniFusionError: it cannot.
@@ -185,7 +193,7 @@ def cite(said: Said, passages: Sequence[Passage]) -> tuple[str, list[Citation], 
         notes.append("the answer does not say which window it rests on")
     elif any(not set(claim.numbers) & set(known) for claim in said.claims):
         notes.append("a part of the answer does not say which window it rests on")
-    return ("\n" if said.apart else " ").join(parts), citations, notes
+    return ("\n" if said.apart else " ").join(filter(None, parts)), citations, notes
 
 
 def _together(passages: Sequence[Passage], text: str) -> list[Citation]:

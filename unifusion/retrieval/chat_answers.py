@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from unifusion.batch import ModalityReport
@@ -17,6 +18,7 @@ from unifusion.errors import ConfigError, LimitError, MediaError, nearest
 from unifusion.processor import OpenedMedia, Row
 from unifusion.processor.conversing import merge_reports
 from unifusion.retrieval.asked import Claim, Said
+from unifusion.retrieval.live import Live, whole_characters
 from unifusion.retrieval.passages import Passage, quoted
 from unifusion.retrieval.wording import claims_of, put
 
@@ -82,14 +84,14 @@ class ChatAnswers:
         """What its model sees of a clip."""
         return float(self.engine.processor.opener.max_seconds)
 
-    def answer(self, question: str, passages: Sequence[Passage]) -> Said:
-        """Answer from the clips themselves.
+    def answer(self, question: str, passages: Sequence[Passage], live: Live | None = None) -> Said:
+        """Answer from the clips themselves. `live` hears all windows by their numbers, or the one answer over them together.
 
         Raises:
             MediaError: none of them can be opened.
             LimitError: together they are more than the model takes.
         """
-        return self._of_all(question, passages) if self.together else self._of_each(question, passages)
+        return self._of_all(question, passages, live) if self.together else self._of_each(question, passages, live)
 
     def _media(self, passage: Passage) -> Media:
         """The clip of a passage."""
@@ -102,10 +104,13 @@ class ChatAnswers:
         known = [f"{quoted(kind)}: {words}" for kind, words in texts.items()]
         return "\n".join([*known, f'Somebody says: "{said}" {question}' if said else question])
 
-    def _of_each(self, question: str, passages: Sequence[Passage]) -> Said:
+    def _of_each(self, question: str, passages: Sequence[Passage], live: Live | None) -> Said:
         """Every passage answers; the answers are weighed."""
         shown, notes = self._opened(question, passages)
-        found = [one for some in _batches(shown) for one in self._generated(some)]
+        if live is not None:
+            for number in {p.number for p in passages} - {s.passage.number for s in shown}:
+                live.hears(number, "", True)
+        found = [one for some in _batches(shown) for one in self._generated(some, live, [s.passage.number for s in some])]
         texts = list(dict.fromkeys(text for text, _ in found if text))
         if silent := [s.passage.number for s, (text, _) in zip(shown, found, strict=True) if not text]:
             notes.append(f"nothing was said of window {', '.join(map(str, silent))}")
@@ -152,14 +157,17 @@ class ChatAnswers:
         talk = Conversation(messages=(Message(role="user", parts=(media, text)),), id=media.name)
         return self.engine.fitting(self.engine.processor.row(talk, opened=[opened], generate=True), talk)
 
-    def _generated(self, shown: Sequence[_Shown]) -> list[tuple[str, bool]]:
-        """Greedy answers of one batch, and whether each ended by itself."""
+    def _generated(self, shown: Sequence[_Shown], live: Live | None = None, numbers: Sequence[int] = ()) -> list[tuple[str, bool]]:
+        """Greedy answers of one batch, and whether each ended by itself; `live` hears them under these numbers."""
         engine = self.engine
         rows = [s.row for s in shown]
         room = [min(self.max_new_tokens, engine.limits.max_new_tokens, engine.context - len(row.ids)) for row in rows]
         batch = engine.processor.collate(rows, side="left").to(engine.model.device)
         pad = engine.processor.tokenizer.pad_token_id
-        said = decode_batch(engine.model, batch, end_ids=engine.processor.end_ids, max_new_tokens=room, pad_id=pad)
+        heard = None if live is None else partial(_tell, live, engine.processor.tokenizer, numbers)
+        said = decode_batch(engine.model, batch, end_ids=engine.processor.end_ids, max_new_tokens=room, pad_id=pad, watch=heard)
+        if heard is not None:
+            heard(said, [True] * len(said))
         texts = [str(engine.processor.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in said]
         return [(text, len(ids) < most) for text, ids, most in zip(texts, said, room, strict=True)]
 
@@ -180,7 +188,7 @@ class ChatAnswers:
             )  # fmt: skip
         return sorted(claims, key=lambda c: (-(c.share or 0.0), c.numbers))
 
-    def _of_all(self, question: str, passages: Sequence[Passage]) -> Said:
+    def _of_all(self, question: str, passages: Sequence[Passage], live: Live | None) -> Said:
         """One conversation over all passages."""
         named = [replace(p, texts=self._known(p)) for p in passages]
         talk = put(question, named, [self._media(p) for p in passages])
@@ -189,10 +197,18 @@ class ChatAnswers:
             row = self.engine.fitting(row, talk)
         except LimitError as error:
             raise LimitError(error.found, remedy="take fewer windows (-k), or ask each by itself (without --together).") from error
-        [(text, ended)] = self._generated([_Shown(passages[0], row)])
+        [(text, ended)] = self._generated([_Shown(passages[0], row)], live, [0])
         notes = [] if ended else ["the answer was cut at the longest that was allowed"]
         reports = {p.number: merge_reports([clip]) for p, clip in zip(passages, row.media, strict=True)}
         return Said(claims=claims_of(text), report=row.report, reports=reports, notes=notes)
+
+
+def _tell(live: Live, tokenizer: Any, numbers: Sequence[int], said: Sequence[Sequence[int]], ended: Sequence[bool]) -> bool:
+    """Let somebody hear what a batch has said so far; returns whether it is to go on."""
+    for number, ids, done in zip(numbers, said, ended, strict=True):
+        text = str(tokenizer.decode(list(ids), skip_special_tokens=True))
+        live.hears(number, (text if done else whole_characters(text)).strip(), done)
+    return not live.cancel.is_set()
 
 
 def _sum(rows: Sequence[Row]) -> ModalityReport:

@@ -11,6 +11,8 @@ from unifusion.retrieval.snapshot import Snapshot
 __all__ = ["duplicate_groups", "groups_above"]
 
 _BLOCK_BYTES = 64 * 1024**2
+_ROUNDING = 1e-6
+"""Equal vectors have a cosine of 1 within this, in float32."""
 
 
 def duplicate_groups(snapshot: Snapshot, threshold: float, space: str) -> tuple[np.ndarray, list[list[tuple[int, float]]]]:
@@ -30,25 +32,24 @@ def groups_above(
     """Groups of two or more positions, each connected with another of its group; the largest first, ascending within.
 
     Two are connected where their cosine is at least `threshold`, or their files' contents and spans are equal; windows of one clip that
-    overlap are not. All pairs are compared, in blocks: N^2 x D steps.
+    overlap are not. All pairs are compared, N^2 x D steps, in blocks whose memory does not grow with N.
 
     Args:
         vectors_ND: float32 of length one.
-        threshold: cosine.
+        threshold: cosine; 1 is equal but for rounding.
         contents_N: number of the content of each window's file.
         clips_N: number of its clip.
         spans_N2: begin and end of each in its file, seconds.
     """
-    parents = np.arange(len(vectors_ND))
+    labels_N = np.arange(len(vectors_ND))
     for group in _equal(contents_N, spans_N2):
-        _join(parents, group)
-    for i, j in _pairs(vectors_ND, threshold):
-        overlap = clips_N[i] == clips_N[j] and spans_N2[i, 0] < spans_N2[j, 1] and spans_N2[j, 0] < spans_N2[i, 1]
-        if not overlap:
-            _join(parents, [i, j])
+        labels_N[group] = group[0]
+    for i, near in _near(vectors_ND, min(threshold, 1.0 - _ROUNDING)):
+        overlap = (clips_N[near] == clips_N[i]) & (spans_N2[near, 0] < spans_N2[i, 1]) & (spans_N2[i, 0] < spans_N2[near, 1])
+        _join(labels_N, np.append(near[~overlap], i))
     found: dict[int, list[int]] = {}
-    for position in range(len(parents)):
-        found.setdefault(_root(parents, position), []).append(position)
+    for position, label in enumerate(labels_N.tolist()):
+        found.setdefault(label, []).append(position)
     return sorted((g for g in found.values() if len(g) > 1), key=lambda g: (-len(g), g))
 
 
@@ -60,34 +61,21 @@ def _equal(contents_N: np.ndarray, spans_N2: np.ndarray) -> Iterator[list[int]]:
     return (group for group in met.values() if len(group) > 1)
 
 
-def _pairs(vectors_ND: np.ndarray, threshold: float) -> Iterator[tuple[int, int]]:
-    """Positions i < j whose cosine is at least the threshold; of many equal vectors each is compared with the first alone."""
-    if not len(vectors_ND):
-        return
-    _, firsts, which_N = np.unique(vectors_ND, axis=0, return_index=True, return_inverse=True)
-    for j, i in enumerate(firsts[which_N.reshape(-1)]):
-        if i != j:
-            yield int(i), j
-    firsts = np.sort(firsts)
-    own_MD = vectors_ND[firsts]
-    rows = max(1, _BLOCK_BYTES // (4 * len(own_MD)))
-    for start in range(0, len(own_MD), rows):
-        scores_RM = own_MD[start : start + rows] @ own_MD[start:].T
-        for i, j in zip(*np.nonzero(scores_RM >= threshold), strict=True):
-            if i < j:
-                yield int(firsts[start + i]), int(firsts[start + j])
+def _near(vectors_ND: np.ndarray, threshold: float) -> Iterator[tuple[int, np.ndarray]]:
+    """Positions i, and those behind each whose cosine with it is at least the threshold; i that have none are left out."""
+    rows = max(1, _BLOCK_BYTES // (4 * max(1, len(vectors_ND))))
+    for start in range(0, len(vectors_ND), rows):
+        near_RM = vectors_ND[start : start + rows] @ vectors_ND[start:].T >= threshold
+        here = len(near_RM)
+        near_RM[:, :here] &= np.triu(np.ones((here, here), bool), 1)  # each pair once
+        for row in np.flatnonzero(near_RM.any(axis=1)):
+            yield start + int(row), start + np.flatnonzero(near_RM[row])
 
 
-def _root(parents: np.ndarray, position: int) -> int:
-    """The first of a group, with the way to it shortened."""
-    while parents[position] != position:
-        parents[position] = parents[parents[position]]
-        position = int(parents[position])
-    return position
-
-
-def _join(parents: np.ndarray, group: list[int]) -> None:
-    """Make one group of several positions' groups."""
-    first = min(_root(parents, position) for position in group)
-    for position in group:
-        parents[_root(parents, position)] = first
+def _join(labels_N: np.ndarray, positions: np.ndarray) -> None:
+    """Make one group of several positions' groups; its label is the least."""
+    met = np.unique(labels_N[positions])
+    if len(met) > 1:
+        joined_N = np.zeros(len(labels_N), bool)
+        joined_N[met] = True
+        labels_N[joined_N[labels_N]] = met[0]

@@ -12,6 +12,7 @@ from unifusion.conversation import Clip, Conversation
 from unifusion.errors import ConfigError, MediaError, nearest
 from unifusion.limits import Limits
 from unifusion.retrieval.asked import Said
+from unifusion.retrieval.live import Live
 from unifusion.retrieval.llm_answers import Describes, words_report
 from unifusion.retrieval.passages import Passage, defused
 from unifusion.retrieval.shown import jpegs, looked_at, opened, wav
@@ -61,8 +62,8 @@ class EndpointAnswers:
         """What to call it."""
         return f"{self.model} at {self.wire.host}"
 
-    def answer(self, question: str, passages: Sequence[Passage]) -> Said:
-        """Answer from what may be sent.
+    def answer(self, question: str, passages: Sequence[Passage], live: Live | None = None) -> Said:
+        """Answer from what may be sent. `live` hears the answer when it is whole.
 
         Raises:
             EndpointError: the server does not answer.
@@ -72,6 +73,8 @@ class EndpointAnswers:
         media, shown, notes = self._media(passages)
         reply = self.wire.post("/chat/completions", self._body(talk, media))
         text, ended = self._text(reply)
+        if live is not None:
+            live.hears(0, text, True)
         notes += [] if ended else ["the answer was cut at the longest that was allowed"]
         report = words_report(passages, told)
         if shown:

@@ -15,6 +15,7 @@ class Found:
 
     Attributes:
         path: absolute path of the file, or a `clip-world://` reference.
+        kind: "video" (picture and sound, whichever are there), "audio" or "image": what its clip was indexed as.
         start_s, end_s: its span in the file; both 0 for a still.
         score: cosine of the query and the window, in [-1, 1].
         streams: those of the embedder that the window gave something to.
@@ -24,6 +25,7 @@ class Found:
     """
 
     path: str
+    kind: str
     start_s: float
     end_s: float
     score: float
@@ -35,6 +37,7 @@ class Found:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {
-            "path": self.path, "start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3), "score": round(self.score, 6),
-            "streams": list(self.streams), "texts": dict(self.texts), "metadata": dict(self.metadata), "id": self.id,
+            "path": self.path, "kind": self.kind, "start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3),
+            "score": round(self.score, 6), "streams": list(self.streams), "texts": dict(self.texts), "metadata": dict(self.metadata),
+            "id": self.id,
         }  # fmt: skip

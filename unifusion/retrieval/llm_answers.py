@@ -18,6 +18,7 @@ from unifusion.processor.chat_format import ChatFormat
 from unifusion.processor.conversing import Batch
 from unifusion.processor.text import TextEncoder
 from unifusion.retrieval.asked import Said
+from unifusion.retrieval.live import Live, whole_characters
 from unifusion.retrieval.passages import Passage
 from unifusion.retrieval.wording import claims_of, put
 
@@ -104,8 +105,8 @@ class LlmAnswers:
         """What to call it."""
         return f"{self.label}, from words alone"
 
-    def answer(self, question: str, passages: Sequence[Passage]) -> Said:
-        """Answer from what is known of the passages in words.
+    def answer(self, question: str, passages: Sequence[Passage], live: Live | None = None) -> Said:
+        """Answer from what is known of the passages in words. `live` hears the answer as it is made.
 
         Raises:
             LimitError: not even the best passage fits into what the model can read.
@@ -113,7 +114,7 @@ class LlmAnswers:
         told, reports = self.describes(passages) if self.describes is not None else ({}, {})
         row, shown = self._fitting(question, passages, told)
         notes = [] if shown == len(passages) else [f"the model has room for {shown} of {len(passages)} windows; the others were left out"]
-        text, ended = self._generated(row)
+        text, ended = self._generated(row, live)
         notes += [] if ended else ["the answer was cut at the longest that was allowed"]
         return Said(claims=claims_of(text), report=words_report(passages[:shown], told), reports=reports, notes=notes)
 
@@ -132,7 +133,7 @@ class LlmAnswers:
         )
 
     @torch.no_grad()
-    def _generated(self, row: Row) -> tuple[str, bool]:
+    def _generated(self, row: Row, live: Live | None = None) -> tuple[str, bool]:
         """The greedy answer, and whether it ended by itself."""
         from transformers import GenerationConfig
 
@@ -141,9 +142,43 @@ class LlmAnswers:
         greedy = GenerationConfig(
             max_new_tokens=self.max_new_tokens, do_sample=False, eos_token_id=ends, pad_token_id=ends[0], max_length=None
         )
-        ids = self.model.generate(**batch, generation_config=greedy)[0, len(row.ids) :].tolist()
-        ended = bool(ids) and ids[-1] in ends
-        return str(self.words.tokenizer.decode(ids, skip_special_tokens=True)).strip(), ended
+        listening = {} if live is None else {"streamer": _Tells(live, self.words.tokenizer), "stopping_criteria": [_stops(live)]}
+        ids = self.model.generate(**batch, generation_config=greedy, **listening)[0, len(row.ids) :].tolist()
+        ended = bool(ids) and (ids[-1] in ends or (live is not None and live.cancel.is_set()))
+        text = str(self.words.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        if live is not None:
+            live.hears(0, text, True)
+        return text, ended
+
+
+class _Tells:
+    """What transformers calls a streamer: is put the prompt, then each token.
+
+    Args:
+        live: hears the text so far.
+        tokenizer: of the model.
+    """
+
+    def __init__(self, live: Live, tokenizer: Any) -> None:
+        self.live, self.tokenizer = live, tokenizer
+        self.ids: list[int] | None = None
+
+    def put(self, value: torch.Tensor) -> None:
+        """Hear the next token; what comes first is the prompt."""
+        if self.ids is None:
+            self.ids = []
+            return
+        self.ids += value.reshape(-1).tolist()
+        text = str(self.tokenizer.decode(self.ids, skip_special_tokens=True))
+        self.live.hears(0, whole_characters(text).strip(), False)
+
+    def end(self) -> None:
+        """Nothing: the whole answer is told by who has it."""
+
+
+def _stops(live: Live) -> Callable[..., torch.Tensor]:
+    """What transformers calls a stopping criterion (B,) bool."""
+    return lambda ids, scores, **_: torch.full((len(ids),), live.cancel.is_set(), device=ids.device)
 
 
 def words_report(passages: Sequence[Passage], told: Mapping[int, str]) -> ModalityReport:

@@ -196,6 +196,6 @@ class Reading:
         window = self._snapshot.window(id)
         entry = self._snapshot.entries[window.clip]
         return Found(
-            path=entry.path, start_s=float(window.start_s), end_s=float(window.end_s), score=score, streams=window.streams,
-            texts={**entry.texts, **window.texts}, metadata=dict(entry.metadata), id=window.id,
+            path=entry.path, kind=entry.kind, start_s=float(window.start_s), end_s=float(window.end_s), score=score,
+            streams=window.streams, texts={**entry.texts, **window.texts}, metadata=dict(entry.metadata), id=window.id,
         )  # fmt: skip

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from unifusion.conversation import Conversation, Example, Media
 from unifusion.errors import ConfigError
-from unifusion.prompts import CitedAnswer, Unparsed, load_template
+from unifusion.prompts import CitedAnswer, Template, Unparsed, load_template
 from unifusion.retrieval.asked import Claim
 from unifusion.retrieval.passages import Passage, quoted
 
 __all__ = ["checked", "claims_of", "put"]
 
 _TEMPLATE = "cited_qa"
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    """The template, read once: an answer that grows is parsed with every token."""
+    return load_template(_TEMPLATE)
 
 
 def checked(question: str) -> str:
@@ -49,12 +56,12 @@ def put(
              "texts": [(clean(kind), clean(words)) for kind, words in texts]}
         )  # fmt: skip
     example = Example(id="ask", media=tuple(media), texts={"question": clean(question)}, labels={"windows": windows})
-    return Conversation(messages=load_template(_TEMPLATE).messages(example), id="ask")
+    return Conversation(messages=_template().messages(example), id="ask")
 
 
 def claims_of(answer: str) -> list[Claim]:
     """An answer's statements with the numbers that each cites; none where it has no words."""
-    parsed = load_template(_TEMPLATE).parse(answer)
+    parsed = _template().parse(answer)
     if isinstance(parsed, Unparsed):
         return []
     if not isinstance(parsed, CitedAnswer):

@@ -185,7 +185,7 @@ def probe(vectors_ND: np.ndarray, targets_N: np.ndarray, groups: list[str]) -> f
 
 def row_of(example: Example) -> AlignRow:
     """What is true of a row, its clip not opened."""
-    return AlignRow(row=OpenedRow(id=example.id, streams={}, reports={}), facts=facts_of(example), texts={})
+    return AlignRow(row=OpenedRow(id=example.id, streams={}, reports={}), facts=facts_of(example), texts={}, media=example.media)
 
 
 def calibrate(model: Aligner, rows: AlignRows, *, limit: int = 500, false_hits: float = 0.01) -> dict[str, float]:

@@ -11,22 +11,20 @@ from torch.nn import functional as F
 
 from unifusion.errors import ConfigError, nearest
 from unifusion.losses._gather import gather_rows
-from unifusion.losses.clip_loss import clip_loss
 from unifusion.losses.nt_xent import nt_xent
-from unifusion.losses.siglip_loss import siglip_loss
 from unifusion.losses.vicreg import vicreg
 from unifusion.models.aligner import CLIP, Aligner
 from unifusion.training.affect_loss import nothing_of
 from unifusion.training.grad_cache import cached_loss
 from unifusion.training.masking import seen_part
+from unifusion.training.pair_losses import PairLoss
 from unifusion.training.timing import Timing
 
-__all__ = ["LOSSES", "PAIRS", "AlignObjective", "fitting"]
+__all__ = ["PAIRS", "AlignObjective", "fitting"]
 
 PAIRS = {"clip": 1.0, "sight": 0.5, "sound": 0.5, "rhythm": 0.5, "views": 0.0, "wordings": 0.0, "timing": 0.0}
 """Pairs of a batch with their weights: texts of the whole clip with its vector; of the picture, of the sound with theirs; sound with
 picture of one clip; two views of a clip, two wordings of a text (NT-Xent); each moment of the picture with the sound then (`Timing`)."""
-LOSSES = ("clip", "siglip")
 VIEWS = ("a view", "another view")
 
 
@@ -47,10 +45,11 @@ class AlignObjective(nn.Module):
     Args:
         model: to train.
         weights: pair -> weight; see PAIRS.
-        loss: clip (softmax over the batch) or siglip (each pair by itself).
+        loss: clip (softmax over the batch), siglip (each pair by itself), supcon or triplet; see `PairLoss`.
         guard: weight of VICReg's variance term, against collapse.
         about: kind of text -> space that it is compared with.
         view_dropout: share of the moments of each stream that are absent in a view of a clip.
+        loss_config: choices of the loss.
 
     Raises:
         ConfigError: no such pair or loss.
@@ -58,18 +57,16 @@ class AlignObjective(nn.Module):
 
     def __init__(
         self, model: Aligner, *, weights: Mapping[str, float] | None = None, loss: str = "clip", guard: float = 0.0,
-        about: Mapping[str, str] | None = None, view_dropout: float = 0.3,
+        about: Mapping[str, str] | None = None, view_dropout: float = 0.3, loss_config: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.view_dropout = view_dropout
-        self.model, self.kind, self.guard = model, loss, guard
+        self.model, self.pair_loss, self.guard = model, PairLoss(loss, loss_config), guard
         self.weights = {**PAIRS, **(weights or {})}
         self.about = {"clip": CLIP, "sight": "video", "sound": "audio", **(about or {})}
         unknown = [p for p in self.weights if p not in PAIRS]
         if unknown:
             raise ConfigError(f"no pair {unknown[0]!r};", remedy=nearest(unknown[0], list(PAIRS)))
-        if loss not in LOSSES:
-            raise ConfigError(f"no loss {loss!r};", remedy=nearest(loss, list(LOSSES)))
         self.timing = Timing(model) if self.weights["timing"] else None
 
     def forward(self, clips: Sequence[Mapping[str, Any]], facts: Tensor, texts: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -203,10 +200,7 @@ class AlignObjective(nn.Module):
             return a_BD.sum() * 0
         own_NN = torch.eye(len(all_a), dtype=torch.bool, device=a_BD.device)
         positives_NN = own_NN if fits_BN is None else gather_rows(fits_BN | own_NN[start : start + len(a_BD)])[0]
-        scale = self.model.scale
-        if self.kind == "siglip":
-            return siglip_loss(all_a, all_b, scale=scale, bias=self.model.logit_bias, positives_BN=positives_NN)
-        return clip_loss(all_a, all_b, scale=scale, positives=(positives_NN, positives_NN.T))
+        return self.pair_loss(all_a, all_b, positives_NN, scale=self.model.scale, bias=self.model.logit_bias)
 
 
 def _mean_of_all(sums_B: Tensor, counts_B: Tensor) -> Tensor:

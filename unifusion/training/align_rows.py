@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unifusion.conversation import Example
+from unifusion.conversation import Example, Media
 from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError
 from unifusion.models.aligner import Aligner
 from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, without_padding, words_media
 from unifusion.training.align_loss import PAIRS
 from unifusion.training.describe import Describer, Fact, Said, facts_of
-from unifusion.training.kept import Kept, unsaid
+from unifusion.training.kept import Kept, RowKey, unsaid
 
 __all__ = ["AlignRow", "AlignRows", "adapted_of", "clip_batch", "collate_aligned", "fact_numbers", "number_of", "text_rows"]
 
@@ -30,12 +30,24 @@ _TOGETHER = 64
 
 @dataclass(frozen=True, kw_only=True)
 class AlignRow:
-    """A clip as the encoders have it, what is true of it, texts by kind, and a number by which it is changed or hidden in this round."""
+    """A clip as the encoders have it, what is true of it, texts by kind, a number by which it is changed or hidden in this round, and where
+    it is from."""
 
     row: OpenedRow
     facts: tuple[Fact, ...]
     texts: Mapping[str, Said]
     draw: int = 0
+    media: tuple[Media, ...] = ()
+
+    @property
+    def key(self) -> RowKey:
+        """What tells its example from those of all sets; see `row_key`."""
+        return self.row.id, self.media
+
+    @property
+    def whose(self) -> int:
+        """A number of its example, the same in every process and round."""
+        return number_of("/".join([self.row.id, *(f"{m.kind} {m.name} {m.start_s} {m.end_s}" for m in self.media)]))
 
 
 class AlignRows(Dataset[AlignRow]):
@@ -75,7 +87,7 @@ class AlignRows(Dataset[AlignRow]):
             texts["wordings"] = self.describer.again(texts["clip"], key, facts)
         nothing = OpenedRow(id=example.id, streams={}, reports={})  # a row of a text and no clip teaches how it can be worded
         row = self.opener.open(unsaid(example)) if example.media else nothing
-        return AlignRow(row=row, facts=facts, texts=texts, draw=number_of(key))
+        return AlignRow(row=row, facts=facts, texts=texts, draw=number_of(key), media=example.media)
 
 
 def number_of(key: str) -> int:
@@ -117,7 +129,7 @@ def clip_batch(rows: Sequence[AlignRow], streams: Iterable[str], adapted: Collec
     """Clips of rows as a batch; streams of `adapted` hold what their adapters gave. `draws` (B,) are the rows' numbers in this round,
     `whose` (B,) those of their examples."""
     batch = collate_rows([r.row for r in rows], streams)
-    batch |= {"draws": _int64([r.draw for r in rows]), "whose": _int64([number_of(r.row.id) for r in rows])}
+    batch |= {"draws": _int64([r.draw for r in rows]), "whose": _int64([r.whose for r in rows])}
     for name in adapted:
         if name in batch["streams"]:
             batch["streams"][name]["adapted"] = True

@@ -52,7 +52,7 @@ class BothObjective(nn.Module):
 
 
 def objective_of(c: Any, model: Aligner) -> AlignObjective | MaskObjective | BothObjective:
-    """The objective of a recipe's choices: `stage`, `loss`, `weights`, `guard`, `masking`, `mask_weight`, `view_dropout`.
+    """The objective of a recipe's choices: `stage`, `loss`, `loss_config`, `weights`, `guard`, `masking`, `mask_weight`, `view_dropout`.
 
     Raises:
         ConfigError: no such stage, or a choice that cannot be meant.
@@ -62,5 +62,7 @@ def objective_of(c: Any, model: Aligner) -> AlignObjective | MaskObjective | Bot
     masking = read_config(Masking, dict(c.masking or {}), "masking") if c.stage != "contrastive" else None
     if c.stage == "masked":
         return MaskObjective(model, masking)
-    contrast = AlignObjective(model, weights=dict(c.weights or {}), loss=c.loss, guard=c.guard, view_dropout=c.view_dropout)
+    contrast = AlignObjective(
+        model, weights=dict(c.weights or {}), loss=c.loss, loss_config=c.loss_config, guard=c.guard, view_dropout=c.view_dropout
+    )  # fmt: skip
     return contrast if masking is None else BothObjective(contrast, MaskObjective(model, masking), c.mask_weight)

@@ -29,7 +29,8 @@ _TRUE, _FALSE = {"true", "yes", "1", "on"}, {"false", "no", "0", "off"}
 def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") -> C:
     """Build `cls` from `--config FILE.yaml` and flags; flags win. `--help` lists every choice with its type and default.
 
-    Field names become flags with dashes; a field's help is the string below it in the class, as in this package's dataclasses.
+    Field names become flags with dashes; a field's help is the string below it in the class, as in this package's dataclasses, or in the
+    class it inherits from. What is required is listed first, then the class's own choices, then inherited ones.
 
     Raises:
         ConfigError: an unknown key or a value of the wrong type, with the nearest match.
@@ -38,7 +39,7 @@ def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") ->
     doc = (cls.__doc__ or "").strip().splitlines()[0]
     parser = argparse.ArgumentParser(prog=prog or None, description=doc, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE.yaml", help="choices from a file; flags win over it")
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+    for field in _in_order(cls):
         default = _default(field)
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
@@ -64,8 +65,20 @@ def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") ->
     return cls(**{key: _convert(value, hints[key], key) for key, value in values.items()})
 
 
+def _in_order(cls: type) -> list[dataclasses.Field[Any]]:
+    """Fields as people look for them: what is required, the class's own, what it inherits."""
+    own = inspect.get_annotations(cls)
+    found = dataclasses.fields(cls)  # type: ignore[arg-type]
+    return sorted(found, key=lambda f: 0 if _default(f) == _REQUIRED else 1 + (f.name not in own))
+
+
 def _field_docs(cls: type) -> dict[str, str]:
-    """The string below each field of a class, as one line."""
+    """The string below each field of a class or of those it inherits from, as one line; the nearest counts."""
+    return {name: text for one in reversed(cls.__mro__) if one is not object for name, text in _own_docs(one).items()}
+
+
+def _own_docs(cls: type) -> dict[str, str]:
+    """The strings in the body of one class."""
     try:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     except (OSError, TypeError, SyntaxError, ValueError):  # made without a file

@@ -54,7 +54,7 @@ def train_student(c: Any, work: Path) -> tuple[Aligner, dict[str, Any]]:
     texts = [plain_text(row_of(e), ready.rows.describer) for e in ready.examples]
     taught = teacher.teach(ready.examples, texts, Path(f"{c.out}.teacher") if c.features == "auto" else Path(c.features))
     widths = {name: value.shape[1] for name, value in taught.vectors.items()}
-    contrast = AlignObjective(model, weights=dict(c.weights or {}), loss=c.loss) if c.contrast else None
+    contrast = AlignObjective(model, weights=dict(c.weights or {}), loss=c.loss, loss_config=c.loss_config) if c.contrast else None
     objective = DistillObjective(
         model, pairs, widths, forms=c.forms or {"features_cosine": 1.0, "similarity_kl": 1.0}, temperature=c.similarity_temperature,
         scale=float(teacher.aligner.scale) if teacher.aligner is not None else 1.0, contrast=contrast, contrast_weight=c.contrast,
@@ -77,9 +77,10 @@ def collate_taught(rows: Sequence[AlignRow], *, taught: Taught, describer: Descr
     for part in batch["clips"]:
         some = rows[first : first + int(part["rows"])]
         first += len(some)
-        part["taught"] = taught.of([r.row.id for r in some])
+        texts = [plain_text(r, describer) for r in some]
+        part["taught"] = taught.of([r.key for r in some], texts)
         if WORDS in taught.vectors and model.config.spaces_of("text"):
-            part["plain"] = text_rows(model, [plain_text(r, describer) for r in some])
+            part["plain"] = text_rows(model, texts)
     return batch
 
 
@@ -135,8 +136,10 @@ def _teachers(c: Any, teacher: Teacher, ready: Prepared, taught: Taught, pairs: 
         return {f"teacher_{k}": v for k, v in judge(parts, c, Holder(teacher.aligner)).items() if k != "score"}
     out: dict[str, float] = {}
     for name, rows in ready.validation.items():
+        held = [row_of(e) for e in rows.examples]
+        found = taught.of([r.key for r in held], [plain_text(r, rows.describer) for r in held])
         for theirs in dict.fromkeys(pairs.values()):
-            vectors = _long_one(taught.of([e.id for e in rows.examples])[theirs].numpy())
+            vectors = _long_one(found[theirs].numpy())
             out |= {f"teacher_{name}_{key}": value for key, value in told_by_labels(None, rows, vectors).items()}
     return out
 

@@ -8,12 +8,20 @@ from dataclasses import replace
 import torch
 from tqdm.auto import tqdm
 
-from unifusion.conversation import Example
+from unifusion.conversation import Example, Media
 from unifusion.models.aligner import Aligner
 from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device
 from unifusion.processor import StreamItem
 
-__all__ = ["Kept", "unsaid"]
+__all__ = ["Kept", "RowKey", "row_key", "unsaid"]
+
+RowKey = tuple[str, tuple[Media, ...]]
+"""What tells rows of all sets apart: ids are unique within a set alone, so their clips count as well, arrays by being the same ones."""
+
+
+def row_key(example: Example) -> RowKey:
+    """The key of a row."""
+    return example.id, example.media
 
 
 def unsaid(example: Example) -> Example:
@@ -34,7 +42,7 @@ class Kept:
 
     def __init__(self, model: Aligner, opener: RowOpener) -> None:
         self.model, self.inner, self.streams = model, opener, opener.streams
-        self.rows: dict[str, OpenedRow] = {}
+        self.rows: dict[RowKey, OpenedRow] = {}
         self.adapted = {
             n for n in model.adapters if n in self.streams and not (model.config.streams[n].adapt or model.config.streams[n].clock)
         }
@@ -45,17 +53,18 @@ class Kept:
         Raises:
             MediaError: a clip cannot be read.
         """
-        todo = list({e.id: e for e in examples if e.id not in self.rows}.values())
+        todo = list({row_key(e): e for e in examples if row_key(e) not in self.rows}.values())
         for first in tqdm(range(0, len(todo), batch_size), desc="keep", disable=None):
             some = todo[first : first + batch_size]
             for example, row in zip(some, self._reduced([self.inner.open(unsaid(e)) for e in some]), strict=True):
-                self.rows[example.id] = row
+                self.rows[row_key(example)] = row
 
     def open(self, example: Example) -> OpenedRow:
         """A row; what is trained of it is opened anew."""
-        if example.id not in self.rows:
+        key = row_key(example)
+        if key not in self.rows:
             self.fill([example])
-        row = self.rows[example.id]
+        row = self.rows[key]
         if not any(n in self.model.live for n in row.streams):
             return row
         live = self.inner.open(example).streams

@@ -178,7 +178,7 @@ class MaskObjective(nn.Module):
         if kind in ("words", "pixels"):
             shown, target, hidden_BS = self._input(name, batch, rows, draws, whole or [False] * rows)
         adapted, own = self.model.tokens(name, shown, rows)
-        pool: Any = self.model.towers[self.space_of[name]].pools[name]  # type: ignore[index, union-attr]
+        pool: Any = self.model.towers[self.space_of[name]].pools[name]  # type: ignore[index]
         blank_D = self.blank[name](1)[0, 0]
         if kind == "features":
             c = self.masking

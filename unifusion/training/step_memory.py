@@ -135,7 +135,7 @@ class _Fused(torch.autograd.Function):
 def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
     """Transformers' attention function for `_Fused`."""
     shared = query.shape[1] // key.shape[1]
-    out: Tensor = _Fused.apply(query, repeat_kv(key, shared), repeat_kv(value, shared))  # type: ignore[no-untyped-call]
+    out: Tensor = _Fused.apply(query, repeat_kv(key, shared), repeat_kv(value, shared))
     return out.transpose(1, 2).contiguous(), None
 
 

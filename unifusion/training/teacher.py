@@ -29,7 +29,7 @@ from unifusion.models.encoded import EncodedModel, EncodedStream
 from unifusion.models.opened_rows import OpenedRow, RowOpener, collate_rows, to_device
 from unifusion.processor.streams import read_config
 from unifusion.training.align_figures import vectors_of_texts
-from unifusion.training.kept import unsaid
+from unifusion.training.kept import RowKey, row_key, unsaid
 from unifusion.training.launch import everyone_waits, my_share
 
 __all__ = ["Taught", "Teacher"]
@@ -47,15 +47,15 @@ class Taught:
 
     Attributes:
         vectors: name (a space, or `words`) -> (N, E) float32; zero where a row has none.
-        place: id of a row -> its place.
+        place: a row and its text -> their place.
     """
 
     vectors: Mapping[str, np.ndarray]
-    place: Mapping[str, int]
+    place: Mapping[tuple[RowKey, str], int]
 
-    def of(self, ids: Sequence[str]) -> dict[str, Tensor]:
-        """Vectors (B, E) of rows, by name."""
-        at = [self.place[i] for i in ids]
+    def of(self, rows: Sequence[RowKey], texts: Sequence[str]) -> dict[str, Tensor]:
+        """Vectors (B, E) of rows with their texts, by name."""
+        at = [self.place[told] for told in zip(rows, texts, strict=True)]
         return {name: torch.from_numpy(value[at]) for name, value in self.vectors.items()}
 
 
@@ -114,7 +114,7 @@ class Teacher:
             MediaError: a clip cannot be read.
         """
         where = Path(folder) / f"teacher-{self.key[:16]}"
-        pairs = list({e.id: (e, t) for e, t in zip(examples, texts, strict=True)}.values())
+        pairs = list({(row_key(e), t): (e, t) for e, t in zip(examples, texts, strict=True)}.values())
         shards = [pairs[k : k + _SHARD] for k in range(0, len(pairs), _SHARD)]
         paths = [where / f"{_name(shard)}.safetensors" for shard in shards]
         todo = [(path, shard) for path, shard in zip(paths, shards, strict=True) if not _whole(path)]
@@ -124,7 +124,7 @@ class Teacher:
         found = [load_file(path) for path in paths]
         log.info("teacher %s: %d rows, %d files made, %d read", self.name, len(pairs), len(todo), len(paths) - len(todo))
         vectors = {name: np.concatenate([part[name] for part in found]) for name in self.spaces}
-        return Taught(vectors=vectors, place={e.id: k for k, (e, _) in enumerate(pairs)})
+        return Taught(vectors=vectors, place={(row_key(e), t): k for k, (e, t) in enumerate(pairs)})
 
     def _write(self, path: Path, shard: Sequence[tuple[Example, str]], batch_size: int) -> None:
         """One file."""

@@ -19,8 +19,9 @@ import numpy as np
 from unifusion.conversation import Clip, Media, Mix
 from unifusion.errors import ConfigError, LimitError, MediaError
 from unifusion.limits import Limits
+from unifusion.losses.dtw import dtw
 from unifusion.media.cepstra import HOP_S, as_heard_in, cepstra, log_mels
-from unifusion.media.warp import cosine_costs, dtw, map_times
+from unifusion.words.warping import cosine_costs, map_times
 from unifusion.world.speakers import READERS
 
 __all__ = ["Alignment", "TimedWord", "align_sound", "align_words", "to_srt"]
@@ -185,7 +186,7 @@ def align_sound(
     names = [w.text for w in _spoken(words, language, voice, rate_wpm).words]
     placed = _across(names, times_K2, path_P2, costs, from_s)
     if all(after.start_s - word.end_s < _LONG_S for word, after in pairwise(placed)):
-        path_P2 = dtw(costs, subsequence=True)[1]
+        path_P2, _ = dtw(costs, subsequence=True)
         placed = _across(names, times_K2, path_P2, costs, from_s)
     at_P = path_P2[~between_T[path_P2[:, 0]]]
     score = float((1 - costs[at_P[:, 0], at_P[:, 1]]).clip(0, 1).mean())
@@ -203,7 +204,7 @@ def _laid(words: str, language: str, voice: str, rate_wpm: int, mels_TF: np.ndar
     said_TF, _, between_T = _read_out(words, language, voice, rate_wpm)
     costs = _costs(said_TF, mels_TF)
     costs[between_T] = np.minimum(costs[between_T], _WAIT)
-    total, path_P2 = dtw(costs, subsequence=True)
+    path_P2, total = dtw(costs, subsequence=True)
     return total / len(costs), path_P2
 
 

@@ -39,7 +39,7 @@ class UniFusionRetriever(BaseRetriever):
             ConfigError: there is none.
             CheckpointError: it is damaged.
         """
-        from unifusion.retrieval.library import Library  # type: ignore[import-not-found]  # until the library is merged
+        from unifusion.retrieval.library import Library
 
         return cls(library=Library.open(folder), **choices)
 
@@ -54,7 +54,10 @@ class UniFusionRetriever(BaseRetriever):
 def _document(found: Any) -> Document:
     """A found window. Where nothing is said in it, its content names file and span."""
     said = "\n".join(text for text in found.texts.values() if text)
-    place = {"path": found.path, "start_s": found.start_s, "end_s": found.end_s, "score": found.score, "streams": list(found.streams)}
+    place = {
+        "path": found.path, "kind": found.kind, "start_s": found.start_s, "end_s": found.end_s, "score": found.score,
+        "streams": list(found.streams),
+    }  # fmt: skip
     return Document(
         id=f"{found.path}#{found.start_s:g}-{found.end_s:g}",
         page_content=said or f"{Path(found.path).name} @ {found.start_s:g}-{found.end_s:g} s", metadata={**found.metadata, **place},

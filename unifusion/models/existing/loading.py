@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unifusion.checkpoint import check_plain_folder, no_progress_bar, read_json
-from unifusion.errors import CheckpointError
+from unifusion.errors import CheckpointError, UniFusionError
 from unifusion.limits import Limits
 from unifusion.models.existing.chat import ExistingChat
 from unifusion.models.existing.processor import ExistingProcessor
@@ -70,7 +70,7 @@ def load_existing(
             network = _network(family_class.network, folder, dtype or (torch.float32 if torch.device(device).type == "cpu" else "auto"))
         tokenizer = _tokenizer(folder, family_class.template())
         family = family_class(network.config, read_settings(folder))
-    except CheckpointError:
+    except UniFusionError:
         raise
     except Exception as error:  # tokenizers, safetensors and processors raise plain Exceptions for broken files
         raise CheckpointError(f"{folder} cannot be loaded: {error};", remedy="copy it again.") from error
