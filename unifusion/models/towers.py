@@ -125,7 +125,7 @@ class ClockPool(nn.Module):
         self.out = nn.Sequential(nn.LayerNorm(clock.bins * clock.channels), nn.Linear(clock.bins * clock.channels, out_width))
 
     def forward(self, features: Features) -> Tensor:
-        """Map tokens (B, S, in_width) to (B, out_width)."""
+        """Map tokens (B, S, D) with mask and times to (B, out_width)."""
         out: Tensor = self.out(self.steps(features)[0].flatten(1))
         return out
 
