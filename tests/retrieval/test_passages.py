@@ -78,6 +78,8 @@ def test_the_media_of_a_passage_are_what_the_file_is(tmp_path):
     assert (image.kind, image.start_s, image.end_s, image.transcript) == ("image", None, None, "hm")
     assert (audio.kind, audio.start_s, audio.end_s) == ("audio", 0.0, 1.0)
     assert passage("clip-world://1/2?split=train", 3.0).media().kind == "video"
+    (heard,) = joined([found("clip-world://1/2?split=train", 0.0, 3.0)], longest_s=6)
+    assert heard.kind == heard.media().kind == "audio"  # indexed for its sound: its picture is not shown
     with pytest.raises(MediaError, match=r"gone\.wav"):
         passage(tmp_path / "gone.wav", 1.0).media()
 

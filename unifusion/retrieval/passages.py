@@ -34,6 +34,7 @@ class Passage:
         texts: what is known of it in words; under `transcript` what is said in it.
         metadata: of its best window.
         ids: numbers of its windows in the library.
+        kind: what its clip was indexed as: video, audio or image; "" goes by the file.
         cropped: characters of its texts that were left out.
     """
 
@@ -47,6 +48,7 @@ class Passage:
     texts: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     ids: tuple[int, ...] = ()
+    kind: str = ""
     cropped: int = 0
 
     @property
@@ -60,7 +62,7 @@ class Passage:
         return self.end_s <= self.start_s
 
     def media(self, *, limits: Limits = Limits(), isolate: bool = False) -> Media:
-        """The reference to the span, with what is said in it.
+        """The reference to the span, with what is said in it; of a video that was indexed for its sound, its sound.
 
         Raises:
             MediaError: the file is gone, or its header cannot be read.
@@ -68,7 +70,8 @@ class Passage:
         said = self.texts.get("transcript")
         if self.is_still:
             return Media(kind="image", source=self.path, transcript=said)
-        kind = _kind(self.path, limits, isolate)
+        inside = _kind(self.path, limits, isolate)
+        kind: MediaKind = "audio" if self.kind == "audio" else inside
         return Media(kind=kind, source=self.path, start_s=self.start_s, end_s=self.end_s, transcript=said)
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,7 +138,8 @@ def _passage(number: int, run: Sequence[Found], name: str, max_chars: int) -> Pa
         cropped += len(words) - len(texts[kind])
     return Passage(
         number=number, path=run[0].path, name=name, start_s=run[0].start_s, end_s=max(f.end_s for f in run), score=best.score,
-        texts={k: v for k, v in texts.items() if v}, metadata=best.metadata, ids=tuple(f.id for f in run), cropped=cropped,
+        texts={k: v for k, v in texts.items() if v}, metadata=best.metadata, ids=tuple(f.id for f in run),
+        kind=best.kind, cropped=cropped,
     )  # fmt: skip
 
 
