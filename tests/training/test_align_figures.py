@@ -70,6 +70,11 @@ def test_speakers_are_not_split_between_the_halves():
     assert probe(x, labels, [str(i) for i in range(300)]) > 0.95
 
 
+def test_halves_that_do_not_know_each_others_classes_give_no_figure():
+    groups = ["a"] * 20 + ["b"] * 20
+    assert probe(np.eye(4)[np.repeat([0, 1], 20)], np.repeat([0, 1], 20), groups) is None
+
+
 def test_rows_without_a_vector_are_left_out():
     own = rows(["bell", "siren"] * 15)
     vectors = np.array([[1.0, 0.0], [0.0, 1.0]] * 15)

@@ -138,7 +138,9 @@ def told_by_labels(model: Aligner | None, rows: AlignRows, vectors_ND: np.ndarra
             classes = vectors_of_texts(model, [_plain(fact, rows.describer) for fact in facts])
             out[f"{kind}_zero_shot"] = zero_shot_accuracy(x_ND, classes, y_N)
         groups = [rows.examples[i].group or rows.examples[i].id for i, _ in own]
-        out[f"{kind}_probe"] = probe(x_ND, y_N, groups)
+        told = probe(x_ND, y_N, groups)
+        if told is not None:
+            out[f"{kind}_probe"] = told
     return out
 
 
@@ -161,21 +163,21 @@ def labels_of(rows: AlignRows, count: int) -> dict[str, tuple[list[int], list[in
     return out
 
 
-def probe(vectors_ND: np.ndarray, targets_N: np.ndarray, groups: list[str]) -> float:
+def probe(vectors_ND: np.ndarray, targets_N: np.ndarray, groups: list[str]) -> float | None:
     """Accuracy of a linear map from vectors (N, D) to classes (N,), fitted in closed form (ridge regression to one-hot targets) on one
-    half of the rows and tested on the other, both ways. Rows of one group (a speaker, a recording) are in one half; what both halves are
-    made of does not depend on the vectors."""
+    half of the rows and tested on the other, both ways; None where a half lacks a class of the other (two women in one, two men in the
+    other). Rows of one group (a speaker, a recording) are in one half; what both halves are made of does not depend on the vectors."""
     if len(set(groups)) < 2:
         groups = [str(i) for i in range(len(groups))]
     order = sorted(set(groups), key=lambda g: random.Random(g).random())
     half = {g: k % 2 for k, g in enumerate(order)}
     side_N = np.array([half[g] for g in groups])
+    if {*targets_N[side_N == 0]} != {*targets_N[side_N == 1]}:
+        return None
     x_ND = np.concatenate([vectors_ND.astype(np.float64), np.ones((len(vectors_ND), 1))], axis=1)
     right = 0
     for test in (0, 1):
         fit, held = side_N != test, side_N == test
-        if not fit.any() or not held.any():
-            continue
         wanted = (targets_N[fit][:, None] == np.arange(targets_N.max() + 1)).astype(np.float64)
         gram = x_ND[fit].T @ x_ND[fit] + _RIDGE * np.eye(x_ND.shape[1])
         weights = np.linalg.solve(gram, x_ND[fit].T @ wanted)
