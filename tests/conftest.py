@@ -25,6 +25,10 @@ def pytest_configure(config):
     """
     if is_worker(config):
         os.environ["OMP_NUM_THREADS"] = "1"
+    else:
+        from tests.watch import Watch
+
+        config.pluginmanager.register(Watch(lambda text: config.get_terminal_writer().write(text, flush=True)), "watch")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if os.access(sys.prefix, os.W_OK):
         os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(Path(sys.prefix) / "torch_extensions"))

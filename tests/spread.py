@@ -17,7 +17,7 @@ FIRST = (
 """Files that take longest: one that began last would be waited for alone."""
 LAST = (
     "tests/world/test_questions.py", "tests/world/test_picture.py", "tests/world/test_render.py", "tests/demo/test_browser.py",
-    "tests/media/test_isolate.py", "tests/test_start_up.py", "tests/test_matrix.py",
+    "tests/media/test_isolate.py", "tests/test_start_up.py", "tests/cli/test_index_search.py", "tests/test_matrix.py",
 )  # fmt: skip
 """Files with tests that run alone, when the others run short ones that are soon over; hundreds of those even out when workers end."""
 APART = frozenset({"tests/training/test_tune.py", "tests/test_matrix.py"})
@@ -50,11 +50,8 @@ class Spread(LoadScopeScheduling):
 @contextmanager
 def turn(folder, *, alone):
     """Wait until no test is running that this one must not run beside; several processes share the folder."""
-    with open(folder / "gate", "w") as gate, open(folder / "running", "w") as running:
-        fcntl.flock(gate, fcntl.LOCK_EX)  # who waits to be alone stands here, and nobody passes
-        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(gate, fcntl.LOCK_UN)
-        try:
-            yield
-        finally:
-            fcntl.flock(running, fcntl.LOCK_UN)  # a process that was forked meanwhile would hold it on
+    with open(folder / "gate", "a+") as gate, open(folder / "running", "a+") as running:
+        fcntl.lockf(gate, fcntl.LOCK_EX)  # who waits to be alone stands here, and nobody passes
+        fcntl.lockf(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)  # of this process: one forked by a test neither holds nor ends it
+        fcntl.lockf(gate, fcntl.LOCK_UN)
+        yield
