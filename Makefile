@@ -8,7 +8,7 @@ UNIFUSION := $(VENV)/bin/unifusion
 PIP := $(PY) -m pip install -c constraints.txt
 DATA ?= $(or $(UNIFUSION_DATA),$(wildcard ../shared/data))
 
-.PHONY: help install chat demo test check lint types floors tiny clean
+.PHONY: help install chat demo test test-thorough check lint types floors tiny clean
 
 help:
 	@echo "make chat [CLIP=file.mp4] [Q='What happens?']   talk about a clip with the model that ships with the project"
@@ -44,6 +44,10 @@ demo: install
 
 test: $(VENV)/installed-dev.stamp
 	$(PY) -m pytest -n auto $(TESTS)
+
+# Also every encoder with every adapter and language model, every export, every strategy: twice the time.
+test-thorough: $(VENV)/installed-dev.stamp
+	$(PY) -m pytest -n auto --thorough $(TESTS)
 
 check: lint types floors
 

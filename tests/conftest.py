@@ -65,8 +65,16 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def pytest_addoption(parser):
+    parser.addoption("--thorough", action="store_true", help="also what repeats a test for further strategies, encoders, combinations")
+
+
 def pytest_collection_modifyitems(config, items):
-    """In a worker: the order in which tests are shared out."""
+    """Without --thorough what is marked so is left out; in a worker: the order in which tests are shared out."""
+    if not config.getoption("--thorough"):
+        left = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
     if is_worker(config):
         from tests.spread import place
 

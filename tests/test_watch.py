@@ -10,9 +10,9 @@ from tests.toys import run_apart
 from tests.watch import Watch
 
 
-def test_what_runs_is_named_when_no_test_ends():
+def test_what_runs_is_named_from_time_to_time():
     said = []
-    watch = Watch(said.append, quiet=0.2)
+    watch = Watch(said.append, every=0.2)
     watch.pytest_sessionstart(None)
     watch.pytest_runtest_logstart("tests/test_slow.py::test_slow", ())
     watch.pytest_runtest_logstart("tests/test_quick.py::test_quick", ())
@@ -21,7 +21,7 @@ def test_what_runs_is_named_when_no_test_ends():
     while not said and time.monotonic() < until:
         time.sleep(0.02)
     watch.pytest_sessionfinish(None)
-    assert "tests/test_slow.py::test_slow" in said[0] and "test_quick" not in said[0]
+    assert "1 tests have ended" in said[0] and "tests/test_slow.py::test_slow" in said[0] and "test_quick" not in said[0]
 
 
 def test_a_process_forked_by_a_test_does_not_hold_others_up(tmp_path):

@@ -1,4 +1,4 @@
-"""Says which tests are running when none has ended for long: a run that hangs then tells where, before somebody stops it."""
+"""Says now and then how far the tests are and which are running: a run that hangs or crawls then tells where, before it is stopped."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import time
 
 
 class Watch:
-    """A plugin of the process that reports: writes a line after each `quiet` seconds in which no test ended."""
+    """A plugin of the process that reports: writes a line each `every` seconds."""
 
-    def __init__(self, write, quiet: float = 300.0):
-        self.write, self.quiet = write, quiet
+    def __init__(self, write, every: float = 300.0):
+        self.write, self.every = write, every
         self.running: dict[str, float] = {}
-        self.ended = time.monotonic()
+        self.ended = 0
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._look, name="watch over tests", daemon=True)
 
     def _look(self) -> None:
-        while not self.over.wait(self.quiet / 10):
+        began = time.monotonic()
+        while not self.over.wait(self.every):
             now = time.monotonic()
-            if now - self.ended >= self.quiet:
-                names = ", ".join(f"{nodeid} ({now - began:.0f} s)" for nodeid, began in list(self.running.items())) or "none"
-                self.write(f"\nno test has ended for {self.quiet:.0f} s; running: {names}\n")
-                self.ended = now
+            names = ", ".join(f"{nodeid} ({now - since:.0f} s)" for nodeid, since in sorted(self.running.copy().items())) or "none"
+            self.write(f"\nafter {now - began:.0f} s {self.ended} tests have ended; running: {names}\n")
 
     def pytest_sessionstart(self, session):
         self.thread.start()
@@ -32,7 +31,7 @@ class Watch:
 
     def pytest_runtest_logfinish(self, nodeid, location):
         self.running.pop(nodeid, None)
-        self.ended = time.monotonic()
+        self.ended += 1
 
     def pytest_sessionfinish(self, session):
         self.over.set()

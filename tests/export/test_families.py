@@ -9,6 +9,7 @@ import torch
 
 from tests import toys
 from tests.export.models import CLOCK, embedder, spoken, stream
+from tests.thorough import further
 from unifusion import catalog
 from unifusion.export.graph import Graph, trace
 from unifusion.export.inputs import plan_of, random_clips, stack
@@ -16,8 +17,10 @@ from unifusion.export.onnx_files import OnnxGraph, quantize, write_onnx
 from unifusion.export.pt2 import load_pt2, write_pt2
 
 QUICK = ("whisper", "bert")
+SOME = (*QUICK, "acoustic_features", "clip", "resnet", "videomae", "wavlm")
+"""Of each kind one; the others are for `--thorough`."""
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
-FAMILIES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in catalog.names("encoders")]
+FAMILIES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) if n in SOME else further(n) for n in catalog.names("encoders")]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.matrix import build
 from tests.models.families import FAMILIES, SCALED
+from tests.thorough import further
 from tests.toys import LLAMA, chat_model, mixed, streams, talk
 from unifusion import catalog
 from unifusion.errors import ConfigError, LimitError
@@ -82,8 +83,8 @@ def test_what_is_counted_without_data_is_counted_with_data_too(trained):
 @pytest.mark.parametrize(
     "case",
     [
-        {"frozen": False, "checkpointing": False, "rows": 6},
-        {"frozen": False, "checkpointing": True, "rows": 8, "clips": True},
+        further({"frozen": False, "checkpointing": False, "rows": 6}),
+        further({"frozen": False, "checkpointing": True, "rows": 8, "clips": True}),
         {"frozen": True, "checkpointing": False, "rows": 6, "lora": True},
         {"frozen": True, "checkpointing": False, "rows": 6, "clips": True},
     ],

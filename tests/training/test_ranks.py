@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from tests.thorough import further
 from tests.training import forks
 from unifusion.errors import ConfigError
 from unifusion.training.strategy import STRATEGIES, deepspeed_config
@@ -49,7 +50,10 @@ def test_two_processes_train_as_one(tmp_path, alone, strategy, part):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "part"), [*((s, "adapters") for s in SHARDED), ("zero3", "all")])
+@pytest.mark.parametrize(
+    ("strategy", "part"),
+    [*((s, "adapters") if s in ("zero2", "zero3") else further(s, "adapters") for s in SHARDED), ("zero3", "all")],
+)
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs the extra deepspeed")
 def test_deepspeed_trains_as_one_process_does(tmp_path, alone, strategy, part):
     check(tmp_path, alone, strategy, part)

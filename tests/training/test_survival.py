@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.thorough import further
 from tests.training import forks, ranks
 from unifusion import atomic
 from unifusion.errors import CheckpointError, ConfigError, DatasetError, UniFusionError
@@ -63,7 +64,7 @@ def weights_of(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "kills", "in_save"), [(0, 5, 3), (2, 3, 1)])
+@pytest.mark.parametrize(("workers", "kills", "in_save"), [further(0, 5, 3), (2, 3, 1)])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, workers, kills, in_save):
     asked = ["--kills", str(kills), "--in-save", str(in_save), "--workers", str(workers)]
     code, said = forks.run("tests.training.kills", str(tmp_path / "out"), *asked, timeout_s=400)
@@ -74,7 +75,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, workers, kills, in_save):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "zero2", "zero3"])
+@pytest.mark.parametrize("strategy", ["ddp", further("fsdp2"), further("zero2"), "zero3"])
 def test_a_signal_to_one_of_two_processes_saves_both_and_they_go_on(tmp_path, strategy):
     if strategy.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("needs the extra deepspeed")
@@ -93,7 +94,7 @@ def test_a_signal_to_one_of_two_processes_saves_both_and_they_go_on(tmp_path, st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "precision"), [("ddp", "float32"), ("zero2", "bfloat16"), ("zero3", "float32")])
+@pytest.mark.parametrize(("strategy", "precision"), [("ddp", "float32"), ("zero2", "bfloat16"), further("zero3", "float32")])
 def test_a_step_that_is_not_finite_in_one_process_is_left_out_by_both(tmp_path, strategy, precision):
     if strategy.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("needs the extra deepspeed")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from tests.sources import save_encoders, save_language_model
+from tests.thorough import further
 from tests.toys import talk
 from unifusion import checkpoint, share
 from unifusion.cli.app import app
@@ -140,7 +141,7 @@ def test_broken_clips_and_rows_are_left_out_when_asked(here, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["fsdp2", "zero3"])
+@pytest.mark.parametrize("strategy", [further("fsdp2"), "zero3"])
 def test_what_two_processes_shard_is_saved_whole(here, tmp_path, strategy):
     """The command as people give it; the checkpoint is that of one process."""
     if strategy == "zero3":
