@@ -9,10 +9,12 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from tests.retrieval.toys import WIDTH, Report, Stream, ToyBackend, ToyEmbedder, Vectors, axis, tone, unit
 from unifusion import atomic
@@ -74,6 +76,18 @@ def dying(at):
         setattr(place, name, watched(getattr(place, name)))
 
 
+def ended(pid, limit_s=100.0):
+    """The status of a child that has ended; one that hangs is an error of its own."""
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    raise SystemExit(f"an attempt hung for {limit_s} s")
+
+
 def attempt(folder, index, rng, aimed, seconds):
     """One indexing that is killed if it does not end before; returns whether it was."""
     pid = os.fork()
@@ -89,7 +103,7 @@ def attempt(folder, index, rng, aimed, seconds):
     if not aimed:
         time.sleep(rng.uniform(0.0, seconds))
         os.kill(pid, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = os.waitstatus_to_exitcode(ended(pid))
     if code not in (0, -signal.SIGKILL):
         raise SystemExit(f"an attempt ended with {code}")
     return code != 0
@@ -134,6 +148,9 @@ def change(folder, rng):
 
 def killed(out, *, kills, seed=0):
     """Kill that often; returns the figures."""
+    # A child that is killed while it holds tqdm's lock, which processes share, would leave it held for the parent and all after it.
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0
     rng, folder, index = random.Random(seed), out / "clips", out / "index"
     folder.mkdir(parents=True)
     for number in range(20):
