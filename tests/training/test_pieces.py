@@ -2,6 +2,7 @@
 
 import random
 import runpy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -146,6 +147,12 @@ def test_a_row_alone_is_unchanged():
     assert alone.group_K.tolist() == [0] * 4 + [-1] * 8
     still = Pieces(ROWS, {"faces": 1.0}, "video", KNOWN, SHAPE).alone(ROWS["faces"][0])
     assert (still.clip.frames_THWC == 90).all() and still.group_K.tolist() == [0]
+
+
+def test_rows_of_two_sets_with_one_id_keep_their_own_pictures():
+    light, dark = (replace(face("sad", grey), id="0001") for grey in (200, 90))
+    pieces = Pieces({"a": Listed([light], None, "a"), "b": Listed([dark], None, "b")}, {"a": 1.0, "b": 1.0}, "video", KNOWN, SHAPE)
+    assert (pieces.array(light) == 200).all() and (pieces.array(dark) == 90).all() and (pieces.array(light) == 200).all()
 
 
 def test_silence_around_a_sound_is_left_out():

@@ -18,6 +18,7 @@ from unifusion.limits import Limits
 from unifusion.media.augment import level_db, mix_at_snr, retake
 from unifusion.media.prosody import Prosody, measure_prosody
 from unifusion.processor.opening import decode
+from unifusion.training.kept import RowKey, row_key
 from unifusion.training.known import Known
 
 __all__ = ["INGREDIENTS", "Grounded", "Pieces", "any_colour", "loud_part"]
@@ -83,9 +84,9 @@ class Pieces:
         self.weights = [weights[name] for name in self.rows]
         self.classes = {name: _by_class(rows) for name, rows in self.rows.items()}
         self.behind = [r for rows in self.rows.values() for r in rows if "sound" in r.labels]
-        self._arrays: dict[str, np.ndarray] = {}
-        self._prosody: dict[str, Prosody | None] = {}
-        self._truths: dict[str, np.ndarray] = {}
+        self._arrays: dict[RowKey, np.ndarray] = {}
+        self._prosody: dict[RowKey, Prosody | None] = {}
+        self._truths: dict[RowKey, np.ndarray] = {}
 
     def pack(self, index: int, turn: int) -> Grounded:
         """Fill a clip's length with drawn pieces, changed; a pure function of (seed, index, turn)."""
@@ -110,16 +111,16 @@ class Pieces:
 
     def array(self, example: Example) -> np.ndarray:
         """A row's loud part (N,) int16, or its still (H, W, 3) uint8; decoded once."""
-        if example.id not in self._arrays:
+        if (key := row_key(example)) not in self._arrays:
             clip, _ = decode(
                 example.media[0], rate_hz=1.0 if self.stream == "video" else None, audio=self.stream == "audio", max_seconds=30.0,
                 limits=Limits(),
             )  # fmt: skip
             if self.stream == "video":
-                self._arrays[example.id] = np.asarray(clip.frames_THWC)[0]
+                self._arrays[key] = np.asarray(clip.frames_THWC)[0]
             else:
-                self._arrays[example.id] = np.round(loud_part(np.asarray(clip.waveform_N)) * 32767).astype(np.int16)
-        return self._arrays[example.id]
+                self._arrays[key] = np.round(loud_part(np.asarray(clip.waveform_N)) * 32767).astype(np.int16)
+        return self._arrays[key]
 
     def _draw(self, rng: random.Random) -> Example:
         """A row: its part by weight, its class evenly."""
@@ -192,18 +193,18 @@ class Pieces:
 
     def _truth(self, example: Example) -> np.ndarray:
         """A row's truth, a copy."""
-        if example.id not in self._truths:
-            self._truths[example.id] = self.known.truth(example, self.stream)
-        return self._truths[example.id].copy()
+        if (key := row_key(example)) not in self._truths:
+            self._truths[key] = self.known.truth(example, self.stream)
+        return self._truths[key].copy()
 
     def _heard(self, example: Example, speed: float = 1.0, gain_db: float = 0.0) -> np.ndarray:
         """A voice's truth, with its third of level, pitch and rate after a change of speed and level."""
         truth_P, thirds = self._truth(example), example.labels.get("thirds")
         if thirds is None:
             return truth_P
-        if example.id not in self._prosody:
-            self._prosody[example.id] = measure_prosody(self.array(example).astype(np.float32) / 32767.0)
-        if (found := self._prosody[example.id]) is None:
+        if (key := row_key(example)) not in self._prosody:
+            self._prosody[key] = measure_prosody(self.array(example).astype(np.float32) / 32767.0)
+        if (found := self._prosody[key]) is None:
             return truth_P
         pitch_hz = None if found.pitch_hz is None else found.pitch_hz * speed
         changed = replace(found, level_db=found.level_db + gain_db, pitch_hz=pitch_hz, rate_hz=found.rate_hz * speed)

@@ -20,6 +20,7 @@ from unifusion.processor.opening import decode
 from unifusion.training.choices import shared_yaml
 from unifusion.training.facts import Facts, altered, caption_of, evidence_of, facts_of, turns_of
 from unifusion.training.grammar import Grammar
+from unifusion.training.kept import RowKey, row_key
 from unifusion.training.pieces import any_colour
 from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
 
@@ -74,7 +75,7 @@ class RealTalks(Dataset[TurnsRow]):
         self.sounds = tuple(sorted({str(r.labels["sound"]) for r in rows}))
         self._behind = [r.media[0] for r in rows]
         self._sets = {name: {key: _labels(part, key) for key in _LABELS} for name, part in mixture.parts.items()}
-        self._prosody: dict[tuple[str, Take], Prosody | None] = {}
+        self._prosody: dict[tuple[RowKey, Take], Prosody | None] = {}
 
     def __len__(self) -> int:
         """Rows."""
@@ -199,9 +200,9 @@ class RealTalks(Dataset[TurnsRow]):
     def _measured(self, example: Example, media: Media) -> Prosody | None:
         """The prosody of a row's voice in the take that is shown, measured once."""
         take = media.source.take if isinstance(media.source, Mix) else Take()
-        if (example.id, take) not in self._prosody:
-            self._prosody[example.id, take] = measured_prosody(example, take)
-        return self._prosody[example.id, take]
+        if (key := (row_key(example), take)) not in self._prosody:
+            self._prosody[key] = measured_prosody(example, take)
+        return self._prosody[key]
 
 
 def measured_prosody(example: Example, take: Take = Take()) -> Prosody | None:  # noqa: B008 - frozen
