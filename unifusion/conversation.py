@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Clip", "Conversation", "Example", "Media", "MediaKind", "Message", "Mix", "Part", "Role", "Take"]
+__all__ = ["Altered", "Clip", "Conversation", "Example", "Media", "MediaKind", "Message", "Mix", "Part", "Role", "Take"]
 
 MediaKind = Literal["video", "audio", "image"]
 Role = Literal["system", "user", "assistant"]
@@ -55,7 +55,7 @@ class Media:
     """
 
     kind: MediaKind
-    source: str | Path | bytes | Clip | Mix
+    source: str | Path | bytes | Clip | Mix | Altered
     start_s: float | None = None
     end_s: float | None = None
     mute: tuple[str, ...] = ()
@@ -77,6 +77,8 @@ class Media:
             return str(self.source)
         if isinstance(self.source, Mix):
             return f"<{' with '.join(m.name for m in self.source.parts)}>"
+        if isinstance(self.source, Altered):
+            return f"<{self.source.base.name}, {self.source.how}>"
         return f"<{len(self.source)} bytes>" if isinstance(self.source, bytes) else "<arrays>"
 
 
@@ -121,6 +123,29 @@ class Mix:
     def parts(self) -> tuple[Media, ...]:
         """The parts that are there."""
         return tuple(m for m in (self.still, self.voice, self.background) if m is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Altered:
+    """A clip that is tampered with when it is opened, to find out what an answer rests on. It is as long as it was.
+
+    Attributes:
+        base: the clip.
+        picture: whose picture is seen in place of its own.
+        sound: whose sound is heard in place of its own.
+        shuffle: seed of the order its pictures are shown in; None leaves them in order.
+    """
+
+    base: Media
+    picture: Media | None = None
+    sound: Media | None = None
+    shuffle: int | None = None
+
+    @property
+    def how(self) -> str:
+        """What was done, in words."""
+        lent = [f"{what} of {m.name}" for what, m in (("picture", self.picture), ("sound", self.sound)) if m is not None]
+        return " and ".join([*lent, *(["pictures out of order"] if self.shuffle is not None else [])]) or "unchanged"
 
 
 Part = str | Media

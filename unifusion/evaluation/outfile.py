@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Protocol, TextIO, TypeVar
 from unifusion.errors import ConfigError, DatasetError
 from unifusion.share import resolve_checkpoint
 
-__all__ = ["Marked", "OutFile", "Run", "weights_of"]
+__all__ = ["Marked", "Noted", "OutFile", "Run", "weights_of"]
 
 
 class Marked(Protocol):
@@ -28,6 +28,13 @@ class Marked(Protocol):
     @property
     def mark(self) -> str:
         """The hash; "" where there is none."""
+
+
+class Noted(Protocol):
+    """What a run's answers depend on."""
+
+    def to_json(self) -> str:
+        """One line, equal for equal runs."""
 
 
 M = TypeVar("M", bound=Marked)
@@ -88,7 +95,7 @@ class OutFile:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, run: Run, *, overwrite: bool = False, retry_errors: bool = False) -> Iterator[OutFile]:
+    def open(cls, path: Path, run: Noted, *, overwrite: bool = False, retry_errors: bool = False) -> Iterator[OutFile]:
         """Open `path` to go on with it, alone.
 
         A last line that a kill cut off is dropped. `<path>.run.json` says of which run the rows are, and is the lock.
@@ -171,7 +178,7 @@ def _replace(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def _same_run(record: TextIO, run: Run, path: Path, *, fresh: bool) -> None:
+def _same_run(record: TextIO, run: Noted, path: Path, *, fresh: bool) -> None:
     """Note of which run the rows are; refuse to mix two."""
     record.seek(0)
     noted = record.read().strip()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unifusion.conversation import Clip, Media, Mix, Take
+from unifusion.conversation import Altered, Clip, Media, Mix, Take
 from unifusion.encoders.encoder import weights_hash
 from unifusion.errors import MediaError
 from unifusion.limits import Limits
@@ -49,6 +49,9 @@ def media_key(media: Media, limits: Limits | None = None) -> str:
         parts = [media_key(m, limits) if m is not None else "" for m in (source.still, source.voice, source.background)]
         mixed = ["mix", *parts, source.snr_db, source.size_px, source.seed, *([asdict(source.take)] if source.take != Take() else [])]
         digest.update(json.dumps(mixed).encode())
+    elif isinstance(source, Altered):
+        told = [media_key(m, limits) if m is not None else "" for m in (source.base, source.picture, source.sound)]
+        digest.update(json.dumps(["altered", *told, source.shuffle]).encode())
     elif str(source).startswith("clip-world://"):
         digest.update(str(source).encode())
     else:

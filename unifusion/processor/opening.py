@@ -11,9 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from unifusion.batch import StreamReport
-from unifusion.conversation import Clip, Media, Mix, Take
+from unifusion.conversation import Altered, Clip, Media, Mix, Take
 from unifusion.errors import LimitError, MediaError, NoStreamError
 from unifusion.limits import Limits
+from unifusion.processor.altering import altered
 from unifusion.processor.streams import StreamSpec
 
 if TYPE_CHECKING:
@@ -257,6 +258,14 @@ def decode(
         return _cut(_rendered(media.source, rate_hz), start_s, media.end_s, max_seconds)
     if isinstance(media.source, Mix):
         return _cut(_composed(media.source, rate_hz, limits), start_s, media.end_s, max_seconds)
+    if isinstance(media.source, Altered):
+
+        def read(one: Media, *, picture: bool, sound: bool) -> Clip:
+            """Decode what is wanted of a clip, or of one that lends."""
+            rates = {"rate_hz": rate_hz if picture else None, "audio": sound, "sampling_rate_hz": sampling_rate_hz}
+            return decode(one, **rates, max_seconds=limits.max_span_seconds, limits=limits, isolate=isolate, strict=strict)[0]  # type: ignore[arg-type]
+
+        return _cut(altered(media.source, read, picture=rate_hz is not None, sound=audio), start_s, media.end_s, max_seconds)
     from unifusion.media import Sampling, probe, read_clip
 
     info = probe(media.source, limits=limits, isolate=isolate)

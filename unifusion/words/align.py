@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from unifusion.conversation import Clip, Media, Mix
+from unifusion.conversation import Altered, Clip, Media, Mix
 from unifusion.errors import ConfigError, LimitError, MediaError
 from unifusion.limits import Limits
 from unifusion.losses.dtw import dtw
@@ -131,8 +131,8 @@ def _check_words(words: str) -> None:
 def _sound(media: Media | Clip | str | Path, limits: Limits, strict: bool) -> tuple[str, Clip]:
     """What it is called, and its decoded sound."""
     given = media if isinstance(media, Media) else Media(kind="audio", source=media)
-    if isinstance(given.source, Mix) or (isinstance(given.source, Clip) and (given.start_s or given.end_s)):
-        raise ConfigError(f"{given.name}: a mix, or a span of arrays;", remedy="decode it and give the Clip of the span.")
+    if isinstance(given.source, Mix | Altered) or (isinstance(given.source, Clip) and (given.start_s or given.end_s)):
+        raise ConfigError(f"{given.name}: a mix, an altered clip, or a span of arrays;", remedy="decode it and give the Clip of the span.")
     if isinstance(given.source, Clip):
         return given.name, given.source
     if isinstance(given.source, str) and given.source.startswith("clip-world://"):

@@ -1,0 +1,174 @@
+"""What a row is asked under: as it is, without its clip, with a stream muted, swapped, out of order, or with another clip."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from unifusion.conversation import Altered, Clip, Example, Media, Mix
+from unifusion.errors import UniFusionError
+
+__all__ = ["BASELINES", "CONDITIONS", "TAMPERED", "Donors", "Shown", "streams_of", "under"]
+
+BASELINES = ("all", "blind", "text")
+"""As it is; no clip and no words; the words that are said, without the clip."""
+TAMPERED = ("no sound", "no picture", "other sound", "other picture", "shuffled", "other clip")
+"""What faithfulness is measured by."""
+CONDITIONS = (*BASELINES, *TAMPERED)
+
+
+_KINDS = ("family", "type")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A row as it is asked, and the row that lent it a sound, a picture or its whole clip."""
+
+    row: Example
+    lender: Example | None = None
+
+
+class Donors:
+    """Who lends a row a sound, a picture or a whole clip: a function of (seed, ids), never of the order in which rows are asked.
+
+    Args:
+        rows: of a part.
+        truth: the right answer of a row; a lender of the same answer would change nothing, and is taken only where there is no other.
+        seed: another one lends otherwise.
+    """
+
+    def __init__(self, rows: Sequence[Example], truth: Callable[[Example], str], *, seed: int = 0) -> None:
+        self.rows, self.truth, self.seed = rows, truth, seed
+        self._having: dict[str, list[Example]] = {}
+
+    def of(self, row: Example, stream: str) -> Example | None:
+        """A row of another group that has the stream and is asked the same kind of thing, of another true answer if possible."""
+        if stream not in self._having:
+            self._having[stream] = [r for r in self.rows if stream in _streams(r)]
+        others = [r for r in self._having[stream] if r.id != row.id and (not row.group or r.group != row.group)]
+        alike = [r for r in others if all(r.labels.get(k) == row.labels.get(k) for k in _KINDS)]
+        told = self.truth(row)
+        for some in ([r for r in alike if self.truth(r) != told], alike, others):
+            if some:
+                return random.Random(f"{self.seed}/{row.id}/{stream}").choice(some)
+        return None
+
+
+def under(condition: str, row: Example, donors: Donors) -> Shown | None:
+    """A row under a condition; None where it says nothing of this row (a stream that is not there cannot be muted).
+
+    Under `text` and `blind` the clip is not there at all; muted streams are left out, and the others stay as they are. Whose sound is lent,
+    his words are lent too.
+    """
+    has = _streams(row)
+    if condition == "all":
+        return Shown(row)
+    if condition == "blind":
+        return Shown(_without_words(replace(row, media=())))
+    if condition == "text":
+        said = row.texts.get("transcript") or " ".join(m.transcript for m in row.media if m.transcript)
+        return Shown(replace(row, media=(), texts={**row.texts, "transcript": said})) if said and row.media else None
+    if condition == "shuffled":
+        seed = int.from_bytes(hashlib.sha256(row.id.encode()).digest()[:4], "big")
+        return Shown(_changed(row, "picture", lambda m: _altered(m, shuffle=seed))) if _moves(row) else None
+    if condition == "other clip":
+        donor = donors.of(row, "any") if has else None
+        return None if donor is None else Shown(_with_words(replace(row, media=donor.media), donor), donor)
+    return _one_stream(condition, row, donors) if {"sound", "picture"} <= has else None  # else nothing is left to answer by
+
+
+def _one_stream(condition: str, row: Example, donors: Donors) -> Shown | None:
+    """A row with a stream muted or lent."""
+    how, _, stream = condition.partition(" ")
+    if how == "no":
+        muted = replace(row, media=tuple(m.muted("audio" if stream == "sound" else "video") for m in row.media))
+        return Shown(_without_words(muted) if stream == "sound" else muted)
+    donor = donors.of(row, stream)
+    if donor is None:
+        return None
+    lent = next(m for m in donor.media if stream in streams_of(m))
+    if stream == "sound":
+        return Shown(_with_words(_changed(row, stream, lambda m: _altered(m, sound=lent)), donor), donor)
+    return Shown(_changed(row, stream, lambda m: _altered(m, picture=lent)), donor)
+
+
+def _altered(media: Media, **how: object) -> Media:
+    """A clip as one that is altered when it is opened."""
+    base = replace(media, mute=(), transcript=None, at_least_db=None)
+    return replace(media, source=Altered(base=base, **how), start_s=None, end_s=None)  # type: ignore[arg-type]
+
+
+def _changed(row: Example, stream: str, change: Callable[[Media], Media]) -> Example:
+    """A row whose clips with a stream are changed."""
+    return replace(row, media=tuple(change(m) if stream in streams_of(m) else m for m in row.media))
+
+
+def _without_words(row: Example) -> Example:
+    """A row of which nobody tells what is said."""
+    texts = {k: v for k, v in row.texts.items() if k != "transcript"}
+    return replace(row, texts=texts, media=tuple(replace(m, transcript=None) for m in row.media))
+
+
+def _with_words(row: Example, donor: Example) -> Example:
+    """A row in which is said what is said in another one, where either has words."""
+    bare = _without_words(row)
+    said = donor.texts.get("transcript") or " ".join(m.transcript for m in donor.media if m.transcript)
+    if not said or bare == row:
+        return bare
+    media = tuple(replace(m, transcript=said) if "sound" in streams_of(m) else m for m in bare.media)
+    return replace(bare, media=media, texts={**bare.texts, "transcript": said})
+
+
+def _streams(row: Example) -> frozenset[str]:
+    """Streams of a row's clips, and "any" where it has a clip."""
+    found = frozenset(s for m in row.media for s in streams_of(m))
+    return found | {"any"} if found else found
+
+
+def _moves(row: Example) -> bool:
+    """Whether a row has a picture that moves."""
+    return any(m.kind == "video" and "picture" in streams_of(m) for m in row.media)
+
+
+def streams_of(media: Media) -> frozenset[str]:
+    """Which of `picture` and `sound` a clip has and shows, by its header; nothing where it cannot be read."""
+    shown = {"sound": "audio", "picture": "video"}
+    kept = {"audio": ("sound",), "image": ("picture",), "video": ("picture", "sound")}[media.kind]
+    return frozenset(s for s in _inside(media) if s in kept and shown[s] not in media.mute)
+
+
+def _inside(media: Media) -> frozenset[str]:
+    """What the source of a clip holds."""
+    source = media.source
+    if isinstance(source, Clip):
+        return _named(source.frames_THWC is not None, source.waveform_N is not None)
+    if isinstance(source, Mix):
+        return _named(source.still is not None, source.voice is not None or source.background is not None)
+    if isinstance(source, Altered):
+        return _inside(source.base) | _named(source.picture is not None, source.sound is not None)
+    return _of_file(source if isinstance(source, bytes) else str(source))
+
+
+@lru_cache(maxsize=1 << 16)
+def _of_file(source: str | bytes) -> frozenset[str]:
+    """What a file's header, or the script of a clip of clip world, tells."""
+    if isinstance(source, str) and source.startswith("clip-world://"):
+        from unifusion.world.render import parse_reference
+
+        script = parse_reference(source)
+        return _named(script.has_picture, script.has_sound)
+    from unifusion.media import probe
+
+    try:
+        info = probe(source)
+    except UniFusionError:
+        return frozenset()
+    return _named(info.has_video or info.is_image, info.has_audio)
+
+
+def _named(picture: bool, sound: bool) -> frozenset[str]:
+    """Streams by name."""
+    return frozenset(name for name, there in (("picture", picture), ("sound", sound)) if there)

@@ -1,0 +1,75 @@
+"""What a suite measures: something that answers, and perhaps tells how likely answers are."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Protocol
+
+from unifusion.conversation import Conversation
+from unifusion.engine import Answer, Engine, LabelScores
+from unifusion.errors import UniFusionError
+from unifusion.evaluation.outfile import weights_of
+from unifusion.evaluation.world import Kept
+
+__all__ = ["EngineSystem", "System"]
+
+
+class System(Protocol):
+    """A chat model behind any door.
+
+    Attributes:
+        name: it is called by in tables.
+        weights: a short hash of what answers, "" where nobody can know.
+        can_score: whether `score_labels` may be asked.
+    """
+
+    name: str
+    weights: str
+    can_score: bool
+
+    def answer(
+        self, conversations: Sequence[Conversation], *, max_new_tokens: int, batch_size: int
+    ) -> Sequence[Answer | UniFusionError]:  # fmt: skip
+        """Answers in words, in order; one that fails holds its error."""
+
+    def score_labels(
+        self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]], *, task: str, batch_size: int
+    ) -> Sequence[LabelScores | UniFusionError]:  # fmt: skip
+        """Likelihoods of each conversation's labels, in order; one that fails holds its error."""
+
+    def forget(self) -> None:
+        """The clips that were asked about so far do not come again."""
+
+
+class EngineSystem:
+    """An engine that opens and encodes each clip once, whatever is asked about it and whichever streams are muted.
+
+    Args:
+        engine: the model.
+        name: of the checkpoint.
+    """
+
+    can_score = True
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.name, self.weights = name, weights_of(name)
+        self._kept = Kept(engine)
+        self.engine = copy.copy(engine)
+        self.engine.processor = engine.processor.with_opener(self._kept)
+
+    def answer(
+        self, conversations: Sequence[Conversation], *, max_new_tokens: int, batch_size: int
+    ) -> list[Answer | UniFusionError]:  # fmt: skip
+        """See System; greedy."""
+        return self.engine.answer(conversations, max_new_tokens=max_new_tokens, batch_size=batch_size)
+
+    def score_labels(
+        self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]], *, task: str, batch_size: int
+    ) -> list[LabelScores | UniFusionError]:  # fmt: skip
+        """See System; with the temperature and biases that the checkpoint holds for the task."""
+        return self.engine.score_labels(conversations, labels, task=task, batch_size=batch_size)
+
+    def forget(self) -> None:
+        """Let the clips go."""
+        self._kept.clips.clear()
