@@ -22,7 +22,7 @@ PARTS = {
     "sound: kind": Source.world("open_qa", 400, "sound_kind"),
     "sound: emotion of the voice": Source.world("open_qa", 300, "voice_emotion"),
     "picture: expression": Source.world("open_qa", 300, "expression"),
-    "picture: colour": Source.world("open_qa", 300, "object_colour"),
+    "picture: shape": Source.world("open_qa", 300, "object_shape"),
     "both: agreement": Source.world("open_qa", 300, "agreement"),
     "both: what appears after": Source.world("open_qa", 300, "appears_after"),
     "emotion": Source.world("emotion", 300, "overall_emotion"),

@@ -36,6 +36,8 @@ class Choices:
     batch_size: int = 8
     per_clip: int = 20
     mute: float = 0.15
+    counterfactual: float = 0.0
+    """Share of clips that are heard with another one's sound, their answers changed with it."""
     template: float = 0.3
     chat: float = 0.15
     long: float = 0.1

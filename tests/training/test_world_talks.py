@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.toys import chat_model
-from unifusion.training.world_talks import WorldTalks, _compared, _shown, moment, read_out, without
+from unifusion.batch import StreamReport
+from unifusion.conversation import Clip, Media
+from unifusion.processor import OpenedMedia
+from unifusion.training.world_talks import WorldTalks, _compared, _hearing, _shown, moment, read_out, with_sound_of, without
 from unifusion.world.captions import adjective
 from unifusion.world.circumplex import POSITIONS
 from unifusion.world.families_picture import face_emotion
+from unifusion.world.questions import ask
 from unifusion.world.sample import sample_script
 
 
@@ -107,3 +113,57 @@ def test_face_and_voice_are_asked_for_their_own_emotion_and_for_another(rows):
     assert seen == {"yes", "no", "the face", "the voice"}
     assert sum(text.count("face or voice") + text.count("the face or the voice") for _, text in rows(shown=2)) >= 12
     assert not any("Does the person look" in text for _, text in rows())
+
+
+def test_with_anothers_sound_picture_questions_keep_their_answers_and_sound_questions_change():
+    scripts = [s for s in map(Scripts().script, range(12)) if s.identity is not None and s.utterance is not None and s.sounds]
+    own, other = next((a, b) for a in scripts for b in scripts if a.utterance.emotion != b.utterance.emotion)
+    mixed = with_sound_of(own, other)
+    assert (mixed.expressions, mixed.objects, mixed.sign) == (own.expressions, own.objects, own.sign)
+    assert (mixed.utterance, mixed.sounds, mixed.background) == (other.utterance, other.sounds, other.background)
+    assert mixed.agreement == ("agree" if face_emotion(own) == other.utterance.emotion else "conflict")
+    answers = {q.family: q.answer for q in ask(mixed, families=("expression", "voice_emotion"))}
+    assert answers["expression"] == face_emotion(own) and answers["voice_emotion"] == other.utterance.emotion
+
+
+def test_a_share_of_rows_has_anothers_sound_and_the_rest_is_as_without():
+    _, processor = chat_model()
+    opened = []
+
+    class Opener:
+        """Notes what is opened."""
+
+        def open(self, media):
+            opened.append(media.source)
+            frames, times = np.zeros((2, 8, 8, 3), np.uint8), np.arange(2.0)
+            clip = Clip(frames_THWC=frames, frame_times_s=times, waveform_N=np.zeros(16000, np.float32), duration_s=2.0)
+            return processor.opener.open(replace(media, source=clip))
+
+    def rows(share):
+        opened.clear()
+        own = processor.with_opener(Opener())
+        data = WorldTalks(Scripts(), own, mode="questions", per_clip=2, options={"limit": 20_000, "counterfactual": share})
+        return [data[i].row.ids for i in range(len(data))], list(opened)
+
+    plain, shown = rows(0.0)
+    some, lent = rows(0.5)
+    assert len(shown) == len(plain) and len(shown) < len(lent) < 2 * len(shown)
+    assert rows(0.5)[1] == lent
+    assert 0 < sum(a != b for a, b in zip(plain, some, strict=True)) < len(plain)
+
+
+def test_the_sound_of_a_lender_goes_with_its_report():
+    def item(name):
+        return SimpleNamespace(name=name)
+
+    def made(tag, **present):
+        kinds = {"face": "video", "voice": "audio"}
+        reports = {n: StreamReport(modality=m, present=present.get(n, True), reason=tag) for n, m in kinds.items()}
+        streams = {n: item(tag) for n in kinds if present.get(n, True)}
+        return OpenedMedia(media=Media(kind="video", source=b""), streams=streams, reports=reports, duration_s=1.0)
+
+    both = _hearing(made("own"), made("lent"))
+    assert (both.streams["face"].name, both.streams["voice"].name) == ("own", "lent")
+    assert (both.reports["face"].reason, both.reports["voice"].reason) == ("own", "lent")
+    silent = _hearing(made("own"), made("lent", voice=False))
+    assert set(silent.streams) == {"face"} and not silent.reports["voice"].present

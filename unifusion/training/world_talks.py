@@ -14,7 +14,7 @@ from unifusion import catalog
 from unifusion.conversation import Media
 from unifusion.datasets.clip_world import example_of
 from unifusion.errors import DatasetError
-from unifusion.processor import UniFusionProcessor
+from unifusion.processor import OpenedMedia, UniFusionProcessor
 from unifusion.training.clip_cache import ClipCache
 from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
 from unifusion.world.captions import adjective, caption, dense_description
@@ -26,7 +26,7 @@ from unifusion.world.questions import Question, ask
 from unifusion.world.render import reference
 from unifusion.world.script import EMOTIONS, SOUNDS, Script
 
-__all__ = ["WorldTalks", "read_out", "without"]
+__all__ = ["WorldTalks", "read_out", "with_sound_of", "without"]
 
 TASK_OF = {
     "overall_emotion": "emotion", "emotion_rationale": "emotion_rationale", "valence_arousal": "valence_arousal", "caption": "caption",
@@ -38,6 +38,7 @@ TASK_OF = {
 _CHAT_TOKENS = 640
 OPTIONS: dict[str, Any] = {
     "template": 0.3, "chat": 0.2, "long": 0.2, "read": 0.0, "moments": 0, "compare": 0, "shown": 0, "again": 0, "rare": 0, "limit": 640,
+    "counterfactual": 0.0,
 }  # fmt: skip
 """What may be chosen of a row, see WorldTalks, with what it is where nothing is."""
 RELATIONS = (
@@ -79,6 +80,15 @@ def without(script: Script, muted: Sequence[str]) -> Script:
             script, has_sound=False, utterance=None, sounds=(), background=None, agreement="", profile={**script.profile, "scene": "plain"}
         )
     return script
+
+
+def with_sound_of(script: Script, other: Script) -> Script:
+    """The script of a clip whose sound is another's: what is true of picture and sound together is true of these two."""
+    said = other.utterance
+    agreement = "" if script.identity is None or said is None else "agree" if face_emotion(script) == said.emotion else "conflict"
+    profile = {**script.profile, "scene": "plain"}
+    heard = {"has_sound": other.has_sound, "utterance": said, "sounds": other.sounds, "background": other.background}
+    return replace(script, **heard, agreement=agreement, profile=profile)  # type: ignore[arg-type]
 
 
 def moment(script: Script, start_s: float, end_s: float) -> str:
@@ -149,6 +159,14 @@ def _shown(script: Script, rng: random.Random) -> list[Turn]:
     return turns
 
 
+def _hearing(opened: OpenedMedia, lender: OpenedMedia) -> OpenedMedia:
+    """A clip with the sound of another one, neither decoded nor encoded again."""
+    kept = {name: item for name, item in opened.streams.items() if opened.reports[name].modality != "audio"}
+    lent = {name: item for name, item in lender.streams.items() if lender.reports[name].modality == "audio"}
+    reports = {name: (lender if r.modality == "audio" else opened).reports[name] for name, r in opened.reports.items()}
+    return replace(opened, streams={n: s for n in opened.reports for s in [kept.get(n, lent.get(n))] if s is not None}, reports=reports)
+
+
 class WorldTalks(Dataset[TurnsRow]):
     """One row per clip and epoch, with several turns.
 
@@ -170,6 +188,8 @@ class WorldTalks(Dataset[TurnsRow]):
         again: how many more times a clip is asked what needs one thing to be found among several (RELATIONS), each time about others.
         rare: how many more times still the families that few clips give and that are learnt late (RARE).
         chat: share of rows whose turns follow each other as in a chat instead of standing apart.
+        counterfactual: share of rows in which a clip has another one's sound: the same picture is met with other answers to what is asked
+            of the sound, and of both, so that neither stream can be told from the other one.
         limit: most tokens of a row; a chat's are fewer, since each of its turns stands further on.
     """
 
@@ -181,7 +201,7 @@ class WorldTalks(Dataset[TurnsRow]):
         given = {"seed": 0, **OPTIONS, **(options or {})}
         self.template, self.chat, self.long, self.read = (given[k] for k in ("template", "chat", "long", "read"))
         self.moments, self.compare, self.shown = (given[k] for k in ("moments", "compare", "shown"))
-        self.again, self.rare = given["again"], given["rare"]
+        self.again, self.rare, self.counterfactual = given["again"], given["rare"], given["counterfactual"]
         self.limit, self.seed = given["limit"], given["seed"]
         self._tasks: dict[tuple[str, int], Any] = {}
 
@@ -195,7 +215,8 @@ class WorldTalks(Dataset[TurnsRow]):
         rng = random.Random(hashlib.sha256(f"{self.seed}/{self.mode}/{epoch}/{clip}".encode()).digest())
         script = self.cache.script(clip)
         muted = self._muted(rng)
-        known = without(script, muted)
+        other = self._lender(clip, epoch) if self.mode != "text" else None
+        known = without(script if other is None else with_sound_of(script, other), muted)
         seed = self.seed + 1 + epoch
         if self.mode == "captions" or rng.random() < self.read:
             turns = self._captions(known, rng)
@@ -214,7 +235,10 @@ class WorldTalks(Dataset[TurnsRow]):
             prefix = text_prefix(self.processor, read_out(known), f"clip {clip}")
         else:
             media = Media(kind="video", source=reference(script), mute=muted)
-            prefix = media_prefix(self.processor, [self.processor.opener.open(media)], f"clip {clip}")
+            opened = self.processor.opener.open(media)
+            if other is not None:
+                opened = _hearing(opened, self.processor.opener.open(replace(media, source=reference(other))))
+            prefix = media_prefix(self.processor, [opened], f"clip {clip}")
         if not turns:
             turns = [("What happens in the clip?", caption(known))]
         return turns_row(self.processor, prefix, turns, apart=apart, limit=self.limit if apart else min(self.limit, _CHAT_TOKENS))
@@ -225,6 +249,15 @@ class WorldTalks(Dataset[TurnsRow]):
         if x < 0.1 * self.mute:
             return ("video", "audio")
         return (rng.choice(("video", "audio")),) if x < self.mute else ()
+
+    def _lender(self, clip: int, epoch: int) -> Script | None:
+        """Whose sound is heard in this row's clip; None for its own."""
+        rng = random.Random(f"{self.seed}/lender/{epoch}/{clip}")
+        if rng.random() >= self.counterfactual or len(self.cache) < 2:
+            return None
+        other = self.cache.script((clip + 1 + rng.randrange(len(self.cache) - 1)) % len(self.cache))
+        script = self.cache.script(clip)
+        return other if other.has_sound and script.has_sound and script.has_picture else None
 
     def _captions(self, script: Script, rng: random.Random) -> list[Turn]:
         """Caption, description with times, and the clip read out window by window."""

@@ -48,7 +48,8 @@ _TAMPERING = (
     "The same rows with a stream muted, another row's sound or picture in its place, pictures out of order, or another clip. Whole "
     "and then are mean scores against the row's own answer. Where the lender's answer is another one, an answer that follows the "
     "lender was moved by what was lent; one that stays was not. Of a question about the sound, faithful is: follows with another "
-    "sound, stays with another picture."
+    "sound, stays with another picture. Where a question needs both, or names a thing that the lender's clip lacks, the right "
+    "answer may be a third one."
 )
 
 
@@ -165,7 +166,10 @@ def tampering_tables(results: Mapping[str, Any]) -> list[Table]:
     for name, part in results["parts"].items():
         for condition, c in part.get("tampering", {}).items():
             lost = f"{signed(-c['lost'])} ({signed(-c['high'])} to {signed(-c['low'])})"
-            lent = [_between({"value": c["follows"], "low": c["follows_low"], "high": c["follows_high"]}), number(c["stays"])]
+            lent = ["–", "–"]
+            if "follows" in c:
+                followed = {"value": c["follows"], "low": c["follows_low"], "high": c["follows_high"]}
+                lent = [_between(followed), number(c["stays"])]
             share = number(c["lost_share"])
             rows.append(
                 [
@@ -176,7 +180,7 @@ def tampering_tables(results: Mapping[str, Any]) -> list[Table]:
                     number(c["value"]),
                     lost,
                     share,
-                    *(lent if "follows" in c else ["–"] * 2),
+                    *lent,
                 ]
             )
         if told := part.get("citations"):
