@@ -1,12 +1,14 @@
-"""Suite: what sessions and shared prefixes save, measured side by side in one run; outputs are compared first."""
+"""Suite: what sessions, shared prefixes and batches save, measured side by side in one run; outputs are compared first."""
 
 from __future__ import annotations
 
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,11 @@ from unifusion.cli import script
 from unifusion.conversation import Conversation, Media, Message
 from unifusion.engine import Answer, Engine
 from unifusion.engine.labels import score_labels, score_labels_slowly
+from unifusion.evaluation.outfile import OutFile
+from unifusion.evaluation.suite.asking import ask_part
+from unifusion.evaluation.suite.parts import Part, Source, part_of
+from unifusion.evaluation.suite.running import SuiteRun
+from unifusion.evaluation.suite.system import EngineSystem
 from unifusion.training.choices import parse
 
 LABELS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
@@ -30,6 +37,8 @@ class Choices:
     """A file, or a clip-world reference."""
     out: str = "runs/eval/speed.json"
     rounds: int = 9
+    suite_rows: int = 32
+    """Of each part that a suite is measured on; 0 leaves it out."""
     threads: int = 1
 
 
@@ -136,6 +145,50 @@ def batches(engine: Engine) -> dict[str, Any]:
     return {"clips": len(talks), **{f"{side}_padding_equal": ids(engine.answer(talks, side=side)) == alone for side in ("left", "right")}}
 
 
+class OneByOne:
+    """A system that is asked one question at a time, each about a clip that is opened for it."""
+
+    name, weights, can_score = "one by one", "", True
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def answer(self, conversations: Sequence[Conversation], *, max_new_tokens: int, batch_size: int) -> list[Any]:
+        """Answers in words."""
+        return [self.engine.answer([talk], max_new_tokens=max_new_tokens)[0] for talk in conversations]
+
+    def score_labels(
+        self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]], *, task: str, batch_size: int
+    ) -> list[Any]:  # fmt: skip
+        """Likelihoods."""
+        return [self.engine.score_labels([talk], [own], task=task)[0] for talk, own in zip(conversations, labels, strict=True)]
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
+def suites(engine: Engine, model: str, rows: int, rounds: int) -> dict[str, Any]:
+    """A part of a suite, in batches of 16 with each clip opened and read once, against one question at a time."""
+    found = {}
+    for name, task, family in (("options", "which_of", "which_of"), ("labels", "emotion", "overall_emotion"), ("captions", "caption", "caption")):
+        part = part_of(name, Source.world(task, 12 * rows, family), None, most=rows)
+        slow, fast = (partial(_answers, system, part) for system in (OneByOne(engine), EngineSystem(engine, model)))
+        said = (slow(), fast())
+        questions = sum(len(v) if isinstance(v, list) else 1 for v in said[0].values())
+        found[name] = {"questions": questions, "rows": len(part.rows), "answers_equal": said[0] == said[1], **ratios(slow, fast, rounds)}
+    return found
+
+
+def _answers(system: Any, part: Part) -> dict[str, Any]:
+    """What is said to every question."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.jsonl"
+        with OutFile.open(path, SuiteRun(suite="speed", model="", weights="", seed=0)) as sink:
+            ask_part(system, part, sink, ("all", "blind"), batch_size=16)
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {r["id"]: r["answer"] for r in records}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and write JSON."""
     c = parse(Choices, argv, prog="unifusion eval speed")
@@ -146,6 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "second_turn": second_turn(engine, media, c.rounds),
         "seven_labels": labels(engine, media, c.rounds),
         "batch": batches(engine),
+        "suite": suites(engine, c.model, c.suite_rows, min(c.rounds, 5)) if c.suite_rows else {},
         "threads": c.threads,
     }
     path = Path(c.out)

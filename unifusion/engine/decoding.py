@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from unifusion.errors import ConfigError
+from unifusion.models.reading import Heard
 
 __all__ = ["Sampling", "decode_batch", "decode_one", "new_cache", "text_deltas"]
 
@@ -79,16 +80,17 @@ def decode_one(
 @torch.no_grad()
 def decode_batch(
     model: Any, batch: Any, *, end_ids: Sequence[int], max_new_tokens: Sequence[int], pad_id: int, sampling: Sampling = Sampling(),
-    watch: Callable[[list[list[int]], list[bool]], bool] | None = None,
+    watch: Callable[[list[list[int]], list[bool]], bool] | None = None, read: Callable[[DynamicCache], Heard] | None = None,
 ) -> list[list[int]]:  # fmt: skip
     """Decode all rows of a padded batch (either side) together, each to its own `max_new_tokens`; returns each row's new ids.
 
-    An end id is not among them. `watch` is shown the ids so far and which rows have ended, after every step; it ends all by False.
+    `read` feeds the prompts into a cache in another way than as `batch`, which may then be None. An end id is not among them. `watch` is
+    shown the ids so far and which rows have ended, after every step; it ends all by False.
 
     Padding is masked and positions count real tokens only, so a row's answer does not depend on its neighbours.
     """
     cache = new_cache(model)
-    heard = model.read(batch, cache)
+    heard = model.read(batch, cache) if read is None else read(cache)
     logits, mask, position = heard.logits_BV, heard.mask_BS, heard.last_B
     forbidden = sorted(model.config.placeholder_ids.values())
     generator = torch.Generator().manual_seed(sampling.seed) if sampling.temperature > 0 else None

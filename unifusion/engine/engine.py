@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from unifusion.conversation import Conversation, Media
 from unifusion.engine.answers import Answer, EmotionAnswer, LabelScores
 from unifusion.engine.decoding import Sampling, decode_batch
 from unifusion.engine.labels import score_batch
+from unifusion.engine.prefixes import Prefixes
 from unifusion.engine.session import Session
 from unifusion.errors import ConfigError, LimitError, UniFusionError
 from unifusion.features import StoredOpener, stored_opener
@@ -40,6 +42,8 @@ class Engine:
         self, model: Any, processor: Conversing, *, limits: Limits | None = None, isolate: bool = False, strict: bool = True,
         features: str | Path | None = None,
     ) -> None:  # fmt: skip
+        self.prefixes: Prefixes | None = None
+        """Where it is set, what is asked of a clip again does not read the clip again."""
         self.model = model.eval()
         self.processor = processor.use(limits=limits, isolate=isolate, strict=strict)
         if features is not None:
@@ -110,10 +114,11 @@ class Engine:
         ids: list[list[int]] = []
         room = [min(max_new_tokens, self.limits.max_new_tokens, self.context - len(r.ids)) for r in good]
         if good:
-            batch = self.processor.collate(good, side=side).to(self.model.device)
+            read = None if self.prefixes is None else partial(self.prefixes.read, good)
+            batch = None if read is not None else self.processor.collate(good, side=side).to(self.model.device)
             ids = decode_batch(
                 self.model, batch, end_ids=self.processor.end_ids, max_new_tokens=room,
-                pad_id=self.processor.tokenizer.pad_token_id, sampling=sampling,
+                pad_id=self.processor.tokenizer.pad_token_id, sampling=sampling, read=read,
             )  # fmt: skip
         total = time.perf_counter() - began
         found = iter(zip(ids, room, strict=True))
@@ -165,7 +170,9 @@ class Engine:
             some = slice(start, start + batch_size)
             rows = [self._row(c) for c in conversations[some]]
             good = [(row, tuple(own)) for row, own in zip(rows, labels[some], strict=True) if isinstance(row, Row)]
-            found = iter(score_batch(self.model, self.processor, [r for r, _ in good], [own for _, own in good]) if good else ())
+            prompts = [row for row, _ in good]
+            read = None if self.prefixes is None else partial(self.prefixes.read, prompts)
+            found = iter(score_batch(self.model, self.processor, prompts, [own for _, own in good], read=read) if good else ())
             out += [self.calibrated(next(found), task) if isinstance(row, Row) else row for row in rows]
         return out
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from transformers import DynamicCache
 from unifusion.engine.answers import LabelScores
 from unifusion.engine.decoding import new_cache
 from unifusion.errors import ConfigError
+from unifusion.models.reading import Heard
 from unifusion.processor import Conversing, Row
 
 __all__ = ["score_batch", "score_labels", "score_labels_slowly"]
@@ -31,8 +32,9 @@ def score_labels(model: Any, processor: Conversing, row: Row, labels: Sequence[s
 
 @torch.no_grad()
 def score_batch(
-    model: Any, processor: Conversing, rows: Sequence[Row], labels: Sequence[Sequence[str]], *, most: int = 2**30
-) -> list[LabelScores]:
+    model: Any, processor: Conversing, rows: Sequence[Row], labels: Sequence[Sequence[str]], *, most: int = 2**30,
+    read: Callable[[DynamicCache], Heard] | None = None,
+) -> list[LabelScores]:  # fmt: skip
     """Score each row's labels after its prompt: one prefill of all rows, then one pass over labels of as many rows as fit.
 
     A prompt costs its tokens once instead of once per label; log-probabilities equal those of full prompts, one at a time (1e-4).
@@ -42,6 +44,7 @@ def score_batch(
         processor: the one that fits it.
         rows: prompts with their clips.
         labels: of each row.
+        read: feeds the prompts into a cache another way than all of them as one batch.
         most: bytes that copies of the prompts' keys and values may take in the second pass; a row's labels are never parted.
 
     Raises:
@@ -51,9 +54,8 @@ def score_batch(
         if not choices or len(set(choices)) != len(choices):
             raise ConfigError(f"cannot score the labels {list(choices)};", remedy="give two or more different labels.")
     candidates = [[label_ids(processor, label) for label in choices] for choices in labels]
-    batch = processor.collate(rows, side="left").to(model.device)
     cache = new_cache(model)
-    heard = model.read(batch, cache)
+    heard = model.read(processor.collate(rows, side="left").to(model.device), cache) if read is None else read(cache)
     first_BV = heard.logits_BV.float().log_softmax(-1)
     scores: list[list[float]] = []
     at_once = max(1, most // (max(map(len, candidates)) * _bytes(cache) // len(rows)))

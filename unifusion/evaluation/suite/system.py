@@ -8,6 +8,7 @@ from typing import Protocol
 
 from unifusion.conversation import Conversation
 from unifusion.engine import Answer, Engine, LabelScores
+from unifusion.engine.prefixes import Prefixes
 from unifusion.errors import UniFusionError
 from unifusion.evaluation.outfile import weights_of
 from unifusion.evaluation.world import Kept
@@ -57,6 +58,7 @@ class EngineSystem:
         self._kept = Kept(engine)
         self.engine = copy.copy(engine)
         self.engine.processor = engine.processor.with_opener(self._kept)
+        self.engine.prefixes = Prefixes(self.engine.model, self.engine.processor)
 
     def answer(
         self, conversations: Sequence[Conversation], *, max_new_tokens: int, batch_size: int
@@ -73,3 +75,5 @@ class EngineSystem:
     def forget(self) -> None:
         """Let the clips go."""
         self._kept.clips.clear()
+        if self.engine.prefixes is not None:
+            self.engine.prefixes.forget()

@@ -127,10 +127,10 @@ class ExistingChat(nn.Module):
         return Heard(self.network.get_output_embeddings()(hidden_BSD[:, -1]), mask_BS, last_B)
 
     @torch.no_grad()
-    def go_on(self, ids_BN: Tensor, mask_BS: Tensor | None, positions_BN: Tensor, cache: Any) -> Tensor:
-        """Feed text tokens (B, N); returns logits (B, N, V)."""
+    def go_on(self, ids_BN: Tensor, mask_BS: Tensor | None, positions_BN: Tensor, cache: Any, *, keep: int = 0) -> Tensor:
+        """Feed text tokens (B, N); returns logits (B, N, V), or of the last `keep` ones."""
         hidden_BND = self._pass(self.network.get_input_embeddings()(ids_BN), positions_BN, mask_BS, cache, {})
-        logits_BNV: Tensor = self.network.get_output_embeddings()(hidden_BND)
+        logits_BNV: Tensor = self.network.get_output_embeddings()(hidden_BND[:, -keep:])
         return logits_BNV
 
     @torch.no_grad()
