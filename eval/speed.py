@@ -170,7 +170,8 @@ class OneByOne:
 def suites(engine: Engine, model: str, rows: int, rounds: int) -> dict[str, Any]:
     """A part of a suite, in batches of 16 with each clip opened and read once, against one question at a time."""
     found = {}
-    for name, task, family in (("options", "which_of", "which_of"), ("labels", "emotion", "overall_emotion"), ("captions", "caption", "caption")):
+    asked = (("options", "which_of", "which_of"), ("labels", "emotion", "overall_emotion"), ("captions", "caption", "caption"))
+    for name, task, family in asked:
         part = part_of(name, Source.world(task, 12 * rows, family), None, most=rows)
         slow, fast = (partial(_answers, system, part) for system in (OneByOne(engine), EngineSystem(engine, model)))
         said = (slow(), fast())

@@ -215,8 +215,8 @@ class WorldTalks(Dataset[TurnsRow]):
         rng = random.Random(hashlib.sha256(f"{self.seed}/{self.mode}/{epoch}/{clip}".encode()).digest())
         script = self.cache.script(clip)
         muted = self._muted(rng)
-        other = self._lender(clip, epoch) if self.mode != "text" else None
-        known = without(script if other is None else with_sound_of(script, other), muted)
+        lender = self._lender(clip, epoch) if self.mode != "text" else None
+        known = without(script if lender is None else with_sound_of(script, lender), muted)
         seed = self.seed + 1 + epoch
         if self.mode == "captions" or rng.random() < self.read:
             turns = self._captions(known, rng)
@@ -236,8 +236,8 @@ class WorldTalks(Dataset[TurnsRow]):
         else:
             media = Media(kind="video", source=reference(script), mute=muted)
             opened = self.processor.opener.open(media)
-            if other is not None:
-                opened = _hearing(opened, self.processor.opener.open(replace(media, source=reference(other))))
+            if lender is not None:
+                opened = _hearing(opened, self.processor.opener.open(replace(media, source=reference(lender))))
             prefix = media_prefix(self.processor, [opened], f"clip {clip}")
         if not turns:
             turns = [("What happens in the clip?", caption(known))]
