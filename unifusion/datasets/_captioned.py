@@ -124,6 +124,8 @@ class Captioned(Listed):
 
     title: ClassVar[str]
     page: ClassVar[str]
+    commands: ClassVar[str] = "docs/retrieval_sets.md"
+    """The page that says how its clips are got."""
     published_leaks: ClassVar[bool] = False
     """Its published parts share recordings, of which the rows in train are left out; elsewhere that is an error."""
 
@@ -136,17 +138,17 @@ class Captioned(Listed):
         self.downloads = self.look(root if root.is_dir() else None)
         rows, self.left_out = list(self.read(root, split)), 0
         if as_published:
-            rows = [replace(row, group=row.id) for row in rows]
+            rows = [replace(row, group=self.apart(row)) for row in rows]
         elif self.published_leaks:
             rows, self.left_out = without_leaks(rows)
         super().__init__(rows, split, name)
         if self.left_out:
             log.warning("%s: %d rows are left out: held-out ones are of the same recordings (as_published keeps them)", name, self.left_out)
-        self.missing = tell_missing(sum(not self.whole(row) for row in self.rows), len(self.rows), name)
+        self.missing = self.tell(name)
         if only_downloaded:
             self.rows = [row for row in self.rows if self.whole(row)]
         if not self.rows:
-            raise DatasetError(f"{name}: none of its clips is there;", remedy="download them: docs/retrieval_sets.md has the commands.")
+            raise DatasetError(f"{name}: none of its clips is there;", remedy=f"download them: {self.commands} has the commands.")
 
     @abstractmethod
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
@@ -159,6 +161,14 @@ class Captioned(Listed):
     def whole(self, row: Example) -> bool:
         """Whether all clips of a row were downloaded."""
         return bool(row.media)
+
+    def apart(self, row: Example) -> str:
+        """The group of a row where parts that share recordings are read as published."""
+        return row.id
+
+    def tell(self, name: str) -> int:
+        """Say in the log how many rows have no clip, and return it."""
+        return tell_missing(sum(not self.whole(row) for row in self.rows), len(self.rows), name)
 
     def __getitem__(self, index: int) -> Example:
         """The row at `index`; what lies in a shard is read."""
