@@ -63,15 +63,16 @@ def avqa(root):
                 "question_relation": kind, "question_type": "Happening"}  # fmt: skip
         return {**told, **changes}
 
-    put_json(root / "train_qa.json", [row(183, "-HG3Omg_89c_000030"), row(184, "--CudrykwoE_000067", "Sound"), row(5, "-011qJFjM4M_000056")])
+    train = [row(183, "-HG3Omg_89c_000030"), row(184, "--CudrykwoE_000067", "Sound"), row(5, "-011qJFjM4M_000056")]
+    put_json(root / "train_qa.json", train)
     put_json(root / "val_qa.json", [row(185, "--CudrykwoE_000078", "Both", answer=3), row(186, "-HJQVouJd2w_000026")])
     touch(root, "videos/-HG3Omg_89c_000030.mp4", "wav/--CudrykwoE.wav")
 
 
 def music_avqa(root):
     def row(number, video, answer="yes", **changes):
-        told = {"video_id": f"{video:08}", "question_id": number, "type": '["Audio", "Comparative"]', "question_deleted": 0, "anser": answer,
-                "question_content": "Is the <Object> on the <LR> louder than the <Object>?",
+        told = {"video_id": f"{video:08}", "question_id": number, "type": '["Audio", "Comparative"]', "anser": answer,
+                "question_deleted": 0, "question_content": "Is the <Object> on the <LR> louder than the <Object>?",
                 "templ_values": '["acoustic_guitar", "left", "piano"]'}  # fmt: skip
         return {**told, **changes}
 
@@ -85,8 +86,9 @@ def music_avqa(root):
 
 def tvqa(root):
     def row(number, name, ts, **changes):
-        told = {"a0": "A martini glass", "a1": "Nachos", "a2": "Her purse", "a3": "Marshall's book", "a4": "A beer bottle ", "qid": number,
-                "answer_idx": 4, "q": "What is Robin holding?", "ts": ts, "vid_name": name, "show_name": "How I Met You Mother"}  # fmt: skip
+        told = {"a0": "A martini glass", "a1": "Nachos", "a2": "Her purse", "a3": "Marshall's book", "a4": "A beer bottle ",
+                "qid": number, "answer_idx": 4, "q": "What is Robin holding?", "ts": ts, "vid_name": name,
+                "show_name": "How I Met You Mother"}  # fmt: skip
         return {k: v for k, v in {**told, **changes}.items() if v is not None}
 
     def lines(*rows):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from unifusion.conversation import Example
 from unifusion.datasets._captioned import Captioned
-from unifusion.datasets._files import file_of
+from unifusion.datasets._files import file_of, where_in
 from unifusion.errors import DatasetError, nearest
 
 __all__ = ["Asked", "answered", "chosen", "first_word", "inside", "span_of", "tables_of", "word_of"]
@@ -94,10 +94,10 @@ def word_of(row: Mapping[str, Any], key: str, path: Path, line: int | str) -> st
         DatasetError: it is missing, empty or no text.
     """
     if key not in row:
-        raise DatasetError(f"{path}, line {line}: no {key!r};", remedy=nearest(key, [str(k) for k in row]))
+        raise DatasetError(f"{path}, {where_in(line)}: no {key!r};", remedy=nearest(key, [str(k) for k in row]))
     found = row[key]
     if not isinstance(found, str) or not found.strip():
-        raise DatasetError(f"{path}, line {line}: {key} is {str(found)[:80]!r};", remedy="wanted a text.")
+        raise DatasetError(f"{path}, {where_in(line)}: {key} is {str(found)[:80]!r};", remedy="wanted a text.")
     return found.strip()
 
 
@@ -131,11 +131,11 @@ def chosen(question: str, options: Sequence[Any], right: Any, kind: str, path: P
     """
     told = tuple(o.strip() if isinstance(o, str) else "" for o in options)
     if len(told) < 2 or not all(told):
-        raise DatasetError(f"{path}, line {line}: options {str(list(options))[:120]};", remedy="wanted two or more texts.")
+        raise DatasetError(f"{path}, {where_in(line)}: options {str(list(options))[:120]};", remedy="wanted two or more texts.")
     if right is None:
         return {"texts": {"question": question}, "labels": {"options": told, "type": kind}}
     if type(right) is not int or not 0 <= right < len(told):
-        raise DatasetError(f"{path}, line {line}: answer {right!r};", remedy=f"wanted the number of an option, 0 to {len(told) - 1}.")
+        raise DatasetError(f"{path}, {where_in(line)}: answer {right!r};", remedy=f"wanted the number of an option, 0 to {len(told) - 1}.")
     return {"texts": {"question": question, "answer": told[right]}, "labels": {"options": told, "option": right, "type": kind}}
 
 
@@ -154,7 +154,7 @@ def span_of(start: Any, end: Any, path: Path, line: int | str) -> tuple[float, f
     if any(math.isnan(t) for t in told):
         return None
     if isinstance(start, bool) or isinstance(end, bool) or not all(0 <= t < 1e6 for t in told):
-        raise DatasetError(f"{path}, line {line}: from {start!r} to {end!r};", remedy="wanted seconds, or NaN where they are not known.")
+        raise DatasetError(f"{path}, {where_in(line)}: from {start!r} to {end!r};", remedy="wanted seconds, or NaN where there are none.")
     return told if told[0] < told[1] else None
 
 
@@ -166,5 +166,5 @@ def inside(word: str, path: Path, line: int | str) -> str:
     """
     parts = word.split("/")
     if "\\" in word or not word.isprintable() or any(part in ("", ".", "..") for part in parts):
-        raise DatasetError(f"{path}, line {line}: {word!r};", remedy="wanted the name of a file below the set's folder.")
+        raise DatasetError(f"{path}, {where_in(line)}: {word!r};", remedy="wanted the name of a file below the set's folder.")
     return word

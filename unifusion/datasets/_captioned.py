@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unifusion.conversation import Example, Media, MediaKind
-from unifusion.datasets._files import Listed, media_files
+from unifusion.datasets._files import Listed, media_files, where_in
 from unifusion.datasets._rows import kind_of_name
 from unifusion.datasets._shards import Shards
 from unifusion.errors import DatasetError
@@ -206,7 +206,7 @@ def captions_of(told: Sequence[str], path: Path, line: int | str) -> dict[str, A
     """
     captions = tuple(text.strip() for text in told)
     if not captions or not all(captions):
-        raise DatasetError(f"{path}, line {line}: a caption is empty;", remedy="download it again.")
+        raise DatasetError(f"{path}, {where_in(line)}: a caption is empty;", remedy="download it again.")
     return {"texts": {"caption": captions[0]}, "labels": {"captions": captions}}
 
 
@@ -217,7 +217,7 @@ def youtube_id(word: str, path: Path, line: int | str) -> str:
         DatasetError: it is none, as after a spreadsheet has taken `-1E5..` for a number, or is a path.
     """
     if not _YOUTUBE.fullmatch(word):
-        raise DatasetError(f"{path}, line {line}: {word!r};", remedy="wanted a YouTube id, 11 letters, digits, - and _.")
+        raise DatasetError(f"{path}, {where_in(line)}: {word!r};", remedy="wanted a YouTube id, 11 letters, digits, - and _.")
     return word
 
 
@@ -228,7 +228,7 @@ def file_name(word: str, path: Path, line: int | str) -> str:
         DatasetError: it has some, or is none.
     """
     if not word or word in (".", "..") or any(c in "/\\" or not c.isprintable() for c in word):
-        raise DatasetError(f"{path}, line {line}: {word!r};", remedy="wanted the name of a file, without folders.")
+        raise DatasetError(f"{path}, {where_in(line)}: {word!r};", remedy="wanted the name of a file, without folders.")
     return word
 
 
@@ -239,7 +239,7 @@ def whole_number(word: str, path: Path, line: int | str) -> int:
         DatasetError: it is none.
     """
     if not (word.isascii() and word.isdigit() and len(word) < 10) or int(word) > _MOST:  # int() of 4,301 digits is an error of its own
-        raise DatasetError(f"{path}, line {line}: {word!r};", remedy=f"wanted a whole number from 0 to {_MOST:g}.")
+        raise DatasetError(f"{path}, {where_in(line)}: {word!r};", remedy=f"wanted a whole number from 0 to {_MOST:g}.")
     return int(word)
 
 

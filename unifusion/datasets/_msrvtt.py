@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unifusion.datasets._files import file_of, json_object, value
+from unifusion.datasets._files import file_of, json_object, value, where_in
 from unifusion.errors import DatasetError
 
 __all__ = ["ONE_FILE", "clip_name", "group_of", "known_clips", "table_in", "tables_in", "videos_in"]
@@ -72,5 +72,5 @@ def videos_in(path: Path) -> tuple[Told, dict[str, list[str]]]:
 def clip_name(word: Any, path: Path, line: int | str) -> str:
     """A clip's name."""
     if not isinstance(word, str) or not _VIDEO.fullmatch(word):
-        raise DatasetError(f"{path}, line {line}: video_id {word!r};", remedy="wanted video0, video1 ..")
+        raise DatasetError(f"{path}, {where_in(line)}: video_id {word!r};", remedy="wanted video0, video1 ..")
     return word

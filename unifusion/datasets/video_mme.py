@@ -12,7 +12,7 @@ from typing import Any
 from unifusion.conversation import Example
 from unifusion.datasets._asked import Asked, chosen, word_of
 from unifusion.datasets._captioned import VIDEO, Downloads, file_name
-from unifusion.datasets._files import file_of, json_lines, json_list, one_of, rows_of
+from unifusion.datasets._files import file_of, json_lines, json_list, one_of, rows_of, where_in
 from unifusion.datasets._subtitles import subtitles
 from unifusion.errors import DatasetError, nearest
 
@@ -149,7 +149,7 @@ def _options(row: Mapping[str, Any], path: Path, line: int | str) -> list[str]:
         told = _listed(told)
     found = [_LETTERED.fullmatch(o.strip()) if isinstance(o, str) else None for o in told] if isinstance(told, list) else [None]
     if any(m is None or m[1] != chr(ord("A") + n) for n, m in enumerate(found)):
-        raise DatasetError(f"{path}, line {line}: options {str(row.get('options'))[:120]};", remedy='wanted ["A. ..", "B. ..", ..].')
+        raise DatasetError(f"{path}, {where_in(line)}: options {str(row.get('options'))[:120]};", remedy='wanted ["A. ..", "B. ..", ..].')
     return [m[2].strip() for m in found if m is not None]
 
 

@@ -57,6 +57,9 @@ def _like(target: av.container.OutputContainer, path: Path) -> av.VideoStream:
     """A stream for pictures of the size and the kind of pixels of this one."""
     try:
         with av.open(io.BytesIO(_jpeg(path)), "r", format="jpeg_pipe") as source:
-            return target.add_stream_from_template(source.streams.video[0])
-    except (av.FFmpegError, IndexError) as error:
+            picture = source.streams.video[0]
+            if not picture.width:  # a JPEG that is cut off before its size opens all the same
+                raise MediaError(f"{path}: a picture without a size;", remedy="unpack the frames again.")
+            return target.add_stream_from_template(picture)
+    except av.FFmpegError as error:
         raise MediaError(f"{path}: {error};", remedy="unpack the frames again.") from error
