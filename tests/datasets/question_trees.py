@@ -143,9 +143,7 @@ def nextqa(root):
 
 def activitynet_qa(root):
     for part, names in (("train", ("x1", "x2")), ("val", ("x3",)), ("test", ("x4",))):
-        put_json(
-            root / f"{part}_q.json", [{"video_name": name, "question": "is it blue", "question_id": f"v_{name}_3"} for name in names]
-        )
+        put_json(root / f"{part}_q.json", [{"video_name": name, "question": "is it blue", "question_id": f"v_{name}_3"} for name in names])
         put_json(root / f"{part}_a.json", [{"answer": "no", "type": 3, "question_id": f"v_{name}_3"} for name in names])
     touch(root, "videos/v_x1.webm", "x4.mp4")
 

@@ -116,7 +116,7 @@ def test_what_is_broken_is_named(tree):
     for row, match in (
         ("x, 1, 2, \"/m/09x0r\"", "'x'; wanted a YouTube id"), (f"{C}, 1, 2, /m/09x0r, /m/068hy", "5 fields"), (f"{C}, 1", "2 fi"),
         (f'{C}, a, 2, "/m/09x0r"', "'a'; wanted a number"), (f'{C}, 5, 5, "/m/09x0r"', "from 5"), (f'{C}, 1, 2, "/m/none"', "'/m/none'"),
-        (f'{C}, 1, 2, ""', "'' is none of its labels"), ('-1E5, 1, 2, "/m/09x0r"', "'-1E5'"),
+        (f'{C}, 1, 2, ""', "'' is none of the classes"), ('-1E5, 1, 2, "/m/09x0r"', "'-1E5'"),
     ):  # fmt: skip
         put(tree / "eval_segments.csv", table(good) + row + "\n")
         with pytest.raises(DatasetError, match=rf"eval_segments\.csv, line 5: .*{match}"):

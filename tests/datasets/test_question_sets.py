@@ -286,6 +286,8 @@ def test_broken_rows_and_choices_of_mvbench(tree):
     ):  # fmt: skip
         broken("mvbench", path, [{**row, **change}], rf"action_sequence\.json, entry 0: .*{match}")
     broken("mvbench", path, [{k: v for k, v in row.items() if k != "end"}], "no 'end'")
+    with pytest.raises(DatasetError, match=r"moving_count\.json is a file; name the folder that json and video lie in"):
+        read("mvbench", tree / "json" / "moving_count.json")
     with pytest.raises(DatasetError, match="has no task 'action_sequense'; did you mean 'action_sequence'"):
         read("mvbench", tree, tasks=["action_sequense"])
     with pytest.raises(DatasetError, match=r"holds none of json/state_change\.json"):

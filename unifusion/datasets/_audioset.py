@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unifusion.datasets._captioned import youtube_id
-from unifusion.datasets._files import file_of, json_object, number_of, one_of, rows_of, text_of, value
-from unifusion.errors import DatasetError
+from unifusion.datasets._files import file_of, json_object, number_of, rows_of, text_of, value, where_in
+from unifusion.errors import DatasetError, nearest
 
 __all__ = ["PAGE", "SPLITS", "TABLES", "Segment", "classes_in", "segments_in", "tables_in"]
 
@@ -132,5 +132,9 @@ def _text(row: Mapping[str, Any], key: str, path: Path, entry: str) -> str:
 
 def _sounds(told: str, numbers: Mapping[str, int], path: Path, line: int | str) -> tuple[int, ...]:
     """Numbers of the classes `/m/09x0r,/t/dd00088`."""
-    known = {mid: mid for mid in numbers}
-    return tuple(numbers[one_of(mid.strip(), known, path, line)] for mid in told.split(","))
+    try:
+        return tuple([numbers[mid.strip()] for mid in told.split(",")])
+    except KeyError as error:
+        raise DatasetError(
+            f"{path}, {where_in(line)}: {error} is none of the classes;", remedy=nearest(str(error.args[0]), list(numbers))
+        ) from error

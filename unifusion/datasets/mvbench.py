@@ -65,7 +65,9 @@ class MVBench(Asked):
 
     def look(self, root: Path | None) -> Downloads:
         """Folders of pictures; videos are looked for where they belong."""
-        places = [root / place / _FOLDERS["episodic_reasoning"] for place in _PLACES] if root is not None else []
+        if root is None:
+            raise DatasetError(f"{self._root} is a file;", remedy="name the folder that json and video lie in.")
+        places = [root / place / _FOLDERS["episodic_reasoning"] for place in _PLACES]
         self._frames = FrameFolders(next((p for p in places if p.is_dir()), None))
         return Downloads(None, ())
 

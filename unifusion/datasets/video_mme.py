@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from unifusion.conversation import Example
@@ -87,7 +88,7 @@ class VideoMME(Asked):
     def _row(self, row: Mapping[str, Any], path: Path, line: int | str) -> Example:
         """One question."""
         options, letter = _options(row, path, line), word_of(row, "answer", path, line).rstrip(".")
-        right = "ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(letter) if len(letter) == 1 else -1
+        right = ascii_uppercase.find(letter) if len(letter) == 1 else -1
         told = chosen(word_of(row, "question", path, line), options, right, word_of(row, "task_type", path, line), path, line)
         ident, name = f"video_mme/{word_of(row, 'question_id', path, line)}", _youtube(row, path, line)
         more = {key: word_of(row, key, path, line) for key in ("duration", "domain", "sub_category")}
