@@ -11,6 +11,7 @@ from unifusion.datasets._asked import first_word, span_of
 from unifusion.datasets._frames import FrameFolders
 from unifusion.errors import DatasetError, MediaError
 from unifusion.media import Sampling, read_clip
+from unifusion.tasks.multiple_choice import MultipleChoice
 
 
 @pytest.fixture
@@ -212,6 +213,14 @@ def test_tvqa_makes_a_video_of_its_pictures(tree):
     (tree / "frames_hq" / "met_frames" / "met_s06e22_seg01_clip_03" / "00003.jpg").write_text("<html>")
     with pytest.raises(MediaError, match=r"00003\.jpg: no JPEG"):
         list(rows)
+
+
+@on("tvqa")
+def test_a_model_is_shown_the_pictures_of_the_span(tree, tiny_engine):
+    (answer,) = tiny_engine.answer([MultipleChoice().conversation(by_id(read("tvqa", tree))["9"])], max_new_tokens=2)
+    video, audio = answer.report.streams["video"], answer.report.streams["audio"]
+    assert video.present and video.frames > 1
+    assert not audio.present and "no sound" in audio.reason
 
 
 def test_folders_of_frames(tmp_path):

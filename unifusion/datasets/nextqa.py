@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unifusion.conversation import Example
-from unifusion.datasets._asked import Asked, chosen, tables_of
+from unifusion.datasets._asked import Asked, chosen, tables_of, word_of
 from unifusion.datasets._files import json_object, rows_of
 from unifusion.errors import DatasetError
 
@@ -50,5 +50,5 @@ class NExTQA(Asked):
                     media=self.downloads.find(ident, cut=names),
                     group=row["video"],
                     split=part,
-                    **chosen(row["question"], [row[o] for o in _OPTIONS], int(row["answer"]), row["type"], path, line),
+                    **chosen(word_of(row, "question", path, line), [row[o] for o in _OPTIONS], int(row["answer"]), row["type"], path, line),
                 )
