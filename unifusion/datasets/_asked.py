@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unifusion.conversation import Example
-from unifusion.datasets._captioned import Captioned
+from unifusion.datasets._captioned import LONGEST_NAME, Captioned
 from unifusion.datasets._files import file_of, where_in
 from unifusion.errors import DatasetError, nearest
 
@@ -162,9 +162,9 @@ def inside(word: str, path: Path, line: int | str) -> str:
     """The name of a file below a folder.
 
     Raises:
-        DatasetError: it leads out of it.
+        DatasetError: it leads out of it, or is longer than file systems allow.
     """
     parts = word.split("/")
-    if "\\" in word or not word.isprintable() or any(part in ("", ".", "..") for part in parts):
-        raise DatasetError(f"{path}, {where_in(line)}: {word!r};", remedy="wanted the name of a file below the set's folder.")
+    if "\\" in word or not word.isprintable() or any(p in ("", ".", "..") or len(p.encode()) > LONGEST_NAME for p in parts):
+        raise DatasetError(f"{path}, {where_in(line)}: {word[:80]!r};", remedy="wanted the name of a file below the set's folder.")
     return word

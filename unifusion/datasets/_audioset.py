@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unifusion.datasets._captioned import youtube_id
+from unifusion.datasets._captioned import LONGEST_NAME, youtube_id
 from unifusion.datasets._files import file_of, json_object, number_of, rows_of, text_of, value, where_in
 from unifusion.errors import DatasetError, nearest
 
@@ -125,8 +125,8 @@ def _of_json(path: Path, numbers: Mapping[str, int]) -> Iterator[Segment]:
 def _text(row: Mapping[str, Any], key: str, path: Path, entry: str) -> str:
     """A text of a row."""
     found = value(row, key, path, entry)
-    if not isinstance(found, str):
-        raise DatasetError(f"{path}, {entry}: {key} is {found!r};", remedy="wanted a text.")
+    if not isinstance(found, str) or not found.isprintable() or any(len(part.encode()) > LONGEST_NAME for part in found.split("/")):
+        raise DatasetError(f"{path}, {entry}: {key} is {str(found)[:80]!r};", remedy="wanted a text of one line, or a path.")
     return found
 
 

@@ -18,8 +18,8 @@ from unifusion.datasets._shards import Shards
 from unifusion.errors import DatasetError
 
 __all__ = [
-    "IMAGE", "VIDEO", "Captioned", "Downloads", "captions_of", "file_name", "parts_there", "tell_missing", "whole_number", "without_leaks",
-    "youtube_id",
+    "IMAGE", "LONGEST_NAME", "VIDEO", "Captioned", "Downloads", "captions_of", "file_name", "parts_there", "tell_missing", "whole_number",
+    "without_leaks", "youtube_id",
 ]  # fmt: skip
 
 VIDEO = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
@@ -28,6 +28,8 @@ _YOUTUBE = re.compile(r"[A-Za-z0-9_-]{11}")
 _WATCHED = re.compile(r"(?:youtu\.be/|youtube\.com/(?:watch\?(?:[^#]*&)?v=|shorts/|embed/))([A-Za-z0-9_-]{11})(?![A-Za-z0-9_-])")
 _RANK = {"train": 0, "val": 1, "test": 2}
 _MOST = 1e6
+LONGEST_NAME = 240
+"""Bytes of a file's name without its end; file systems allow 255."""
 
 log = logging.getLogger(__name__)
 
@@ -225,10 +227,10 @@ def file_name(word: str, path: Path, line: int | str) -> str:
     """A file's name without folders.
 
     Raises:
-        DatasetError: it has some, or is none.
+        DatasetError: it has some, is none, or is longer than file systems allow.
     """
-    if not word or word in (".", "..") or any(c in "/\\" or not c.isprintable() for c in word):
-        raise DatasetError(f"{path}, {where_in(line)}: {word!r};", remedy="wanted the name of a file, without folders.")
+    if not word or word in (".", "..") or any(c in "/\\" or not c.isprintable() for c in word) or len(word.encode()) > LONGEST_NAME:
+        raise DatasetError(f"{path}, {where_in(line)}: {word[:80]!r};", remedy="wanted the name of a file, without folders.")
     return word
 
 

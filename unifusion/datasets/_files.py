@@ -221,6 +221,8 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise DatasetError(f"{path}, line {number}: {error.msg};", remedy="write one JSON object a line.") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand brackets
+            raise DatasetError(f"{path}, line {number}: {error};", remedy="write one JSON object a line.") from error
         if not isinstance(row, dict):
             raise DatasetError(f"{path}, line {number}: {type(row).__name__}, wanted an object;", remedy="write one JSON object a line.")
         yield number, row

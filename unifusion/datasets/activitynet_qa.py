@@ -40,7 +40,7 @@ class ActivityNetQA(Asked):
         """Questions in the order of their tables."""
         for part, asked in tables_of(root, {p: (f"{p}_q.json",) for p in ("train", "val", "test")}, split, self.page):
             replies = file_of(asked.parent, f"{part}_a.json", where=self.page)
-            answers = {value(row, "question_id", replies, f"entry {n}"): row for n, row in enumerate(json_list(replies))}
+            answers = {word_of(row, "question_id", replies, f"entry {n}"): row for n, row in enumerate(json_list(replies))}
             for number, row in enumerate(json_list(asked)):
                 entry = f"entry {number}"
                 name, key = word_of(row, "video_name", asked, entry), word_of(row, "question_id", asked, entry)
@@ -55,5 +55,5 @@ class ActivityNetQA(Asked):
                     media=self.downloads.find(ident, cut=[f"v_{name}", name]),
                     group=name,
                     split=part,
-                    **answered(word_of(row, "question", asked, entry), str(value(answers[key], "answer", replies, key)), _TYPES[kind]),
+                    **answered(word_of(row, "question", asked, entry), word_of(answers[key], "answer", replies, key), _TYPES[kind]),
                 )

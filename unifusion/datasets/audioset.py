@@ -150,7 +150,8 @@ class AudioSet(Dataset):
 
     def _sound_of(self, segment: Segment) -> Path | None:
         """The sound where the json says, as it is written there or from the set's folder."""
-        return next((p for p in (Path(segment.wav), self.root / segment.wav) if p.is_file()), None) if segment.wav else None
+        places = (Path(segment.wav), self.root / segment.wav) if segment.wav else ()
+        return next((p for p in places if p.suffix.lower() in (*SOUND, *_M4A) and p.is_file()), None)
 
     def _pictures_of(self, segment: Segment) -> Path | None:
         """The folder of `frame_0` .. where a segment's pictures are."""

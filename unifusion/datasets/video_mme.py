@@ -158,7 +158,7 @@ def _listed(text: str) -> Any:
     """A list in a cell of a csv, as JSON or as Python writes it; None where it is neither."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             return ast.literal_eval(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
