@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Altered", "Clip", "Conversation", "Example", "Media", "MediaKind", "Message", "Mix", "Part", "Role", "Take"]
+__all__ = ["Altered", "Clip", "Conversation", "Example", "Line", "Media", "MediaKind", "Message", "Mix", "Part", "Role", "Take"]
 
 MediaKind = Literal["video", "audio", "image"]
 Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Words with the time in which they are said (or shown, by a subtitle), in seconds from where the file's picture or sound begins."""
+
+    start_s: float
+    end_s: float
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -288,7 +288,7 @@ def test_mer_lists_rationales_and_what_is_missing(tmp_path):
         read("mer", tmp_path)
     put(tmp_path / "MERR_coarse_grained.txt", "sample_47 85 happy\n")
     put_json(tmp_path / "MERR_coarse_grained.json", {"sample_47": {"text": "A smile."}})
-    with pytest.raises(DatasetError, match=r"line sample_47: no 'caption'"):
+    with pytest.raises(DatasetError, match=r"MERR_coarse_grained\.json, sample_47: no 'caption'"):
         read("mer", tmp_path)
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unifusion.conversation import Example, Media, MediaKind
-from unifusion.datasets._files import Listed, media_files
+from unifusion.datasets._files import Listed, media_files, where_in
 from unifusion.datasets._rows import kind_of_name
 from unifusion.datasets._shards import Shards
 from unifusion.errors import DatasetError
 
 __all__ = [
-    "IMAGE", "VIDEO", "Captioned", "Downloads", "captions_of", "file_name", "parts_there", "tell_missing", "whole_number", "without_leaks",
-    "youtube_id",
+    "IMAGE", "LONGEST_NAME", "VIDEO", "Captioned", "Downloads", "captions_of", "file_name", "parts_there", "tell_missing", "whole_number",
+    "without_leaks", "youtube_id",
 ]  # fmt: skip
 
 VIDEO = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
@@ -28,6 +28,8 @@ _YOUTUBE = re.compile(r"[A-Za-z0-9_-]{11}")
 _WATCHED = re.compile(r"(?:youtu\.be/|youtube\.com/(?:watch\?(?:[^#]*&)?v=|shorts/|embed/))([A-Za-z0-9_-]{11})(?![A-Za-z0-9_-])")
 _RANK = {"train": 0, "val": 1, "test": 2}
 _MOST = 1e6
+LONGEST_NAME = 240
+"""Bytes of a file's name without its end; file systems allow 255."""
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +126,8 @@ class Captioned(Listed):
 
     title: ClassVar[str]
     page: ClassVar[str]
+    commands: ClassVar[str] = "docs/retrieval_sets.md"
+    """The page that says how its clips are got."""
     published_leaks: ClassVar[bool] = False
     """Its published parts share recordings, of which the rows in train are left out; elsewhere that is an error."""
 
@@ -136,17 +140,17 @@ class Captioned(Listed):
         self.downloads = self.look(root if root.is_dir() else None)
         rows, self.left_out = list(self.read(root, split)), 0
         if as_published:
-            rows = [replace(row, group=row.id) for row in rows]
+            rows = [replace(row, group=self.apart(row)) for row in rows]
         elif self.published_leaks:
             rows, self.left_out = without_leaks(rows)
         super().__init__(rows, split, name)
         if self.left_out:
             log.warning("%s: %d rows are left out: held-out ones are of the same recordings (as_published keeps them)", name, self.left_out)
-        self.missing = tell_missing(sum(not self.whole(row) for row in self.rows), len(self.rows), name)
+        self.missing = self.tell(name)
         if only_downloaded:
             self.rows = [row for row in self.rows if self.whole(row)]
         if not self.rows:
-            raise DatasetError(f"{name}: none of its clips is there;", remedy="download them: docs/retrieval_sets.md has the commands.")
+            raise DatasetError(f"{name}: none of its clips is there;", remedy=f"download them: {self.commands} has the commands.")
 
     @abstractmethod
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
@@ -159,6 +163,14 @@ class Captioned(Listed):
     def whole(self, row: Example) -> bool:
         """Whether all clips of a row were downloaded."""
         return bool(row.media)
+
+    def apart(self, row: Example) -> str:
+        """The group of a row where parts that share recordings are read as published."""
+        return row.id
+
+    def tell(self, name: str) -> int:
+        """Say in the log how many rows have no clip, and return it."""
+        return tell_missing(sum(not self.whole(row) for row in self.rows), len(self.rows), name)
 
     def __getitem__(self, index: int) -> Example:
         """The row at `index`; what lies in a shard is read."""
@@ -196,7 +208,7 @@ def captions_of(told: Sequence[str], path: Path, line: int | str) -> dict[str, A
     """
     captions = tuple(text.strip() for text in told)
     if not captions or not all(captions):
-        raise DatasetError(f"{path}, line {line}: a caption is empty;", remedy="download it again.")
+        raise DatasetError(f"{path}, {where_in(line)}: a caption is empty;", remedy="download it again.")
     return {"texts": {"caption": captions[0]}, "labels": {"captions": captions}}
 
 
@@ -207,7 +219,7 @@ def youtube_id(word: str, path: Path, line: int | str) -> str:
         DatasetError: it is none, as after a spreadsheet has taken `-1E5..` for a number, or is a path.
     """
     if not _YOUTUBE.fullmatch(word):
-        raise DatasetError(f"{path}, line {line}: {word!r};", remedy="wanted a YouTube id, 11 letters, digits, - and _.")
+        raise DatasetError(f"{path}, {where_in(line)}: {word!r};", remedy="wanted a YouTube id, 11 letters, digits, - and _.")
     return word
 
 
@@ -215,10 +227,10 @@ def file_name(word: str, path: Path, line: int | str) -> str:
     """A file's name without folders.
 
     Raises:
-        DatasetError: it has some, or is none.
+        DatasetError: it has some, is none, or is longer than file systems allow.
     """
-    if not word or word in (".", "..") or any(c in "/\\" or not c.isprintable() for c in word):
-        raise DatasetError(f"{path}, line {line}: {word!r};", remedy="wanted the name of a file, without folders.")
+    if not word or word in (".", "..") or any(c in "/\\" or not c.isprintable() for c in word) or len(word.encode()) > LONGEST_NAME:
+        raise DatasetError(f"{path}, {where_in(line)}: {word[:80]!r};", remedy="wanted the name of a file, without folders.")
     return word
 
 
@@ -229,7 +241,7 @@ def whole_number(word: str, path: Path, line: int | str) -> int:
         DatasetError: it is none.
     """
     if not (word.isascii() and word.isdigit() and len(word) < 10) or int(word) > _MOST:  # int() of 4,301 digits is an error of its own
-        raise DatasetError(f"{path}, line {line}: {word!r};", remedy=f"wanted a whole number from 0 to {_MOST:g}.")
+        raise DatasetError(f"{path}, {where_in(line)}: {word!r};", remedy=f"wanted a whole number from 0 to {_MOST:g}.")
     return int(word)
 
 

@@ -21,7 +21,7 @@ from unifusion.errors import DatasetError, nearest
 
 __all__ = [
     "Listed", "Published", "file_of", "half", "is_pointer", "json_lines", "json_list", "json_object", "media_files", "number_of", "one_of",
-    "part_of", "prove_apart", "rows_of", "text_of", "value",
+    "part_of", "prove_apart", "rows_of", "text_of", "value", "where_in",
 ]  # fmt: skip
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -221,6 +221,8 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise DatasetError(f"{path}, line {number}: {error.msg};", remedy="write one JSON object a line.") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand brackets
+            raise DatasetError(f"{path}, line {number}: {error};", remedy="write one JSON object a line.") from error
         if not isinstance(row, dict):
             raise DatasetError(f"{path}, line {number}: {type(row).__name__}, wanted an object;", remedy="write one JSON object a line.")
         yield number, row
@@ -233,7 +235,7 @@ def value(row: Mapping[str, Any], key: str, path: Path, line: int | str) -> Any:
         DatasetError: the key is missing, with file, line and the nearest key.
     """
     if key not in row:
-        raise DatasetError(f"{path}, line {line}: no {key!r};", remedy=nearest(key, [str(k) for k in row]))
+        raise DatasetError(f"{path}, {where_in(line)}: no {key!r};", remedy=nearest(key, [str(k) for k in row]))
     return row[key]
 
 
@@ -244,7 +246,7 @@ def one_of(word: str, words: Mapping[str, str], path: Path, line: int | str) -> 
         DatasetError: it is none of them.
     """
     if word not in words:
-        raise DatasetError(f"{path}, line {line}: {word!r} is none of its labels;", remedy=nearest(word, list(words)))
+        raise DatasetError(f"{path}, {where_in(line)}: {word!r} is none of its labels;", remedy=nearest(word, list(words)))
     return words[word]
 
 
@@ -259,8 +261,13 @@ def number_of(word: str, path: Path, line: int | str, low: float, high: float) -
     except ValueError:
         found = float("nan")
     if not low <= found <= high:
-        raise DatasetError(f"{path}, line {line}: {word!r};", remedy=f"wanted a number from {low:g} to {high:g}.")
+        raise DatasetError(f"{path}, {where_in(line)}: {word!r};", remedy=f"wanted a number from {low:g} to {high:g}.")
     return found
+
+
+def where_in(line: int | str) -> str:
+    """How an error calls a place in a table: the number of a line, or what else names a row, such as `entry 3`."""
+    return f"line {line}" if isinstance(line, int) else line
 
 
 def media_files(root: str | Path, suffixes: Sequence[str], where: str = "") -> list[Path]:

@@ -2,53 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
-from unifusion.conversation import Example, Media
-from unifusion.datasets._files import Published, file_of, json_list, value
+from unifusion.conversation import Example
+from unifusion.datasets._asked import Asked, answered, tables_of, word_of
+from unifusion.datasets._files import file_of, json_list, value
 from unifusion.errors import DatasetError
 
 __all__ = ["ActivityNetQA"]
 
 _TYPES = ("motion", "spatial", "temporal", "yes or no", "colour", "object", "location", "number", "other")
-_VIDEO = (".mp4", ".mkv", ".webm")
 
 
-class ActivityNetQA(Published):
+class ActivityNetQA(Asked):
     """ActivityNet-QA as it is published, questions joined with answers by their id.
 
     Source: Yu et al., 2019. Licence: Apache-2.0 (annotations). Layout on disk: `train_q.json`, `train_a.json`, likewise val and test (or
-    .gz); videos in `videos/`, called `v_{video_name}.mp4|mkv|webm`. A row whose video is not there has no media. One raw row:
+    .gz); videos anywhere below, called `v_{video_name}.mp4|mkv|webm` or `{video_name}`. A row whose video is not there has no media. One
+    raw row:
 
         {"video_name": "1QIUV7WYKXg", "question": "is the athlete wearing trousers", "question_id": "v_1QIUV7WYKXg_3"}
         {"answer": "no", "type": 3, "question_id": "v_1QIUV7WYKXg_3"}
 
+    The group is the video.
+
     Args:
         path: the folder.
         split: train, val, test, or None for all that is there.
+        only_downloaded: leave out rows without a video.
+        as_published: keep rows whose video is in a later part as well; then a group is a video within its part.
     """
 
-    title = "ActivityNet-QA"
-    tables: ClassVar[Mapping[str, str]] = {p: f"{p}_q.json" for p in ("train", "val", "test")}
+    title, page = "ActivityNet-QA", "github.com/MILVLG/activitynet-qa"
 
-    @classmethod
-    def read(cls, root: Path, part: str) -> Iterator[Example]:
-        """Rows of one part in the order of its questions."""
-        asked, answered = file_of(root, f"{part}_q.json"), file_of(root, f"{part}_a.json")
-        answers = {value(row, "question_id", answered, n): row for n, row in enumerate(json_list(answered))}
-        for number, row in enumerate(json_list(asked)):
-            name, key = value(row, "video_name", asked, number), value(row, "question_id", asked, number)
-            if key not in answers:
-                raise DatasetError(f"{answered} has no answer to {key!r};", remedy=f"take it from the same release as {asked.name}.")
-            kind = int(value(answers[key], "type", answered, key))
-            videos = [p for p in (root / "videos" / f"v_{name}{end}" for end in _VIDEO) if p.is_file()]
-            yield Example(
-                id=f"activitynet_qa/{key}",
-                media=tuple(Media(kind="video", source=str(p)) for p in videos[:1]),
-                texts={"question": row["question"], "answer": str(value(answers[key], "answer", answered, key))},
-                labels={"type": _TYPES[kind]},
-                group=name,
-                split=part,
-            )
+    def read(self, root: Path, split: str | None) -> Iterator[Example]:
+        """Questions in the order of their tables."""
+        for part, asked in tables_of(root, {p: (f"{p}_q.json",) for p in ("train", "val", "test")}, split, self.page):
+            replies = file_of(asked.parent, f"{part}_a.json", where=self.page)
+            answers = {word_of(row, "question_id", replies, f"entry {n}"): row for n, row in enumerate(json_list(replies))}
+            for number, row in enumerate(json_list(asked)):
+                entry = f"entry {number}"
+                name, key = word_of(row, "video_name", asked, entry), word_of(row, "question_id", asked, entry)
+                if key not in answers:
+                    raise DatasetError(f"{replies} has no answer to {key!r};", remedy=f"take it from the same release as {asked.name}.")
+                kind = value(answers[key], "type", replies, key)
+                if type(kind) is not int or not 0 <= kind < len(_TYPES):
+                    raise DatasetError(f"{replies}, {key}: type {kind!r};", remedy=f"wanted a number from 0 to {len(_TYPES) - 1}.")
+                ident = f"activitynet_qa/{key}"
+                yield Example(
+                    id=ident,
+                    media=self.downloads.find(ident, cut=[f"v_{name}", name]),
+                    group=name,
+                    split=part,
+                    **answered(word_of(row, "question", asked, entry), word_of(answers[key], "answer", replies, key), _TYPES[kind]),
+                )

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from unifusion.conversation import Example
 from unifusion.datasets._captioned import VIDEO, Captioned, Downloads, captions_of
-from unifusion.datasets._files import file_of, json_object, one_of, rows_of, value
+from unifusion.datasets._files import one_of, rows_of, value
+from unifusion.datasets._msrvtt import ONE_FILE, clip_name, group_of, known_clips, table_in, tables_in, videos_in
 from unifusion.errors import DatasetError, nearest
 
 __all__ = ["MSRVTT"]
 
-_ONE_FILE = ("MSRVTT_data.json", "videodatainfo_2017.json")
-_TWO_FILES = ("train_val_videodatainfo.json", "test_videodatainfo.json")
-_FOLDERS = ("", "msrvtt_data/", "annotation/")
 _PARTS = {"train": "train", "validate": "val", "test": "test"}
-_VIDEO = re.compile(r"video[0-9]{1,5}")
-_WATCHED = re.compile(r"v=([A-Za-z0-9_-]{11})$")
 _CATEGORIES = (
     "music", "people", "gaming", "sports", "news", "education", "tv shows", "movie", "animation", "vehicles", "howto", "travel", "science",
     "animals", "kids", "documentary", "food", "cooking", "beauty", "advertisement",
 )  # fmt: skip
-Told = dict[str, dict[str, Any]]
 
 
 class MSRVTT(Captioned):
@@ -72,86 +66,35 @@ class MSRVTT(Captioned):
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
         """Clips in the order of the tables."""
         if self.protocol == "full":
-            for path in _files(root, self.page):
-                videos, captions = _videos(path)
+            for path in tables_in(root, self.page):
+                videos, captions = videos_in(path)
                 for name, told in videos.items():
                     part = one_of(str(value(told, "split", path, name)), _PARTS, path, name)
                     yield self._row(name, captions.get(name, []), told, part, path)
             return
-        train = _table(root, "MSRVTT_train.9k.csv", split == "train", self.page)
-        test = _table(root, "MSRVTT_JSFUSION_test.csv", train is None or split == "test", self.page)
-        known, captions = _known(root, self.page, needed=train is not None)
+        train = table_in(root, "MSRVTT_train.9k.csv", split == "train", self.page)
+        test = table_in(root, "MSRVTT_JSFUSION_test.csv", train is None or split == "test", self.page)
+        known, captions = known_clips(root, self.page, needed=train is not None)
         for line, row in rows_of(train, ("video_id",), exact=True) if train else ():
-            name = _name(row["video_id"], train or root, line)
+            name = clip_name(row["video_id"], train or root, line)
             if name not in captions:
-                raise DatasetError(f"{train}, line {line}: {name} has no captions;", remedy=f"take {_ONE_FILE[0]} of the same release.")
+                raise DatasetError(f"{train}, line {line}: {name} has no captions;", remedy=f"take {ONE_FILE[0]} of the same release.")
             yield self._row(name, captions[name], known[name], "train", train or root)
         for line, row in rows_of(test, ("video_id", "sentence"), exact=True) if test else ():
-            name = _name(row["video_id"], test or root, line)
+            name = clip_name(row["video_id"], test or root, line)
             yield self._row(name, [row["sentence"]], known.get(name, {}), "test", test or root)
 
     def _row(self, name: str, captions: list[str], told: Mapping[str, Any], part: str, path: Path) -> Example:
         """A clip."""
         said = captions_of(captions, path, name)
-        watched = _WATCHED.search(str(told.get("url", "")))
         return Example(
             id=f"msrvtt/{name}",
             media=self.downloads.find(f"msrvtt/{name}", cut=[name]),
             texts=said["texts"],
             labels={**said["labels"], **_labels(told, path, name)},
-            group=watched[1] if watched else f"msrvtt/{name}",
+            group=group_of(name, told),
             split=part,
         )
-
-
-def _table(root: Path, name: str, needed: bool, page: str) -> Path | None:
-    """A table of 1k-A; None where it is neither there nor needed."""
-    there = any((root / f"{folder}{name}{end}").is_file() for folder in _FOLDERS for end in ("", ".gz"))
-    return file_of(root, *(f"{folder}{name}" for folder in _FOLDERS), where=page) if there or needed else None
-
-
-def _files(root: Path, page: str) -> list[Path]:
-    """The file with all captions, or the two files with theirs."""
-    if (first := _table(root, _TWO_FILES[0], False, page)) and all(_table(root, name, False, page) is None for name in _ONE_FILE):
-        return [first, *([second] if (second := _table(root, _TWO_FILES[1], False, page)) else [])]
-    return [file_of(root, *(f"{folder}{name}" for name in (*_ONE_FILE, _TWO_FILES[1]) for folder in _FOLDERS), where=page)]
-
-
-def _known(root: Path, page: str, *, needed: bool) -> tuple[Told, dict[str, list[str]]]:
-    """Name -> what is told of the clip, and name -> its captions; nothing where only the test part of 1k-A lies there."""
-    videos: Told = {}
-    captions: dict[str, list[str]] = {}
-    if needed or any(_table(root, name, False, page) for name in (*_ONE_FILE, *_TWO_FILES)):
-        for path in _files(root, page):
-            more = _videos(path)
-            videos, captions = videos | more[0], captions | more[1]
-    return videos, captions
-
-
-def _videos(path: Path) -> tuple[Told, dict[str, list[str]]]:
-    """Name -> what is told of the clip, and name -> its captions, of one file."""
-    found = json_object(path)
-    lists = []
-    for key in ("videos", "sentences"):
-        entries = value(found, key, path, 1)
-        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            raise DatasetError(f"{path}: {key} is no list of objects;", remedy="check that it is the annotation file.")
-        lists.append(entries)
-    videos = {_name(value(e, "video_id", path, f"video {n}"), path, f"video {n}"): e for n, e in enumerate(lists[0])}
-    captions: dict[str, list[str]] = {}
-    for n, entry in enumerate(lists[1]):
-        name, caption = _name(value(entry, "video_id", path, f"sentence {n}"), path, f"sentence {n}"), value(entry, "caption", path, n)
-        if name not in videos or not isinstance(caption, str):
-            raise DatasetError(f"{path}, sentence {n}: {caption!r} of {name};", remedy="wanted a text of one of its videos.")
-        captions.setdefault(name, []).append(caption)
-    return videos, captions
-
-
-def _name(word: Any, path: Path, line: int | str) -> str:
-    """A clip's name."""
-    if not isinstance(word, str) or not _VIDEO.fullmatch(word):
-        raise DatasetError(f"{path}, line {line}: video_id {word!r};", remedy="wanted video0, video1 ..")
-    return word
 
 
 def _labels(told: Mapping[str, Any], path: Path, name: str) -> dict[str, Any]:
