@@ -1,0 +1,79 @@
+"""Suites of a chat model by the command line: a set of one's own, twice to the byte, broken files, faithfulness, wrong choices."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """Eight sounds of two kinds in a manifest, and one file that is no sound."""
+    folder = tmp_path_factory.mktemp("sounds")
+    rows = []
+    for i in range(8):
+        rng = np.random.default_rng(i)
+        soundfile.write(folder / f"{i}.wav", rng.normal(0, 0.05, 8000) + 0.2 * np.sin(np.arange(8000) * (0.1 + 0.2 * (i % 2))), 16_000)
+        rows.append({"id": f"s{i}", "audio": f"{i}.wav", "sound": ("bell", "rain")[i % 2], "group": f"g{i}", "question": "High?",
+                     "answer": ("yes", "no")[i % 2], "options": ["yes", "no", "perhaps"], "option": i % 2})  # fmt: skip
+    (folder / "broken.wav").write_bytes(b"RIFF nothing")
+    rows.append({**rows[0], "id": "broken", "audio": "broken.wav"})
+    (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return folder / "rows.jsonl"
+
+
+def of_sounds(run, toy_folder, sounds, out, *more, task="sound", suite="small"):
+    given = ("--model", toy_folder, "--dataset", "messages", "--task", task, "--data", sounds, "-o", out, "--resamples", "50")
+    return run("eval", suite, *given, *more)
+
+
+def test_a_set_of_ones_own_twice(run, toy_folder, sounds, tmp_path):
+    code, out, err = of_sounds(run, toy_folder, sounds, tmp_path / "a")
+    assert code == 0, err
+    assert "messages" in out and "chance" in out and out.splitlines()[-1] == str(tmp_path / "a" / "index.html")
+    assert of_sounds(run, toy_folder, sounds, tmp_path / "b", "--batch-size", "3")[0] == 0
+    results, again = (json.loads((tmp_path / name / "results.json").read_text()) for name in "ab")
+    assert results == again
+    whole = results["parts"]["messages"]["conditions"]["all"]["likelihood"]
+    assert (whole["n"], whole["errors"]) == (8, 1) and results["parts"]["messages"]["chance"] == 0.5
+    records = [json.loads(line) for line in (tmp_path / "a" / "predictions.jsonl").read_text().splitlines()]
+    (bad,) = {r["error"] for r in records if "error" in r}
+    assert "broken.wav" in bad
+    assert all(
+        r["report"]["streams"]["audio"]["present"] == (r["condition"] == "all") for r in records if "report" in r and r["report"]["streams"]
+    )
+
+
+def test_options_are_shown_three_ways(run, toy_folder, sounds, tmp_path):
+    code, out, err = of_sounds(run, toy_folder, sounds, tmp_path, "--conditions", "blind", task="multiple_choice")
+    assert code == 0, err
+    part = json.loads((tmp_path / "results.json").read_text())["parts"]["messages"]
+    assert set(part["conditions"]["all"]) == {"likelihood", "generation", "rotated"} and part["chance"] == pytest.approx(1 / 3, abs=1e-5)
+    assert "rotated" in out
+
+
+def test_faithfulness_of_a_set(run, toy_folder, sounds, tmp_path):
+    code, out, err = of_sounds(run, toy_folder, sounds, tmp_path, suite="faithfulness")
+    assert code == 0, err
+    assert "What tampering with a stream costs" in out and "other clip" in out and "other sound" not in out  # there is no picture
+
+
+def test_sets_that_are_not_there_are_told(run, toy_folder, tmp_path):
+    few = ("--parts", "clip_world,fsdd", "--most", "2", "--conditions", "blind", "--resamples", "20")
+    code, out, err = run("eval", "audio", "--model", toy_folder, "-o", tmp_path, *few)
+    assert code == 0 and "fsdd is not measured: no folder of data was given (--data)" in err and "clip_world" in out
+    assert set(json.loads((tmp_path / "results.json").read_text())["absent"]) == {"fsdd"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--parts", "ravdes"), "no part 'ravdes'"), (("--conditions", "deaf"), "no condition 'deaf'"), ((), "--out is not given"),
+        (("--data", "nowhere", "--parts", "esc10"), "none of the suite's sets is there: esc10"),
+    ],
+)  # fmt: skip
+def test_wrong_choices_are_one_line(run, toy_folder, tmp_path, words, said):
+    out = ("-o", tmp_path / "out") if words else ()
+    code, _, err = run("eval", "small", "--model", toy_folder, *out, *words)
+    assert code == 2 and said in err and len(err.strip().splitlines()) == 1
