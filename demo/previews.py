@@ -11,9 +11,10 @@ from pathlib import Path
 
 from unifusion.errors import MediaError
 from unifusion.limits import Limits
+from unifusion.media.written import jpegs, wav, write_film
 from unifusion.retrieval.found import Found
 from unifusion.retrieval.passages import joined
-from unifusion.retrieval.shown import jpegs, opened, wav, write_film
+from unifusion.retrieval.shown import opened
 
 __all__ = ["Preview", "Previews"]
 

@@ -23,8 +23,10 @@ from unifusion.cli import (
     index,
     listing,
     merge,
+    paths,
     predict,
     search,
+    table,
     train,
 )
 
@@ -68,8 +70,10 @@ app.command()(align.align)
 app.command(context_settings=train.PASS_ON)(train.train)
 app.command("eval", context_settings=train.PASS_ON)(eval.evaluate)
 app.command()(compare.compare)
+app.command()(table.table)
 app.command("list")(listing.list_names)
 app.command()(listing.copy)
+app.command()(paths.paths)
 app.add_typer(data.app, name="data")
 app.command(context_settings=train.PASS_ON)(demo.demo)
 app.command()(merge.merge)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from unifusion.cli import lmms_data
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Make data: clips with known truth.", rich_markup_mode=None)
@@ -22,6 +24,9 @@ First = Annotated[int | None, typer.Option("--start", metavar="N", min=0, help="
 PerClip = Annotated[int | None, typer.Option("--per-clip", metavar="N", min=1, help="Of jsonl: questions per clip (4).")]
 Size = Annotated[int | None, typer.Option("--size", metavar="PX", min=1, help="Width and height (112).")]
 Duration = Annotated[float | None, typer.Option("--duration", metavar="S", help="Length of a clip (6; 4 of the other layouts).")]
+
+
+app.command()(lmms_data.lmms)
 
 
 @app.callback()

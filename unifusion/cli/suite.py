@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from unifusion.cli.common import device_of, quiet_libraries
+from unifusion.errors import ConfigError, nearest
 from unifusion.training.choices import parse
 
 if TYPE_CHECKING:
@@ -37,7 +38,18 @@ def suite(name: str, parts: Mapping[str, Source], choices: type[SuiteChoices], a
 
 
 def _system(c: SuiteChoices) -> System:
-    """What is measured."""
+    """What is measured.
+
+    Raises:
+        ConfigError: the endpoint's model is not named, or its address is none.
+    """
+    if c.endpoint is not None:
+        from unifusion.evaluation.systems_endpoint import EndpointSystem
+        from unifusion.evaluation.systems_media import Style
+
+        if c.endpoint_style not in get_args(Style):
+            raise ConfigError(f"--endpoint-style is {c.endpoint_style!r};", remedy=nearest(c.endpoint_style, list(get_args(Style))))
+        return EndpointSystem.at(c.endpoint, c.endpoint_model, key_env=c.endpoint_key_env or "", style=c.endpoint_style)
     from unifusion.engine import Engine
     from unifusion.evaluation.suite.system import EngineSystem
 

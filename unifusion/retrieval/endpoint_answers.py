@@ -11,13 +11,14 @@ from unifusion.batch import ModalityReport
 from unifusion.conversation import Clip, Conversation
 from unifusion.errors import ConfigError, MediaError, nearest
 from unifusion.limits import Limits
+from unifusion.media.written import jpegs, wav
 from unifusion.retrieval.asked import Said
 from unifusion.retrieval.live import Live
 from unifusion.retrieval.llm_answers import Describes, words_report
 from unifusion.retrieval.passages import Passage, defused
-from unifusion.retrieval.shown import jpegs, looked_at, opened, wav
-from unifusion.retrieval.wire import EndpointError, Wire
+from unifusion.retrieval.shown import looked_at, opened
 from unifusion.retrieval.wording import claims_of, put
+from unifusion.wire import EndpointError, Wire
 
 __all__ = ["SENDS", "EndpointAnswers"]
 

@@ -63,6 +63,8 @@ class SuiteChoices:
     """Its name there."""
     endpoint_key_env: str | None = None
     """Environment variable that holds the key."""
+    endpoint_style: str = "video_url"
+    """How clips are sent: video_url, split (sound apart), or frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +129,7 @@ def run_suite(name: str, parts: Mapping[str, Source], choices: SuiteChoices, sys
     found, absent = read_parts(sources, place, most=choices.most, seed=choices.seed)
     folder = Path(choices.out)
     path = folder / "predictions.jsonl"
-    run = SuiteRun(suite=name, model=Path(system.name).name, weights=system.weights, seed=choices.seed)
+    run = SuiteRun(suite=name, model=system.name, weights=system.weights, seed=choices.seed)
     with OutFile.open(path, run, overwrite=choices.overwrite, retry_errors=choices.retry_errors) as sink:
         for part in found:
             ask_part(system, part, sink, conditions, batch_size=choices.batch_size, seed=choices.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from unifusion.conversation import Conversation
@@ -17,17 +18,19 @@ __all__ = ["EngineSystem", "System"]
 
 
 class System(Protocol):
-    """A chat model behind any door.
+    """A chat model behind any door."""
 
-    Attributes:
-        name: it is called by in tables.
-        weights: a short hash of what answers, "" where nobody can know.
-        can_score: whether `score_labels` may be asked.
-    """
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
 
-    name: str
-    weights: str
-    can_score: bool
+    @property
+    def weights(self) -> str:
+        """A short hash of what answers, "" where nobody can know."""
+
+    @property
+    def can_score(self) -> bool:
+        """Whether `score_labels` may be asked."""
 
     def answer(
         self, conversations: Sequence[Conversation], *, max_new_tokens: int, batch_size: int
@@ -48,13 +51,13 @@ class EngineSystem:
 
     Args:
         engine: the model.
-        name: of the checkpoint.
+        name: of the checkpoint, or its folder.
     """
 
     can_score = True
 
     def __init__(self, engine: Engine, name: str) -> None:
-        self.name, self.weights = name, weights_of(name)
+        self.name, self.weights = Path(name).name, weights_of(name)
         self._kept = Kept(engine)
         self.engine = copy.copy(engine)
         self.engine.processor = engine.processor.with_opener(self._kept)

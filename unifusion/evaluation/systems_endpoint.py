@@ -1,0 +1,194 @@
+"""A model behind an OpenAI-compatible server, measured like one on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from unifusion.batch import ModalityReport, StreamReport
+from unifusion.conversation import Conversation, Media
+from unifusion.engine import Answer, LabelScores
+from unifusion.errors import ConfigError, LimitError, UniFusionError
+from unifusion.evaluation.systems_media import Sent, Style, sent
+from unifusion.limits import Limits
+from unifusion.wire import EndpointError, Wire
+
+__all__ = ["EndpointSystem"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointSystem:
+    """Answers by `POST /chat/completions`, at temperature 0; asked as an `Engine` is. It cannot score labels.
+
+    Attributes:
+        wire: the server, with time limits and retries.
+        model: its name there.
+        style: how clips with moving pictures are sent, see `systems_media.sent`.
+        concurrency: requests at the same time.
+        max_bytes: of the files of one conversation.
+        media: further choices of `systems_media.sent`: frames, rate_hz, max_seconds, isolate.
+        body: further fields of the request (`seed`, `chat_template_kwargs` ..); they go before ours.
+        limits: of texts, number of clips and decoding.
+    """
+
+    wire: Wire
+    model: str
+    style: Style = "video_url"
+    concurrency: int = 4
+    max_bytes: int = 64 * 1024**2
+    media: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise ConfigError("the model of the endpoint is not named;", remedy="--endpoint-model NAME")
+        if self.concurrency < 1:
+            raise ConfigError(f"{self.concurrency} requests at the same time;", remedy="wanted 1 or more.")
+
+    @classmethod
+    def at(cls, url: str, model: str, *, key_env: str = "", timeout_s: float = 120.0, retries: int = 3, **options: Any) -> EndpointSystem:
+        """Name a server by its address.
+
+        Args:
+            url: such as `http://localhost:8000/v1`.
+            model: its name there.
+            key_env: environment variable that holds the key; "" sends none.
+            timeout_s, retries: of each request.
+            options: of the class.
+
+        Raises:
+            ConfigError: the address is none, or the variable is empty.
+        """
+        key = os.environ.get(key_env) if key_env else None
+        if key_env and not key:
+            raise ConfigError(f"the environment variable {key_env} is empty;", remedy="put the endpoint's key into it.")
+        return cls(wire=Wire(url=url, key=key, timeout_s=timeout_s, retries=retries), model=model, **options)
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return f"{self.model} at {self.wire.host}"
+
+    @property
+    def weights(self) -> str:
+        """A hash of what answers: nobody can know what is behind a server."""
+        return ""
+
+    @property
+    def can_score(self) -> bool:
+        """No server tells how likely an answer is that it did not give."""
+        return False
+
+    def forget(self) -> None:
+        """Let kept clips go: none is kept."""
+
+    def answer(
+        self, conversations: Sequence[Conversation], *, max_new_tokens: int = 64, batch_size: int = 8
+    ) -> list[Answer | UniFusionError]:
+        """Ask all, `concurrency` at a time; an item that fails holds its error. `batch_size` is the server's own business."""
+        del batch_size
+        pool = ThreadPoolExecutor(max_workers=self.concurrency)
+        try:
+            waiting = [pool.submit(self._answered, c, max_new_tokens) for c in conversations]
+            return [w.result() for w in waiting]
+        finally:  # interrupted: what has not begun is not begun
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def score_labels(
+        self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]], *, task: str = "", batch_size: int = 8
+    ) -> list[LabelScores | UniFusionError]:
+        """Refuse.
+
+        Raises:
+            ConfigError: always.
+        """
+        del conversations, labels, task, batch_size
+        raise ConfigError(f"{self.name} does not tell how likely an answer is;", remedy="score options by generation.")
+
+    def _answered(self, conversation: Conversation, max_new_tokens: int) -> Answer | UniFusionError:
+        """One answer, or what went wrong."""
+        began = time.perf_counter()
+        try:
+            clips = [(m, sent(m, style=self.style, limits=self.limits, **self.media)) for m in self._checked(conversation)]
+            heavy = sum(shown.n_bytes for _, shown in clips)
+            if heavy > self.max_bytes:
+                raise LimitError(
+                    f"{conversation.id or 'a conversation'} holds files of {heavy} bytes, at most {self.max_bytes} are sent;",
+                    remedy="show shorter spans, or raise max_bytes.",
+                )
+            sending = time.perf_counter()
+            reply = self.wire.post("/chat/completions", self._request(conversation, [s for _, s in clips], max_new_tokens))
+            text, ended, count = self._read(reply)
+        except UniFusionError as error:
+            return error
+        now = time.perf_counter()
+        timing = {"open_s": sending - began, "total_s": now - began, "new_tokens": float(count)}
+        return Answer(text=text, report=_report([s for _, s in clips]), timing=timing, stopped=ended)
+
+    def _checked(self, conversation: Conversation) -> tuple[Media, ...]:
+        """The clips of a conversation within the limits.
+
+        Raises:
+            LimitError: too many, or too long a text.
+        """
+        longest = max((len(m.text) for m in conversation.messages), default=0)
+        if len(conversation.media) > self.limits.max_media or longest > self.limits.max_text_chars:
+            raise LimitError(
+                f"{conversation.id or 'a conversation'} has {len(conversation.media)} clips and texts of up to {longest} characters;",
+                remedy=f"the limits are {self.limits.max_media} and {self.limits.max_text_chars}.",
+            )
+        return conversation.media
+
+    def _request(self, conversation: Conversation, clips: Sequence[Sent], max_new_tokens: int) -> dict[str, Any]:
+        """The body. A message without clips is plain text, which every server takes."""
+        left = iter(clips)
+        messages: list[dict[str, Any]] = []
+        for message in conversation.messages:
+            content: list[Mapping[str, Any]] = []
+            for part in message.parts:
+                content += next(left).parts if isinstance(part, Media) else [{"type": "text", "text": part}]
+            plain = all(p["type"] == "text" for p in content)
+            messages.append({"role": message.role, "content": message.text if plain else content})
+        ours = {"model": self.model, "messages": messages, "max_tokens": max_new_tokens, "temperature": 0, "stream": False}
+        return {key: value for key, value in {**ours, **self.body}.items() if value is not None}
+
+    def _read(self, reply: Mapping[str, Any]) -> tuple[str, bool, int]:
+        """The answer, whether it ended by itself, and its tokens as the server counts them. An empty answer is an answer.
+
+        Raises:
+            EndpointError: there is none.
+        """
+        try:
+            choice = reply["choices"][0]
+            content = choice["message"]["content"]
+            ended = choice.get("finish_reason") != "length"
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise EndpointError(f"{self.wire.host} answers without a choice;", remedy="is it an OpenAI-compatible server?") from error
+        if isinstance(content, list):
+            content = "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
+        if not isinstance(content, str):
+            raise EndpointError(f"{self.name} says {content!r:.80}, no text;", remedy="see the server's log.")
+        usage = reply.get("usage")
+        count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        return content.strip(), ended, count if isinstance(count, int) else 0
+
+
+def _report(clips: Sequence[Sent]) -> ModalityReport:
+    """What was sent of all clips together, and of each where there are several."""
+    total: dict[str, StreamReport] = {}
+    for clip in clips:
+        for name, own in clip.reports.items():
+            if name not in total:
+                total[name] = replace(own)
+                continue
+            one = total[name]
+            for key in ("seconds", "frames", "samples", "cropped_s"):
+                setattr(one, key, getattr(one, key) + getattr(own, key))
+            one.present, one.reason = one.present or own.present, one.reason if not own.present and not one.present else ""
+    each = [{name: asdict(own) for name, own in clip.reports.items()} for clip in clips] if len(clips) > 1 else []
+    return ModalityReport(streams=total, clips=each)
