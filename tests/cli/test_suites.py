@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.evaluation.servers import frames, serving, tone
+from unifusion.conversation import Clip
+from unifusion.media.written import write_film
+
 
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory):
@@ -77,3 +81,44 @@ def test_wrong_choices_are_one_line(run, toy_folder, tmp_path, words, said):
     out = ("-o", tmp_path / "out") if words else ()
     code, _, err = run("eval", "small", "--model", toy_folder, *out, *words)
     assert code == 2 and said in err and len(err.strip().splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Films of a colour with a tone, asked about the tone."""
+    folder = tmp_path_factory.mktemp("films")
+    rows = []
+    for i in range(6):
+        colour, pitch = ("red", "blue")[i // 2 % 2], ("low", "high")[i % 2]
+        shown = Clip(frames_THWC=frames(colour, 8), frame_times_s=np.arange(8) / 8, waveform_N=tone(pitch, 1.0), duration_s=1.0)
+        write_film(shown, folder / f"{i}.mp4")
+        rows.append(
+            {"id": f"f{i}", "video": f"{i}.mp4", "question": "Low or high?", "answer": pitch, "options": ["low", "high"], "group": f"g{i}"}
+        )
+    (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return folder / "rows.jsonl"
+
+
+def test_a_server_that_listens_is_seen_to_listen(run, films, tmp_path):
+    """It answers from the bytes it is sent alone: with another film's sound it says that one's tone."""
+    with serving() as (url, asked):
+        given = ("--endpoint", url, "--endpoint-model", "ears", "--dataset", "messages", "--task", "open_qa", "--data", films)
+        code, out, err = run("eval", "faithfulness", *given, "-o", tmp_path, "--resamples", "50")
+    assert code == 0, err
+    results = json.loads((tmp_path / "results.json").read_text())
+    part = results["parts"]["messages"]
+    assert set(part["conditions"]["all"]) == {"generation"} and part["conditions"]["all"]["generation"]["value"] == 1.0
+    assert part["tampering"]["other sound"]["follows"] == 1.0 and part["tampering"]["other picture"]["stays"] == 1.0
+    assert part["conditions"]["no sound"]["generation"]["unparsed"] == 1.0 and results["model"]["weights"] == ""
+    assert "ears" in out and len(asked) >= 6 * 7
+
+
+def test_a_server_that_is_not_there_is_told(run, films, tmp_path):
+    given = ("--endpoint", "http://127.0.0.1:9/v1", "--endpoint-model", "x", "--dataset", "messages", "--task", "open_qa", "--data", films)
+    code, _, err = run("eval", "small", *given, "-o", tmp_path, "--conditions", "all", "--most", "1")
+    told = json.loads((tmp_path / "results.json").read_text())["parts"]["messages"]["conditions"]["all"]["generation"]
+    assert code == 0 and (told["n"], told["errors"], told["value"]) == (0, 1, None)
+    code, _, err = run("eval", "small", "--endpoint", "http://127.0.0.1:9/v1", "-o", tmp_path)
+    assert code == 2 and "--endpoint-model" in err
+    code, _, err = run("eval", "small", *given, "--endpoint-style", "film", "-o", tmp_path)
+    assert code == 2 and "--endpoint-style is 'film'" in err
