@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "unifusion"
 FLOORS = (
-    ("conversation", "batch", "catalog", "share", "atomic", "quarantine", "rows", "limits", "errors"),
+    ("conversation", "batch", "catalog", "share", "atomic", "quarantine", "rows", "limits", "errors", "wire"),
     ("cav_mae", "media", "prompts", "layers", "losses", "metrics", "world"),
     ("encoders", "adapters", "datasets", "tasks", "processor", "words"),
     ("models", "features", "checkpoint"),

@@ -17,7 +17,7 @@ from tests.retrieval.toys import picture, tone
 from unifusion.errors import ConfigError
 from unifusion.retrieval.endpoint_answers import EndpointAnswers
 from unifusion.retrieval.passages import Passage
-from unifusion.retrieval.wire import EndpointError, Wire
+from unifusion.wire import EndpointError, Wire
 
 KEY = "sk-very-secret"
 
@@ -162,7 +162,7 @@ def test_what_does_not_mend_itself_is_told_after_the_last_attempt(passages):
 
 def test_a_wait_that_the_server_asks_for_is_kept(passages, monkeypatch):
     waits = []
-    monkeypatch.setattr("unifusion.retrieval.wire.time.sleep", waits.append)
+    monkeypatch.setattr("unifusion.wire.time.sleep", waits.append)
     replies = [(429, b"", ("Retry-After", told)) for told in ("3", "9999", "Tue, 1 Jan")]
     with serving(*replies, reply("x [1]")) as (url, _):
         model(url).answer("what?", passages)

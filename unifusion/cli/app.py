@@ -21,6 +21,7 @@ from unifusion.cli import (
     export,
     fuse,
     index,
+    judge,
     listing,
     merge,
     predict,
@@ -68,6 +69,7 @@ app.command()(align.align)
 app.command(context_settings=train.PASS_ON)(train.train)
 app.command("eval", context_settings=train.PASS_ON)(eval.evaluate)
 app.command()(compare.compare)
+app.command()(judge.judge)
 app.command("list")(listing.list_names)
 app.command()(listing.copy)
 app.add_typer(data.app, name="data")

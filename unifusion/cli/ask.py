@@ -184,7 +184,7 @@ class _How:
             ConfigError: its address, its model, its key or what is sent to it is not as it should be.
         """
         from unifusion.retrieval.endpoint_answers import EndpointAnswers
-        from unifusion.retrieval.wire import Wire
+        from unifusion.wire import Wire
 
         key = None
         if self.key_env is not None and not (key := os.environ.get(self.key_env, "").strip()):

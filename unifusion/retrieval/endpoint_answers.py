@@ -16,8 +16,8 @@ from unifusion.retrieval.live import Live
 from unifusion.retrieval.llm_answers import Describes, words_report
 from unifusion.retrieval.passages import Passage, defused
 from unifusion.retrieval.shown import jpegs, looked_at, opened, wav
-from unifusion.retrieval.wire import EndpointError, Wire
 from unifusion.retrieval.wording import claims_of, put
+from unifusion.wire import EndpointError, Wire
 
 __all__ = ["SENDS", "EndpointAnswers"]
 
