@@ -35,11 +35,11 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
     kept = []
     for number, row in rows:
         answered = "error" not in row and row.get("answer") is not None
-        texts = {key: _text(row.get(key)) for key in ("question", "truth", *(("answer",) if answered else ()))}
-        bad = [key for key, text in texts.items() if text is None]
+        texts = {key: _text(row.get(key)) if answered or key != "answer" else None for key in ("question", "truth", "answer")}
+        bad = [key for key, text in texts.items() if text is None and answered]
         lacking.update(bad)
         first = first or (number if bad else 0)
-        kept.append({**{key: row[key] for key in NAMES if key in row}, **texts, **({} if answered else {"answer": None})})
+        kept.append({**{key: row[key] for key in NAMES if key in row}, **texts})
     if lacking or not kept:
         counts = ", ".join(f"{count} of {len(kept)} rows lack {key}" for key, count in lacking.items()) or "it holds no rows"
         where = f" (the first is line {first})" if first else ""
@@ -86,7 +86,8 @@ def judge_files(path: Path, against: Path, out: Path, judge: Judge, *, on_done: 
     one, two = ({tuple(str(row.get(key, "")) for key in NAMES): row for row in read_answers(p)} for p in (path, against))
     names = [name for name in one if name in two]
     for name in names:
-        if (one[name]["question"], one[name]["truth"]) != (two[name]["question"], two[name]["truth"]):
+        asked = [(row[name]["question"], row[name]["truth"]) for row in (one, two) if row[name]["answer"] is not None]
+        if len(set(asked)) > 1:
             found = f"row {' '.join(name).strip()!r} asks something else in {against};"
             raise DatasetError(found, remedy="compare answers to the same questions.")
     both = [name for name in names if one[name]["answer"] is not None and two[name]["answer"] is not None]

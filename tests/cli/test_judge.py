@@ -1,0 +1,121 @@
+"""`unifusion judge` over files of predictions, against a server that the test runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.evaluation.judges import judging, right_if_same
+from unifusion.cli import main
+from unifusion.evaluation.judge_prompt import ANSWERS, read_judge_prompt
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+WHOLE = {"part": "qa", "condition": "all", "scoring": "generate"}
+BLIND = {**WHOLE, "condition": "blind"}
+ROWS = [
+    {"id": "a", **WHOLE, "question": "Q1?", "answer": "red", "truth": "red", "references": ["red"]},
+    {"id": "b", **WHOLE, "question": "Q2?", "answer": "blue", "truth": "red"},
+    {"id": "a", **BLIND, "question": "Q1?", "answer": 3, "truth": 3.0},
+    {"id": "b", **BLIND, "error": "unreadable"},
+]
+
+
+def run(capsys, *words):
+    """Exit code, stdout and stderr of a command."""
+    code = main(["judge", *map(str, words)])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_a_file_of_predictions_is_judged_and_a_second_run_costs_nothing(tmp_path, capsys):
+    source, out = write(tmp_path / "p.jsonl", ROWS), tmp_path / "judged" / "p.jsonl"
+    with judging(right_if_same) as (url, asked):
+        words = (source, "--endpoint", url, "--endpoint-model", "big", "-o", out)
+        code, said, noted = run(capsys, *words)
+        assert code == 0 and len(asked) == 3
+        first = (out.read_text(), out.with_name("p.jsonl.results.json").read_text())
+        assert run(capsys, *words)[0] == 0 and len(asked) == 3
+    assert first == (out.read_text(), out.with_name("p.jsonl.results.json").read_text())
+    rows = [json.loads(line) for line in first[0].splitlines()]
+    assert [r.get("judge", {}).get("right") for r in rows] == [True, False, False, None]
+    assert rows[0]["id"] == "a" and rows[0]["condition"] == "all" and "judge" not in rows[3] and rows[3]["answer"] is None
+    told = json.loads(first[1])
+    assert told["all"] | {"accuracy": 1 / 3, "judged": 3, "unanswered": 1, "rows": 4} == told["all"]
+    assert told["groups"]["qa/all/generate"]["accuracy"] == 0.5 and told["groups"]["qa/blind/generate"]["unanswered"] == 1
+    assert told["judge"]["versions"] == ["big-0613"] and told["judge"]["prompt"]["sha256"] == read_judge_prompt(ANSWERS).sha256
+    assert "all: accuracy 0.333, score 2.333 (3 judged, 0 failed, 1 unanswered)" in said and "qa/blind/generate: " in said
+    assert "big (big-0613) at 127.0.0.1" in noted
+
+
+def test_failures_are_told_and_json_is_printed(tmp_path, capsys):
+    source = write(tmp_path / "p.jsonl", ROWS[:1])
+    with judging(lambda _: "well ..") as (url, _):
+        words = (source, "--endpoint", url, "--endpoint-model", "big", "-o", tmp_path / "o.jsonl")
+        code, said, _ = run(capsys, *words)
+        assert code == 0 and "all: nothing (0 judged, 1 failed)" in said
+        code, said, _ = run(capsys, *words, "--json", "--cache", tmp_path / "other.jsonl")
+    told = json.loads(said)
+    assert told["all"]["accuracy"] is None and told["all"]["failed"] == {"unparsed": 1, "unreachable": 0} and told["groups"] == {}
+    assert json.loads((tmp_path / "o.jsonl").read_text())["judge"]["failure"] == "unparsed"
+
+
+def test_two_files_are_judged_beside_each_other(tmp_path, capsys):
+    one = write(tmp_path / "one.jsonl", ROWS)
+    two = write(tmp_path / "two.jsonl", [{**ROWS[0], "answer": "blue"}, {**ROWS[1], "id": "c"}, {**ROWS[2], "answer": "four"}, ROWS[3]])
+
+    def decide(text):
+        first, second = text.split("Answer 1: ")[1].split("Answer 2: ")
+        return str({"first": 9 if "red" in first else 2, "second": 9 if "red" in second else 2})
+
+    with judging(decide) as (url, asked):
+        words = (one, "--against", two, "--endpoint", url, "--endpoint-model", "big", "-o", tmp_path / "o.jsonl")
+        code, said, _ = run(capsys, *words)
+    assert code == 0 and len(asked) == 4 and "first 0.500" in said and "tie 0.500" in said
+    told = json.loads((tmp_path / "o.jsonl.results.json").read_text())
+    assert told["all"]["alone"] == 2 and told["all"]["unanswered"] == 1 and told["all"]["consistent"] == 1.0
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [(r["id"], r["judge"]["preferred"]) for r in rows] == [("a", "first"), ("a", "tie")] and rows[0]["second"] == "blue"
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"id": "a", "answer": "x", "truth": "y"}, {"id": "b", "answer": "x"}],
+         "2 of 2 rows lack question, 1 of 2 rows lack truth (the first is line 1)"),
+        ([{"id": "a", "question": "q", "answer": ["x"], "truth": "y"}], "1 of 1 rows lack answer"), ([], "it holds no rows"),
+        ([{"id": "a", "question": "q", "answer": True, "truth": "y"}], "1 of 1 rows lack answer"),
+    ],
+)  # fmt: skip
+def test_rows_that_cannot_be_judged_are_counted_by_what_they_lack(tmp_path, capsys, rows, words):
+    source = write(tmp_path / "p.jsonl", rows)
+    code, _, err = run(capsys, source, "--endpoint", "http://localhost:1/v1", "--endpoint-model", "big", "-o", tmp_path / "o.jsonl")
+    assert code == 2 and words in err and not (tmp_path / "o.jsonl").exists()
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path, capsys):
+    one = write(tmp_path / "one.jsonl", ROWS[:1])
+    for other, words in (([{**ROWS[0], "question": "Q9?"}], "asks something else"), ([{**ROWS[0], "id": "z"}], "share no answered row")):
+        two = write(tmp_path / "two.jsonl", other)
+        options = ("--against", two, "--endpoint", "http://localhost:1/v1", "--endpoint-model", "big", "-o", tmp_path / "o.jsonl")
+        code, _, err = run(capsys, one, *options)
+        assert code == 2 and words in err
+
+
+def test_keys_prompts_and_files_that_are_not_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("EMPTY_KEY", " ")
+    source = write(tmp_path / "p.jsonl", ROWS[:1])
+    base = (source, "--endpoint", "http://localhost:1/v1", "--endpoint-model", "big", "-o", tmp_path / "o.jsonl")
+    for more, words in (
+        (("--endpoint-key-env", "EMPTY_KEY"), "EMPTY_KEY is empty"), (("--prompt", tmp_path / "no.yaml"), "cannot be read as YAML"),
+        (("--prompt", ANSWERS, "--against", source), "of form answer"), (("--against", tmp_path / "no.jsonl"), "cannot read"),
+    ):  # fmt: skip
+        code, _, err = run(capsys, *base, *more)
+        assert code == 2 and words in err, more
+    code, _, err = run(capsys, source, "--endpoint", "ftp://x", "--endpoint-model", "big", "-o", tmp_path / "o.jsonl")
+    assert code == 2 and "no address of a server" in err
