@@ -183,7 +183,7 @@ def test_a_server_that_is_gone_ends_it_and_what_was_judged_is_kept(tmp_path):
 
     many = [{"question": f"Q{k}", "truth": "red", "answer": "red"} for k in range(60)]
     with judging(decide) as (url, asked), VerdictCache.open(tmp_path / "c.jsonl") as cache:
-        with pytest.raises(EndpointError, match=r"5 requests to the judge failed in a row, .*500.*the same command goes on"):
+        with pytest.raises(EndpointError, match=r"[56] requests to the judge failed in a row, .*500.*the same command goes on"):
             judge(url, cache=cache, give_up=5, concurrency=2).answers(many)
         assert len(asked) < 15
     assert len((tmp_path / "c.jsonl").read_text().splitlines()) == 3

@@ -39,6 +39,13 @@ def test_what_a_module_takes_is_declared(name):
     assert {"predictions", "references"} <= set(first) and told["description"] and told["citation"]
 
 
+def test_they_can_be_copied_out(tmp_path):
+    from unifusion.cli import main
+
+    assert main(["copy", "eval/metrics", str(tmp_path)]) == 0
+    assert (tmp_path / "metrics" / "cider_d" / "cider_d.py").is_file()
+
+
 def test_a_metric_without_a_module_is_answered():
     with pytest.raises(ConfigError, match="did you mean 'rouge_l'"):
         modules.compute("rouge_m", {})

@@ -18,17 +18,19 @@ from unifusion.errors import ConfigError, nearest
 
 __all__ = ["MODULES", "compute", "information"]
 
-_LABELS = [{"predictions": "string", "references": "string"}, {"predictions": "int64", "references": "int64"}]
-_TEXTS = [{"predictions": "string", "references": ["string"]}, {"predictions": "string", "references": "string"}]
-_NUMBERS = [{"predictions": "float64", "references": "float64"}]
-_SPANS = [{"predictions": ["float64"], "references": ["float64"]}]
-_PROBABILITIES = [{"predictions": ["float64"], "references": "int64"}]
-_RANKINGS = [{"predictions": ["float64"], "references": ["bool"]}]
-_WORDS = [{"predictions": ["string"], "references": ["string"]}]
-_WORDS_OF_LABEL = [{"predictions": ["string"], "references": "string"}]
-_TYPED = [{**columns, "types": "string"} for columns in _LABELS]
+Columns = Sequence[Mapping[str, Any]]
 
-MODULES: Mapping[str, tuple[str, Sequence[Mapping[str, Any]]]] = {
+_LABELS: Columns = [{"predictions": "string", "references": "string"}, {"predictions": "int64", "references": "int64"}]
+_TEXTS: Columns = [{"predictions": "string", "references": ["string"]}, {"predictions": "string", "references": "string"}]
+_NUMBERS: Columns = [{"predictions": "float64", "references": "float64"}]
+_SPANS: Columns = [{"predictions": ["float64"], "references": ["float64"]}]
+_PROBABILITIES: Columns = [{"predictions": ["float64"], "references": "int64"}]
+_RANKINGS: Columns = [{"predictions": ["float64"], "references": ["bool"]}]
+_WORDS: Columns = [{"predictions": ["string"], "references": ["string"]}]
+_WORDS_OF_LABEL: Columns = [{"predictions": ["string"], "references": "string"}]
+_TYPED: Columns = [{**columns, "types": "string"} for columns in _LABELS]
+
+MODULES: Mapping[str, tuple[str, Columns]] = {
     **{name: ("labels", _LABELS) for name in ("accuracy", "confusion_matrix", "macro_f1", "macro_recall", "per_class", "weighted_f1")},
     "accuracy_by_type": ("labels", _TYPED),
     **{name: ("set", _TEXTS) for name in ("bleu", "chrf", "cider_d", "rouge", "vqa_accuracy")},
@@ -108,7 +110,7 @@ def compute(module: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return _told(name, metric(*taken, **options))
 
 
-def _entry(module: str) -> tuple[str, tuple[str, Sequence[Mapping[str, Any]]]]:
+def _entry(module: str) -> tuple[str, tuple[str, Columns]]:
     """A metric's name and its line of the table."""
     name = module.rpartition(".")[2]
     if name not in MODULES:
