@@ -203,15 +203,6 @@ def test_requests_run_beside_each_other():
         assert len(judge(url, concurrency=3).answers(rows("a", "b", "c"))) == 3
 
 
-def test_progress_is_told_for_every_row(tmp_path):
-    done = []
-    with judging(right_if_same) as (url, _), VerdictCache.open(tmp_path / "c.jsonl") as cache:
-        model = judge(url, cache=cache)
-        model.answers(rows("a", "b"), on_done=lambda: done.append(1))
-        model.answers(rows("a", "b", "c"), on_done=lambda: done.append(1))
-    assert len(done) == 5
-
-
 PAIR = [{"question": "Q", "truth": "red", "first": "red", "second": "blue"}]
 
 
@@ -222,7 +213,7 @@ def test_pairs_are_shown_in_both_orders():
 
     with judging(decide) as (url, asked):
         [found] = judge(url, prompt=read_judge_prompt(PAIRS)).pairs(PAIR)
-    assert len(asked) == 2 and found.scores == (8.5, 3.5) and found.preferred == "first" and found.each == ("first", "first")
+    assert len(asked) == 2 and found.scores == (8.5, 3.5) and found.preferred == "first" and found.each == ((9.0, 3.0), (8.0, 4.0))
     told = pair_figures([found])
     assert told["first"] == 1.0 and told["consistent"] == 1.0 and told["first_shown"] == 0.5 and told["score_second"] == 3.5
     assert found.to_dict()["orders"][1] == {"first": 4.0, "second": 8.0, "version": "big-0613"}
@@ -231,7 +222,7 @@ def test_pairs_are_shown_in_both_orders():
 def test_a_liking_for_the_first_place_cancels_and_is_told():
     with judging(lambda _: "{'first': 9, 'second': 3}") as (url, _):
         [found] = judge(url, prompt=read_judge_prompt(PAIRS)).pairs(PAIR)
-    assert found.scores == (6.0, 6.0) and found.preferred == "tie" and found.each == ("first", "second")
+    assert found.scores == (6.0, 6.0) and found.preferred == "tie" and found.each == ((9.0, 3.0), (3.0, 9.0))
     assert pair_figures([found]) | {"first_shown": 1.0, "consistent": 0.0, "tie": 1.0} == pair_figures([found])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import numpy as np
 import pytest
@@ -116,16 +117,19 @@ def test_published_wheels_are_named_by_their_folder(monkeypatch):
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    """All modules through the library, which may reach nothing but its own cache."""
-    patch = pytest.MonkeyPatch()
-    home = tmp_path_factory.mktemp("home")
-    patch.setenv("HF_HUB_OFFLINE", "1")
-    patch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a module reached for the network"))
+    """All modules through the library, which may reach nothing but a cache of its own."""
     evaluate = pytest.importorskip("evaluate", reason="pip install 'unifusion-x[eval]'")
-    patch.setattr("datasets.config.HF_MODULES_CACHE", home, raising=False)
-    patch.setattr("evaluate.config.HF_MODULES_CACHE", home)
-    yield {name: evaluate.load(str(FOLDER / name), cache_dir=str(home)) for name in CALLS}
-    patch.undo()
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a module reached for the network"))
+        patch.setattr("evaluate.config.HF_MODULES_CACHE", home)
+        patch.setattr(sys, "path", [str(home), *sys.path])  # before the cache that another test may have loaded from
+        for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate_modules"]:
+            patch.delitem(sys.modules, name)
+        yield {name: evaluate.load(str(FOLDER / name), cache_dir=str(home)) for name in CALLS}
+        for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate_modules"]:
+            del sys.modules[name]
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -140,3 +140,32 @@ def test_over_a_set_f_is_no_mean_of_scores_and_hits_are_told_where_labels_are():
     assert "hit_rate" not in task.summarise(scores, [row(emotions=["angry"])] * 3)
     with pytest.raises(DatasetError, match="'e' has no 'emotions' or 'emotion'"):
         task.score("angry", row())
+
+
+def test_what_was_said_before_is_shown_and_held_out_phrasings_are_others():
+    said = {"history": [{"speaker": "Ann", "text": "You broke it."}]}
+    example = Example(id="e", labels={"emotions": ["angry"], **said})
+    text = EmotionsOpen().conversation(example).messages[-1].text
+    assert text.startswith("What was said before:\nAnn: You broke it.\n")
+    asked = {EmotionsOpen(seed=k).conversation(example).messages[-1].text for k in range(40)}
+    held = {EmotionsOpen(seed=k, held_out=True).conversation(example).messages[-1].text for k in range(40)}
+    assert len(asked) == 6 and len(held) == 2 and not asked & held
+
+
+@pytest.mark.parametrize("words", [["angry"], ("joy", "relief"), ["fear", "disgust", "surprise"]])
+def test_the_truth_itself_earns_everything_whatever_its_order(words):
+    task, example = EmotionsOpen(), row(emotions=words)
+    for answer in (", ".join(words), " and ".join(reversed(words)), f"This person shows {' as well as '.join(words)}."):
+        score = task.score(answer, example)
+        assert score.value == pytest.approx(1.0) and len(score.parsed) == len(words), answer
+
+
+def test_long_lists_cost_precision_where_the_hit_rate_does_not_mind():
+    task = EmotionsOpen()
+    examples = [row(emotion=label) for label in ("angry", "happy", "sad", "fear")]
+    short = [task.score(e.labels["emotion"], e) for e in examples]
+    long = [task.score("angry, happy, sad, afraid, disgusted, surprised, neutral", e) for e in examples]
+    one, other = task.summarise(short, examples), task.summarise(long, examples)
+    assert one["hit_rate"] == other["hit_rate"] == 1.0 and other["mean_size"] == 7.0
+    assert other["emotion_wheel_f"] < 0.4 < one["emotion_wheel_f"] == 1.0
+    assert other["penalised_hit_rate"] < 0.25 < one["penalised_hit_rate"] == 1.0

@@ -48,8 +48,6 @@ def judge(
 
     What was judged once is not asked again: the same command goes on where it stopped.
     """
-    from tqdm.auto import tqdm
-
     from unifusion.evaluation.judge import Judge
     from unifusion.evaluation.judge_cache import VerdictCache
     from unifusion.evaluation.judge_prompt import ANSWERS, PAIRS, read_judge_prompt
@@ -61,17 +59,9 @@ def judge(
         raise ConfigError(f"the environment variable {endpoint_key_env} is empty;", remedy="put the endpoint's key into it.")
     wire = Wire(url=endpoint, key=key, timeout_s=endpoint_timeout)
     asked = read_judge_prompt(prompt or (ANSWERS if against is None else PAIRS))
-    with VerdictCache.open(cache or out.with_name(out.name + ".cache.jsonl")) as kept, tqdm(unit="verdict", disable=None) as bar:
+    with VerdictCache.open(cache or out.with_name(out.name + ".cache.jsonl")) as kept:
         model = Judge(wire=wire, model=endpoint_model, prompt=asked, cache=kept, concurrency=concurrency)
-
-        def on_done() -> None:
-            """Move the bar."""
-            bar.update()
-
-        if against is None:
-            results = judge_file(predictions, out, model, on_done=on_done)
-        else:
-            results = judge_files(predictions, against, out, model, on_done=on_done)
+        results = judge_file(predictions, out, model) if against is None else judge_files(predictions, against, out, model)
     if json:
         common.print_json(results)
     else:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+
+from tqdm.auto import tqdm
 
 from unifusion.errors import ConfigError
 from unifusion.evaluation.judge_cache import VerdictCache, key_of
@@ -24,6 +26,7 @@ __all__ = ["Judge", "Judged", "JudgedPair", "figures", "pair_figures"]
 LOG = logging.getLogger(__name__)
 UNREACHABLE, UNPARSED = "unreachable", "unparsed"
 """Kinds of failure: the server gave no answer; the answer was no verdict."""
+SIDES = ("first", "second")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,25 +65,20 @@ class JudgedPair:
     orders: tuple[Judged, Judged]
 
     @property
+    def each(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """Scores of the first and the second answer in either order; None where an order failed."""
+        one, two = (j.verdict.places if j.verdict else None for j in self.orders)
+        return None if one is None or two is None else (one, (two[1], two[0]))
+
+    @property
     def scores(self) -> tuple[float, float] | None:
-        """Of the first and the second answer, each the mean of both orders; None where one order failed."""
-        one, two = (j.verdict for j in self.orders)
-        if one is None or two is None or one.first is None or one.second is None or two.first is None or two.second is None:
-            return None
-        return (one.first + two.second) / 2, (one.second + two.first) / 2
+        """Of the first and the second answer, each the mean of both orders; None where an order failed."""
+        return None if self.each is None else (sum(s[0] for s in self.each) / 2, sum(s[1] for s in self.each) / 2)
 
     @property
     def preferred(self) -> str | None:
         """`first`, `second` or `tie` by the means; None where an order failed."""
         return None if self.scores is None else _better(*self.scores)
-
-    @property
-    def each(self) -> tuple[str, str] | None:
-        """Which answer either order alone prefers."""
-        one, two = (j.verdict for j in self.orders)
-        if self.scores is None or one is None or two is None:
-            return None
-        return _better(one.first or 0.0, one.second or 0.0), _better(two.second or 0.0, two.first or 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """As a row has it."""
@@ -130,7 +128,7 @@ class Judge:
         told = {"name": self.prompt.name, "sha256": self.prompt.sha256, "source": self.prompt.source}
         return {"model": self.model, "host": self.wire.host, "prompt": told, "temperature": 0, "max_tokens": self.max_tokens}
 
-    def answers(self, rows: Sequence[Mapping[str, str]], *, on_done: Callable[[], None] | None = None) -> list[Judged]:
+    def answers(self, rows: Sequence[Mapping[str, str]]) -> list[Judged]:
         """Judge answers. Each row has question, truth and answer.
 
         Raises:
@@ -138,9 +136,9 @@ class Judge:
             EndpointError: the server is gone; what was judged until then is in the cache.
         """
         self._wants("answer")
-        return self._all([{key: row[key] for key in ("question", "truth", "answer")} for row in rows], on_done)
+        return self._all([{key: row[key] for key in ("question", "truth", "answer")} for row in rows])
 
-    def pairs(self, rows: Sequence[Mapping[str, str]], *, on_done: Callable[[], None] | None = None) -> list[JudgedPair]:
+    def pairs(self, rows: Sequence[Mapping[str, str]]) -> list[JudgedPair]:
         """Judge pairs in both orders, which cancels a liking for one place. Each row has question, truth, first and second.
 
         Raises:
@@ -151,8 +149,8 @@ class Judge:
         shown = []
         for row in rows:
             base = {"question": row["question"], "truth": row["truth"]}
-            shown += [{**base, "first": row[a], "second": row[b]} for a, b in (("first", "second"), ("second", "first"))]
-        found = self._all(shown, on_done)
+            shown += [{**base, "first": row[a], "second": row[b]} for a, b in (SIDES, SIDES[::-1])]
+        found = self._all(shown)
         return [JudgedPair(orders=(one, two)) for one, two in zip(found[::2], found[1::2], strict=True)]
 
     def _wants(self, form: str) -> None:
@@ -160,14 +158,11 @@ class Judge:
         if self.prompt.form != form:
             raise ConfigError(f"the prompt {self.prompt.name!r} is of form {self.prompt.form};", remedy=f"name one of form {form}.")
 
-    def _all(self, shown: Sequence[dict[str, str]], on_done: Callable[[], None] | None) -> list[Judged]:
+    def _all(self, shown: Sequence[dict[str, str]]) -> list[Judged]:
         """Judge what is not in the cache, each text once, several at a time."""
         keys = [key_of(self.model, self.prompt.sha256, values) for values in shown]
         found = {key: Judged(verdict=known[0], version=known[1], cached=True) for key in keys if (known := self.cache.get(key))}
         waiting = {key: values for key, values in zip(keys, shown, strict=True) if key not in found}
-        for _ in range(len(shown) - len(waiting)):
-            if on_done is not None:
-                on_done()
         gone = threading.Event()
         self._row_of_failures = 0
 
@@ -176,17 +171,15 @@ class Judge:
             if gone.is_set():
                 return None
             try:
-                judged = self._one(*item)
+                return item[0], self._one(*item)
             except BaseException:
                 gone.set()
                 raise
-            if on_done is not None:
-                on_done()
-            return item[0], judged
 
         with ThreadPoolExecutor(self.concurrency) as pool:
             try:
-                found |= dict(pair for pair in pool.map(one, waiting.items()) if pair is not None)
+                done = tqdm(pool.map(one, waiting.items()), total=len(waiting), desc="judge", disable=None)
+                found |= dict(pair for pair in done if pair is not None)
             finally:
                 gone.set()  # an interrupt ends after the requests that are under way
                 pool.shutdown(cancel_futures=True)
@@ -262,13 +255,14 @@ def pair_figures(judged: Sequence[JudgedPair]) -> dict[str, Any]:
     `consistent` is the share of pairs of which both orders prefer the same; `first_shown` the share of single judgements without a tie that
     prefer what was shown first, 0.5 for a judge without a liking.
     """
-    kept = [(j, j.scores, j.each) for j in judged if j.scores is not None and j.each is not None]
-    shown = [side == place for _, _, each in kept for side, place in zip(each or (), ("first", "second"), strict=True) if side != "tie"]
+    kept = [(scores, each) for j in judged if (scores := j.scores) is not None and (each := j.each) is not None]
+    alone = [(_better(*one), _better(*two)) for _, (one, two) in kept]
+    shown = [side == place for pair in alone for side, place in zip(pair, SIDES, strict=True) if side != "tie"]
     told: dict[str, Any] = {"rows": len(judged), "judged": len(kept), "failed": _failures([_worst(j) for j in judged])}
     if kept:
-        told |= {side: sum(j.preferred == side for j, _, _ in kept) / len(kept) for side in ("first", "second", "tie")}
-        told |= {f"score_{side}": sum((s or (0.0, 0.0))[k] for _, s, _ in kept) / len(kept) for k, side in enumerate(("first", "second"))}
-        told["consistent"] = sum(len(set(each or ())) == 1 for _, _, each in kept) / len(kept)
+        told |= {side: sum(_better(*scores) == side for scores, _ in kept) / len(kept) for side in (*SIDES, "tie")}
+        told |= {f"score_{side}": sum(scores[k] for scores, _ in kept) / len(kept) for k, side in enumerate(SIDES)}
+        told["consistent"] = sum(one == two for one, two in alone) / len(alone)
     return told | {"first_shown": sum(shown) / len(shown) if shown else None}
 
 

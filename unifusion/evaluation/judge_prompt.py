@@ -37,6 +37,11 @@ class Verdict:
     first: float | None = None
     second: float | None = None
 
+    @property
+    def places(self) -> tuple[float, float] | None:
+        """Scores of the first and the second place; None of a single answer."""
+        return None if self.first is None or self.second is None else (self.first, self.second)
+
     def to_dict(self) -> dict[str, Any]:
         """What it holds, as plain data."""
         return {key: value for key, value in asdict(self).items() if value is not None}

@@ -26,7 +26,7 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
         DatasetError: the file cannot be read, a line is no row, or rows lack what a judge must see; says how many lack which key.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not at U+2028 and its like, which texts may hold
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read {path}: {error};", remedy="give the predictions.jsonl of a suite.") from error
     rows = [(number, json_row(line, f"{path}, line {number}")) for number, line in enumerate(lines, 1) if line.strip()]
@@ -55,7 +55,7 @@ def _text(value: Any) -> str | None:
     return str(value)
 
 
-def judge_file(path: Path, out: Path, judge: Judge, *, on_done: Callable[[], None] | None = None) -> dict[str, Any]:
+def judge_file(path: Path, out: Path, judge: Judge) -> dict[str, Any]:
     """Judge every answer of a file; rows with verdicts go to `out`, figures beside it into `<out>.results.json`. Returns the figures.
 
     Raises:
@@ -64,7 +64,7 @@ def judge_file(path: Path, out: Path, judge: Judge, *, on_done: Callable[[], Non
     """
     rows = read_answers(path)
     asked = [row for row in rows if row["answer"] is not None]
-    judged = dict(zip(map(id, asked), judge.answers(asked, on_done=on_done), strict=True))
+    judged = dict(zip(map(id, asked), judge.answers(asked), strict=True))
     told = [{**row, "judge": judged[id(row)].to_dict()} if id(row) in judged else row for row in rows]
     versions = sorted({j.version for j in judged.values() if j.version})
 
@@ -76,7 +76,7 @@ def judge_file(path: Path, out: Path, judge: Judge, *, on_done: Callable[[], Non
     return _write(out, told, {"judge": {**judge.identity, "versions": versions}, "all": sums(rows), "groups": _groups(rows, sums)})
 
 
-def judge_files(path: Path, against: Path, out: Path, judge: Judge, *, on_done: Callable[[], None] | None = None) -> dict[str, Any]:
+def judge_files(path: Path, against: Path, out: Path, judge: Judge) -> dict[str, Any]:
     """Judge the answers of two files beside each other, row by row of the same name, in both orders. Returns the figures.
 
     Raises:
@@ -94,7 +94,7 @@ def judge_files(path: Path, against: Path, out: Path, judge: Judge, *, on_done: 
     if not both:
         raise DatasetError(f"{path} and {against} share no answered row;", remedy=f"rows are joined by {', '.join(NAMES)}.")
     rows = [{**{k: v for k, v in one[n].items() if k != "answer"}, "first": one[n]["answer"], "second": two[n]["answer"]} for n in both]
-    judged = dict(zip(map(id, rows), judge.pairs(rows, on_done=on_done), strict=True))
+    judged = dict(zip(map(id, rows), judge.pairs(rows), strict=True))
     told = [{**row, "judge": judged[id(row)].to_dict()} for row in rows]
     versions = sorted({order.version for j in judged.values() for order in j.orders if order.version})
 
