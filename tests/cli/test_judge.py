@@ -109,7 +109,10 @@ def test_rows_that_cannot_be_judged_are_counted_by_what_they_lack(tmp_path, caps
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path, capsys):
     one = write(tmp_path / "one.jsonl", ROWS[:1])
-    for other, words in (([{**ROWS[0], "question": "Q9?"}], "asks something else"), ([{**ROWS[0], "id": "z"}], "share no answered row")):
+    for other, words in (
+        ([{**ROWS[0], "question": "Q9?"}], "asks something else"), ([{**ROWS[0], "id": "z"}], "share no answered row"),
+        (ROWS[:1] * 2, "2 rows have 1 names"),
+    ):  # fmt: skip
         two = write(tmp_path / "two.jsonl", other)
         options = ("--against", two, "--endpoint", "http://localhost:1/v1", "--endpoint-model", "big", "-o", tmp_path / "o.jsonl")
         code, _, err = run(capsys, one, *options)
@@ -176,6 +179,14 @@ LINES = st.one_of(
     st.text(max_size=20).map(lambda t: t.replace("\n", "").replace("\r", "")),
     st.dictionaries(st.sampled_from(["id", "question", "answer", "truth", "error", "part"]), VALUES, max_size=6).map(json.dumps),
 )
+
+
+def test_half_a_character_and_names_that_are_none_are_written(tmp_path, capsys):
+    (tmp_path / "p.jsonl").write_text('{"id": NaN, "question": "Q?", "answer": "\\ud800", "truth": "é"}\n', encoding="utf-8")
+    with judging(right_if_same) as (url, _):
+        code, _, _ = run(capsys, tmp_path / "p.jsonl", "--endpoint", url, "--endpoint-model", "big", "-o", tmp_path / "o.jsonl")
+    [told] = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert code == 0 and told["answer"] == "\ud800" and told["id"] == "nan" and told["judge"]["right"] is False
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -39,7 +39,7 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
         bad = [key for key, text in texts.items() if text is None and answered]
         lacking.update(bad)
         first = first or (number if bad else 0)
-        kept.append({**{key: row[key] for key in NAMES if key in row}, **texts})
+        kept.append({**{key: str(row[key]) for key in NAMES if key in row}, **texts})
     if lacking or not kept:
         counts = ", ".join(f"{count} of {len(kept)} rows lack {key}" for key, count in lacking.items()) or "it holds no rows"
         where = f" (the first is line {first})" if first else ""
@@ -80,10 +80,11 @@ def judge_files(path: Path, against: Path, out: Path, judge: Judge) -> dict[str,
     """Judge the answers of two files beside each other, row by row of the same name, in both orders. Returns the figures.
 
     Raises:
-        DatasetError: see `read_answers`; or the files have no row in common, or differ in a question or a truth.
+        DatasetError: see `read_answers`; or two rows of a file have one name, or the files have no row in common, or differ in a question
+            or a truth.
         EndpointError: the server is gone.
     """
-    one, two = ({tuple(str(row.get(key, "")) for key in NAMES): row for row in read_answers(p)} for p in (path, against))
+    one, two = _named(path), _named(against)
     names = [name for name in one if name in two]
     for name in names:
         asked = [(row[name]["question"], row[name]["truth"]) for row in (one, two) if row[name]["answer"] is not None]
@@ -107,17 +108,37 @@ def judge_files(path: Path, against: Path, out: Path, judge: Judge) -> dict[str,
     return _write(out, told, {"judge": {**judge.identity, "versions": versions}, "all": whole, "groups": _groups(rows, sums)})
 
 
+def _named(path: Path) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Rows by what names them.
+
+    Raises:
+        DatasetError: see `read_answers`; or two have one name.
+    """
+    rows = read_answers(path)
+    named = {tuple(row.get(key, "") for key in NAMES): row for row in rows}
+    if len(named) < len(rows):
+        found = f"{path}: {len(rows)} rows have {len(named)} names;"
+        raise DatasetError(found, remedy=f"rows of two files are joined by {', '.join(NAMES)}; give each an id of its own.")
+    return named
+
+
 def _groups(rows: Sequence[Mapping[str, Any]], sums: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]) -> dict[str, Any]:
     """Figures of each part, condition and way of scoring, where rows have more than one."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault("/".join(str(row[key]) for key in NAMES[1:] if key in row), []).append(row)
+        groups.setdefault("/".join(row[key] for key in NAMES[1:] if key in row), []).append(row)
     return {name: sums(some) for name, some in groups.items()} if len(groups) > 1 else {}
 
 
 def _write(out: Path, rows: Sequence[Mapping[str, Any]], results: dict[str, Any]) -> dict[str, Any]:
     """Write rows and figures, each whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
-    write_text(out.with_name(out.name + ".results.json"), json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(out, "".join(_line(row) + "\n" for row in rows))
+    write_text(out.with_name(out.name + ".results.json"), json.dumps(results, indent=2, allow_nan=False) + "\n")
     return results
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """One row as JSON; escaped where a text holds half a character, which no file can."""
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return line if line.isascii() or line.encode("utf-8", "replace").decode("utf-8") == line else json.dumps(row, allow_nan=False)
