@@ -18,9 +18,11 @@ _PIECE = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*|[^\w\s]|\n")
 _CLAUSE = set(".;!?:\n()\"") | {"but", "and", "because", "since", "so", "while", "when", "although", "though", "yet", "however", "instead"}
 _CHAIN = {",", "or", "nor"}
 _SMALL = {"a", "an", "any", "the", "even", "very", "of", "in", "feeling", "being"}
-_DENIES = {"not", "no", "never", "neither", "nor", "without", "cannot", "hardly", "barely", "nothing"}
-_DENIES_WITH = {"rather than", "instead of", "lack of", "lacks", "lacking", "absence of", "far from", "free of", "free from", "devoid of"}
+_DENIES = {"not", "no", "never", "neither", "nor", "without", "cannot", "hardly", "barely", "nothing", "lacks", "lacking"}
+_DENIES_TOGETHER = {"rather than", "lack of", "absence of", "far from", "free of", "free from", "devoid of"}
 _NOT_A_DENIAL = {"only", "just", "merely", "simply", "necessarily"}
+_BETWEEN_ITEMS = {",", "/", ";", ".", "\n", "and", "or", "&", "[", "]", "'", '"', "-", "*"}
+_WITH_AN_ITEM = _SMALL | {"slightly", "somewhat", "mildly"}
 _REACH = 6
 """Words between a denial and what it denies: "does not show any clear signs of anger" has five."""
 
@@ -91,7 +93,7 @@ def _denial_before(pieces: Sequence[str], low: int, start: int) -> bool:
             break
         near.insert(0, piece)
     for place, piece in enumerate(near):
-        denies = piece in _DENIES or piece.endswith("n't") or piece in _DENIES_WITH or " ".join(near[place : place + 2]) in _DENIES_WITH
+        denies = piece in _DENIES or piece.endswith("n't") or " ".join(near[place : place + 2]) in _DENIES_TOGETHER
         if denies and (near[place + 1 : place + 2] or [""])[0] not in _NOT_A_DENIAL:
             return True
     # "instead of" begins with a word that otherwise parts clauses.
@@ -101,8 +103,8 @@ def _denial_before(pieces: Sequence[str], low: int, start: int) -> bool:
 def _is_item(pieces: Sequence[str], one: _Found) -> bool:
     """Whether a form is an item of a list, or the whole answer, rather than a word of a sentence."""
     low, high = one.start, one.end
-    while low > 0 and pieces[low - 1] not in {",", "/", ";", ".", "\n", "and", "or", "&", "[", "]", "'", '"', "-", "*", ":"}:
+    while low > 0 and pieces[low - 1] not in _BETWEEN_ITEMS | {":"}:
         low -= 1
-    while high < len(pieces) and pieces[high] not in {",", "/", ";", ".", "\n", "and", "or", "&", "[", "]", "'", '"', "-", "*"}:
+    while high < len(pieces) and pieces[high] not in _BETWEEN_ITEMS:
         high += 1
-    return all(p in _SMALL | {"slightly", "somewhat", "mildly"} for p in (*pieces[low : one.start], *pieces[one.end : high]))
+    return all(p in _WITH_AN_ITEM for p in (*pieces[low : one.start], *pieces[one.end : high]))
