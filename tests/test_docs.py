@@ -18,7 +18,7 @@ from unifusion.processor.streams import read_config
 from unifusion.training.parts import read_parts_table
 from unifusion.training.tune import specs_of
 
-OPTIONAL = {"langchain": ["langchain_core"]}
+OPTIONAL = {"langchain": ["langchain_core"], "metrics": ["evaluate", "sacrebleu"]}
 """Packages of extras that a page's code needs."""
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "train" / "README.md"]
 

@@ -1,5 +1,5 @@
 """The command line: `unifusion chat | emotion | predict | encode | index | search | ask | align | export | train | fuse | eval |
-compare | table | list | copy | paths | doctor | data | demo | merge`.
+compare | judge | table | list | copy | paths | doctor | data | demo | merge`.
 
 Each command is one file of this package and imports what it needs when it runs, so `unifusion --help` costs no torch.
 

@@ -21,6 +21,7 @@ from unifusion.cli import (
     export,
     fuse,
     index,
+    judge,
     listing,
     merge,
     paths,
@@ -70,6 +71,7 @@ app.command()(align.align)
 app.command(context_settings=train.PASS_ON)(train.train)
 app.command("eval", context_settings=train.PASS_ON)(eval.evaluate)
 app.command()(compare.compare)
+app.command()(judge.judge)
 app.command()(table.table)
 app.command("list")(listing.list_names)
 app.command()(listing.copy)

@@ -11,10 +11,10 @@ from unifusion.errors import ConfigError, nearest
 
 __all__ = ["paths"]
 
-_WITHIN = {"lmms-tasks": ("eval", "lmms_eval_tasks")}
+_WITHIN = {"lmms-tasks": ("eval", "lmms_eval_tasks"), "metrics": ("eval", "metrics")}
 """Folders within shared ones that others ask for by a name of their own."""
 
-Name = Annotated[str | None, typer.Argument(metavar="NAME", help="prompts, train, eval, lmms-tasks ..", show_default=False)]
+Name = Annotated[str | None, typer.Argument(metavar="NAME", help="prompts, train, eval, metrics, lmms-tasks ..", show_default=False)]
 
 
 def paths(name: Name = None) -> None:
