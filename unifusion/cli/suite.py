@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 from unifusion.cli.common import device_of, quiet_libraries
 from unifusion.errors import ConfigError, nearest
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["suite"]
 
 
-def suite(name: str, parts: Mapping[str, Source], choices: type[SuiteChoices], argv: Sequence[str] | None = None) -> None:
-    """Run a suite as its choices say, and print its table and where the page is.
+def suite(
+    name: str, parts: Mapping[str, Source], choices: type[SuiteChoices], argv: Sequence[str] | None = None
+) -> tuple[dict[str, Any], Path]:  # fmt: skip
+    """Run a suite as its choices say, print its table and where the page is, and return the figures and the page.
 
     Raises:
         UniFusionError: what went wrong, with the remedy.
@@ -35,6 +38,7 @@ def suite(name: str, parts: Mapping[str, Source], choices: type[SuiteChoices], a
         print(f"unifusion: {part} is not measured: {why}", file=sys.stderr)
     shown = [suite_table(results), *tampering_tables(results)]
     print("\n\n".join([*(f"{table.caption}\n{table.text()}" for table in shown), str(page)]))
+    return results, page
 
 
 def _system(c: SuiteChoices) -> System:
