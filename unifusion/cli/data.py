@@ -1,4 +1,4 @@
-"""`unifusion data ..`: make data. `data world` renders clips of clip world with their truth."""
+"""`unifusion data ..`: make data. `world` renders clips with their truth, `instruct` writes conversations, `view` shows them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from unifusion.cli import instruct_data
+
 __all__ = ["app"]
 
-app = typer.Typer(help="Make data: clips with known truth.", rich_markup_mode=None)
+app = typer.Typer(help="Make data and look at it: clips with known truth, instruction conversations.", rich_markup_mode=None)
 
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder to write.")]
 Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Clips; of avamerg and meld, conversations.")]
@@ -22,6 +24,10 @@ First = Annotated[int | None, typer.Option("--start", metavar="N", min=0, help="
 PerClip = Annotated[int | None, typer.Option("--per-clip", metavar="N", min=1, help="Of jsonl: questions per clip (4).")]
 Size = Annotated[int | None, typer.Option("--size", metavar="PX", min=1, help="Width and height (112).")]
 Duration = Annotated[float | None, typer.Option("--duration", metavar="S", help="Length of a clip (6; 4 of the other layouts).")]
+
+
+app.command()(instruct_data.instruct)
+app.command()(instruct_data.view)
 
 
 @app.callback()
