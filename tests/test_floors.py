@@ -11,7 +11,7 @@ FLOORS = (
     ("cav_mae", "media", "prompts", "layers", "losses", "metrics", "world"),
     ("encoders", "adapters", "datasets", "tasks", "processor", "words"),
     ("models", "features", "checkpoint"),
-    ("training", "engine"),
+    ("training", "engine", "instructing"),
     ("evaluation", "retrieval", "hub", "export", "integrations"),
     ("cli", "server"),
     ("__main__", "_auto"),

@@ -6,7 +6,6 @@ Manifests, datasets and messages read the same keys by this, so that the same ro
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,8 @@ PART_KINDS: dict[str, MediaKind] = {
 """`type` of a message's part that is a clip, as Hugging Face and OpenAI spell it -> what it is."""
 PART_SOURCES = ("path", "url", *PART_KINDS)
 """Keys under which such a part names its file."""
+_LATEST_S = 1e9
+"""No time of a clip lies behind it; numbers of a row may have thousands of digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def json_row(line: str | bytes, where: str) -> dict[str, Any]:
     """
     try:
         raw = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # also thousands of brackets
         raise DatasetError(f"{where}: not JSON ({error});", remedy="write one JSON object a line.") from error
     if not isinstance(raw, dict):
         raise DatasetError(f"{where}: {type(raw).__name__}, wanted an object;", remedy='write lines like {"id": "a", "path": "a.mp4"}.')
@@ -91,6 +92,6 @@ def _names(value: Any, key: str, where: str) -> list[str]:
 
 def _seconds(value: Any, key: str, where: str) -> float | None:
     """A number of seconds, or None where the row has none."""
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0):
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LATEST_S):
         return value
     raise DatasetError(f"{where}: {key} is {value!r};", remedy="a number of seconds from 0 on is wanted, or no such key.")

@@ -18,6 +18,17 @@ def part(content):
     return to_conversation([{"role": "user", "content": [content]}]).messages[0].parts[0]
 
 
+def test_levels_and_turns_that_are_not_learnt():
+    assert part({"type": "audio", "path": "a.wav", "at_least_db": -18}).at_least_db == -18
+    for wrong in ("loud", 3, True, -500):
+        with pytest.raises(ConfigError, match="has the at_least_db"):
+            part({"type": "audio", "path": "a.wav", "at_least_db": wrong})
+    with pytest.raises(ConfigError, match="has the start 1000"):
+        part({"type": "audio", "path": "a.wav", "start": 10**400})
+    turns = [{"role": "assistant", "content": "a", "supervised": said} for said in (True, False)]
+    assert [m.supervised for m in to_conversation(turns).messages] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "source"),
     [

@@ -53,6 +53,15 @@ def test_media_come_before_the_question_and_only_the_answer_is_supervised(templa
     assert template().messages(example()) == (user,)
 
 
+def test_a_phrasing_may_be_named(template):
+    asked = template(phrasings="['A {{ question }}', 'B {{ question }}', 'C {{ question }}']", held_out="['D {{ question }}']")
+    assert [asked.messages(example(), phrasing=n)[0].text for n in range(3)] == ["A What?", "B What?", "C What?"]
+    assert asked.messages(example(), phrasing=0, held_out=True)[0].text == "D What?"
+    for wrong in (-1, 3):
+        with pytest.raises(PromptError, match=f"no phrasing {wrong}; numbers go from 0 to 2"):
+            asked.messages(example(), phrasing=wrong)
+
+
 def test_a_system_text_leads():
     turns = load_template("dialogue_reply").messages(Example(id="d", labels={"history": []}), fields={"history": []})
     assert [m.role for m in turns] == ["system", "user"] and "listen with care" in turns[0].text

@@ -1,16 +1,19 @@
 """What real clips are asked, and that every answer is what the labels say or the clip lacks."""
 
+import json
 import random
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+import torch
 
 from tests.people import write_people
 from tests.toys import chat_model
 from unifusion import share
-from unifusion.conversation import Example, Media, Mix, Take
+from unifusion.conversation import Conversation, Example, Media, Message, Mix, Take
 from unifusion.datasets.mixture import Mixture
+from unifusion.errors import DatasetError
 from unifusion.media.prosody import Prosody
 from unifusion.training.facts import (
     DIGITS,
@@ -27,6 +30,7 @@ from unifusion.training.facts import (
 )
 from unifusion.training.grammar import Grammar
 from unifusion.training.real_talks import TAKES, Blend, RealTalks, measured_prosody, texts_of
+from unifusion.training.talks import collate_turns, told_turns
 from unifusion.world.world_file import phrasings
 
 GRAMMAR = Grammar(share.folder("train") / "questions" / "people.yaml")
@@ -269,6 +273,47 @@ def test_recordings_are_heard_in_several_takes_and_a_voice_keeps_its_level_and_s
     digit = next(m for _, m in seen["digits"] if isinstance(m.source, Mix))
     opened = processor.opener.open(digit)
     assert opened.duration_s == pytest.approx(processor.opener.open(digit.source.voice).duration_s / digit.source.take.speed, abs=0.01)
+
+
+def test_conversations_of_a_mixture_are_told_as_they_are(tmp_path):
+    """What `data instruct` writes is trained on by the recipe `instruct` as a part of its mixture."""
+    clip = {"type": "video", "path": "clip-world://0/2?split=train&size=112&duration=2", "mute": ["video"]}
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [clip, {"type": "text", "text": "Which colour?"}]},
+             {"role": "assistant", "content": "there is no picture in this clip."}]  # fmt: skip
+    rows = [
+        {"id": "a", "messages": asked},
+        {"id": "b", "messages": [{"role": "user", "content": "2?"}, {"role": "assistant", "content": "two"}]},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mixture = Mixture(tmp_path / "m.yaml", written={"talks": {"dataset": "messages", "path": "rows.jsonl"}})
+    model, processor = chat_model()
+    talks = RealTalks(mixture, processor, GRAMMAR, count=2, options={"limit": 900})
+    assert [m.mute for m in talks.media(range(2))] == [("video",)]
+    shown = {row.row.id: row for row in (talks[0], talks[1])}
+    learnt = {
+        name: processor.decode([i for i, label in zip(r.row.ids, r.row.labels, strict=True) if label != -100]) for name, r in shown.items()
+    }
+    assert learnt == {"a": "there is no picture in this clip.<|end|>", "b": "two<|end|>"}
+    assert "no video. " in (read := processor.decode(shown["a"].row.ids)) and "Be brief.\nWhich colour?" in read
+    with torch.no_grad():
+        assert model(**collate_turns(processor, list(shown.values()))).loss > 0
+
+
+@pytest.mark.parametrize(
+    ("messages", "found"),
+    [
+        ([("user", ["Look:", "clip"]), ("assistant", ["a"])], "a clip stands behind a text"),
+        ([("user", ["A?"])], "wanted questions with one answer each"),
+        ([("user", ["clip", "A?"]), ("assistant", ["a"]), ("user", ["clip", "B?"]), ("assistant", ["b"])], "a clip stands behind"),
+    ],
+)
+def test_conversations_that_do_not_fit_behind_one_prefix_are_refused(messages, found):
+    clip = Media(kind="audio", source="a.wav")
+    turns = tuple(
+        Message(role=r, parts=tuple(clip if p == "clip" else p for p in parts), supervised=r == "assistant") for r, parts in messages
+    )
+    with pytest.raises(DatasetError, match=found):
+        told_turns(Conversation(messages=turns, id="x"))
 
 
 def test_lines_are_asked_for_their_emotion_answered_or_gone_on_with(data):

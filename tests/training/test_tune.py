@@ -24,6 +24,7 @@ from unifusion.training.corpus import Corpus
 from unifusion.training.journal import logged
 
 WORDS = ("a dog", "a bell", "the wind")
+SAID = [{"from": "human", "value": "B?"}, {"from": "gpt", "value": "yes"}]
 
 
 @pytest.fixture(scope="module")
@@ -282,19 +283,32 @@ def test_epochs_and_the_time_that_is_left_are_told(here, tmp_path, caplog):
 
 
 def test_clips_beside_messages_are_not_dropped_without_a_word(tmp_path):
-    row = {"messages": [{"role": "user", "content": "<audio>What is it?"}, {"role": "assistant", "content": "glass"}], "audios": ["1.mp3"]}
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({"conversations": [{"from": "human", "value": "?"}]}) + "\n")
-    corpus = Corpus(tmp_path / "rows.jsonl")
+    talk = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "glass"}]
+    rows = [{"messages": talk, "audios": ["1.mp3"]}, {"messages": talk, "path": "1.mp3"}, {"emotion": "joy", "audio": "1.mp3"}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
     told = []
-    for index in range(2):
+    for _, make in Corpus(tmp_path / "rows.json").in_order():
         with pytest.raises(DatasetError) as error:
-            corpus.conversation(index)
+            make()
         told.append(error.value.found)
-    audios, conversations = sorted(told, key=lambda text: "conversations" in text)
-    assert "names clips under audios, and its messages show none" in audios and "no messages, but conversations" in conversations
+    assert "names 1 audio file(s), its messages show 0 <audio>" in told[0]
+    assert "names clips under path, and its messages show none" in told[1] and "holds no messages" in told[2]
     (tmp_path / "rows.json").write_text("[]")
-    with pytest.raises(ConfigError, match="a row a line"):
+    with pytest.raises(DatasetError, match="has no rows"):
         Corpus(tmp_path / "rows.json")
+    with pytest.raises(ConfigError, match=r"of no kind that can be trained on; give a \.yaml of parts, or \.jsonl, \.json"):
+        Corpus(tmp_path / "rows.txt")
+
+
+def test_conversations_of_other_projects_are_trained_on(here, tmp_path):
+    """What LLaMA-Factory and ShareGPT write, as one list; the assistant's turn that is marked so is not learnt."""
+    shown = {"audios": ["1.wav"], "messages": [{"role": "user", "content": "<audio>What?"}, {"role": "assistant", "content": "a dog"}]}
+    said = {"conversations": [{"from": "human", "value": "A?"}, {"from": "gpt", "value": "no", "loss": False}, *SAID]}
+    (here / "others.json").write_text(json.dumps([shown, said] * 3))
+    talks = [make() for _, make in Corpus(here / "others.json").in_order()]
+    assert talks[0].media[0].source == str(here / "1.wav") and [m.supervised for m in talks[1].messages] == [False, False, False, True]
+    train("--config", here / "mine.yaml", "--data", here / "others.json", "--out", tmp_path / "out", "--steps", 2, "--save-every", 2)
+    assert [r["step"] for r in logged(tmp_path / "out.fit") if "loss" in r] == [1, 2]
 
 
 def test_a_run_that_goes_on_keeps_its_checkpoints_streams(here, tmp_path):

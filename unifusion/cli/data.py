@@ -1,4 +1,4 @@
-"""`unifusion data ..`: make data. `data world` renders clips of clip world with their truth."""
+"""`unifusion data ..`: make data. `world` renders clips with their truth, `instruct` writes conversations, `view` shows them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from unifusion.cli import lmms_data
+from unifusion.cli import instruct_data, lmms_data
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Make data: clips with known truth.", rich_markup_mode=None)
+app = typer.Typer(help="Make data and look at it: clips with known truth, instruction conversations.", rich_markup_mode=None)
 
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder to write.")]
 Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Clips; of avamerg and meld, conversations.")]
@@ -26,6 +26,8 @@ Size = Annotated[int | None, typer.Option("--size", metavar="PX", min=1, help="W
 Duration = Annotated[float | None, typer.Option("--duration", metavar="S", help="Length of a clip (6; 4 of the other layouts).")]
 
 
+app.command()(instruct_data.instruct)
+app.command()(instruct_data.view)
 app.command()(lmms_data.lmms)
 
 

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from unifusion.conversation import Example, Media, MediaKind
+from unifusion.datasets._spellings import spelled
 from unifusion.errors import DatasetError
 from unifusion.rows import PART_KINDS, PART_SOURCES, speaking, take_clips
 
@@ -39,23 +40,28 @@ def kind_of_name(name: str, where: str) -> MediaKind:
 
 
 def example_of(
-    row: Mapping[str, Any], name: str, where: str, source: Callable[[str], Source], held: Sequence[Media] = ()
+    row: Mapping[str, Any], name: str, where: str, source: Callable[[str], Source], held: Sequence[Media] = (),
+    bare_marks: bool = False,
 ) -> Example:  # fmt: skip
     """Read a row.
 
     Args:
-        row: `messages` as Hugging Face and OpenAI spell them, or files under `path`, `video`, `audio`, `image` beside other keys:
+        row: a conversation in any spelling of `_spellings`, or files under `path`, `video`, `audio`, `image` beside other keys:
             strings are texts that a prompt may show, the rest are labels. `id`, `group` and `split` are what they say; `start_s` and
             `end_s` are the span of the files, `transcript` what is said in them, or in the clip of the messages that has sound.
         name: the row's id where it has none.
         where: how errors call it.
         source: file name to what is opened.
-        held: clips that the row holds itself, which come first.
+        held: clips that the row holds itself, which come first, or stand where its conversation has marks for them.
+        bare_marks: see `_spellings.spelled`.
 
     Raises:
-        DatasetError: messages are no list, a file's name is none, or a time is no number.
+        DatasetError: messages are no list, a file's name is none, marks and files do not match, or a time is no number.
     """
-    fields = dict(row)
+    kinds: tuple[MediaKind, ...] = ("video", "audio", "image")
+    sources = {kind: [m.source for m in held if m.kind == kind] for kind in kinds}
+    fields, shown = spelled(row, where, held=sources, bare_marks=bare_marks)
+    held = [m for m in held if m.kind not in shown]
     ident, group, split = (str(fields.pop(key, None) or "") for key in ("id", "group", "split"))
     told = {"messages": _messages(fields.pop("messages"), where, source)} if "messages" in fields else {}
     clips = take_clips({"transcript": fields.get("transcript")} if told else fields, where)

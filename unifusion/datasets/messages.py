@@ -1,14 +1,13 @@
-"""JSON lines: whole conversations with clips, or clips with fields that a task asks about."""
+"""JSON lines, or a JSON list: whole conversations with clips, or clips with fields that a task asks about."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
-
 from unifusion.conversation import Example
 from unifusion.datasets._rows import example_of
+from unifusion.datasets._spans import kept_spans
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError
 from unifusion.rows import json_row
@@ -17,61 +16,52 @@ __all__ = ["Messages"]
 
 
 class Messages(Dataset):
-    """Rows of a JSONL file, read when they are asked for: a file of millions of lines costs eight bytes a line.
+    """Rows of a JSONL file, read when they are asked for: a file of millions of lines costs 16 bytes a line. Or of a JSON list.
 
-    Source: your own data; what licence it has is yours to know. Layout: one file, media beside it or at absolute paths. Two rows:
+    Source: your own data; what licence it has is yours to know. Layout: one file, media beside it or at absolute paths. Four rows:
 
         {"id": "a", "messages": [
           {"role": "user", "content": [{"type": "video", "path": "a.mp4"}, {"type": "text", "text": "What happens?"}]},
           {"role": "assistant", "content": "A dog barks."}]}
         {"id": "b", "path": "b.wav", "emotion": "joy", "group": "speaker 3"}
+        {"messages": [{"role": "user", "content": "<video>Why?"}, {"role": "assistant", "content": "A joke."}], "videos": ["c.mp4"]}
+        {"image": "d.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat is it?"}, {"from": "gpt", "value": "A cat."}]}
 
-    The first holds its conversation; the second is asked about by a task, to which strings are texts and labels, all else labels.
-    `transcript`, of a row or of a part that is a clip, is what is said in it, for streams that read text.
+    The first holds its conversation as OpenAI and Hugging Face spell it; the second is asked about by a task, to which strings are texts
+    and labels, all else labels; the others are spelled as LLaMA-Factory and LLaVA do. `_spellings` lists all that is read. There must be
+    as many marks such as <video> as files; a mark that is meant as text stands in a content part. `transcript`, of a row or of a part
+    that is a clip, is what is said in it, for streams that read text.
 
     Args:
-        path: the file.
+        path: the file; a list must be called `.json`.
         split: keep rows whose `split` is this, and rows that have none.
 
     Raises:
-        DatasetError: the file cannot be read, has no rows, or a line is not as the format says (with its number).
+        DatasetError: the file cannot be read, has no rows, or a row is not as the format says (with its number).
     """
 
     def __init__(self, path: str | Path, *, split: str | None = None) -> None:
         self.path = Path(path)
-        starts, at = [], 0
-        try:
-            with self.path.open("rb") as file:
-                for line in file:
-                    if line.strip() and (split is None or self._is_of(line, split)):
-                        starts.append(at)
-                    at += len(line)
-        except OSError as error:
-            raise DatasetError(f"cannot read {self.path}: {error.strerror};", remedy="give a JSONL file.") from error
-        if not starts:
+        self._rows = kept_spans(self.path, None if split is None else lambda line: is_of(line, split))
+        if not len(self._rows):
             raise DatasetError(f"{self.path} has no rows{f' of split {split!r}' if split else ''};", remedy="write one JSON object a line.")
-        self._starts = np.asarray(starts, dtype=np.int64)
-
-    def _is_of(self, line: bytes, split: str) -> bool:
-        """Whether a line belongs to a split; one that says nothing of it belongs to all."""
-        if b'"split"' not in line:
-            return True
-        try:
-            row = json.loads(line)
-        except ValueError:  # told, with its number, by who reads the row
-            return True
-        return not isinstance(row, dict) or row.get("split") in (None, "", split)
 
     def __len__(self) -> int:
         """Rows."""
-        return len(self._starts)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> Example:
         """The row at `index`."""
-        if not 0 <= index < len(self._starts):
-            raise IndexError(f"row {index} of {len(self._starts)}")
         where = f"{self.path}, row {index + 1}"
-        with self.path.open("rb") as file:
-            file.seek(int(self._starts[index]))
-            line = file.readline()
-        return example_of(json_row(line, where), str(index + 1), where, lambda name: str(self.path.parent / name))
+        return example_of(json_row(self._rows.read(index), where), str(index + 1), where, lambda name: str(self.path.parent / name))
+
+
+def is_of(line: bytes, split: str) -> bool:
+    """Whether a row belongs to a split; one that says nothing of it belongs to all."""
+    if b'"split"' not in line:
+        return True
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):  # told, with its number, by who reads the row
+        return True
+    return not isinstance(row, dict) or row.get("split") in (None, "", split)

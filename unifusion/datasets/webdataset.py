@@ -9,11 +9,15 @@ from pathlib import Path
 
 from unifusion.conversation import Example, Media
 from unifusion.datasets._rows import KINDS, example_of, kind_of_name
+from unifusion.datasets._spellings import marked
 from unifusion.datasets._tars import bytes_at, stems
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError
 
 __all__ = ["WebDataset"]
+
+_NAMED = {"path", *(f"{key}{kind}{end}" for kind in ("video", "audio", "image") for key, end in (("", ""), ("", "s"), ("input_", "")))}
+"""Keys under which a row names its files; where none is there, those of the sample are."""
 
 
 class WebDataset(Dataset):
@@ -65,7 +69,7 @@ class WebDataset(Dataset):
                 raise DatasetError(f"{where}: its .json is none ({error});", remedy="write the shard again.") from error
             if not isinstance(row, Mapping):
                 raise DatasetError(f"{where}: its .json is a {type(row).__name__};", remedy="wanted keys and values.")
-            files = {} if {"messages", "path", "video", "audio", "image"} & set(row) else read.media()
+            files = {} if _NAMED & set(row) or ("messages" in row and not marked(row)) else read.media()
             return example_of({**files, **row}, stem, where, read.member)
         texts = {"caption": read("txt").decode("utf-8").strip()} if "txt" in members else {}
         labels = {"class": read("cls").decode("utf-8").strip()} if "cls" in members else {}

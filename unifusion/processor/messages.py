@@ -19,7 +19,7 @@ __all__ = ["to_conversation"]
 
 
 def to_conversation(messages: Sequence[Mapping[str, Any]], *, id: str = "") -> Conversation:
-    """Read a list of `{"role", "content"}` dicts; assistant messages are marked supervised.
+    """Read a list of `{"role", "content"}` dicts; assistant messages are marked supervised, unless they say `supervised: false`.
 
     Raises:
         ConfigError: a role or part is not understood; quotes it.
@@ -37,7 +37,7 @@ def to_conversation(messages: Sequence[Mapping[str, Any]], *, id: str = "") -> C
         parts: tuple[Part, ...] = (content,) if isinstance(content, str) else tuple(_part(p) for p in content)
         if role != "user" and any(isinstance(p, Media) for p in parts):
             raise ConfigError(f"media in a {role} message;", remedy="put clips into user messages.")
-        out.append(Message(role=role, parts=parts, supervised=role == "assistant"))
+        out.append(Message(role=role, parts=parts, supervised=role == "assistant" and message.get("supervised") is not False))
     return Conversation(messages=tuple(out), id=id)
 
 
@@ -72,10 +72,10 @@ def _said(part: Mapping[str, Any]) -> str | None:
 
 
 def _level(part: Mapping[str, Any]) -> float | None:
-    """The level that soft sound is raised to."""
+    """The level that soft sound of a clip is raised to."""
     value = part.get("at_least_db")
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
-        raise ConfigError(f"a part has the at_least_db {value!r};", remedy="give decibels as a number.")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not -120 <= value <= 0):
+        raise ConfigError(f"a part has the at_least_db {value!r};", remedy="give decibels of full scale, from -120 to 0.")
     return value
 
 
@@ -84,7 +84,7 @@ def _seconds(part: Mapping[str, Any], key: str) -> float | None:
     value = part.get(key) if part.get(key) is not None else part.get(f"{key}_s")
     try:
         seconds = None if value is None else float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"a part has the {key} {value!r};", remedy="give seconds as a number.") from error
     if seconds is not None and not 0 <= seconds < math.inf:
         raise ConfigError(f"a part has the {key} {value!r};", remedy="give seconds from 0 on.")

@@ -64,6 +64,7 @@ class Template:
         labels: Sequence[str] = (),
         fields: Mapping[str, Any] | None = None,
         held_out: bool = False,
+        phrasing: int | None = None,
     ) -> tuple[Message, ...]:
         """Ask about `example`: a system message where the template has one, media then question, and the answer when wanted.
 
@@ -74,14 +75,15 @@ class Template:
             labels: value of the field `labels`.
             fields: further values, which go before the example's own.
             held_out: picks among the held-out phrasings.
+            phrasing: number of the phrasing, from 0, instead of picking one.
 
         Raises:
-            PromptError: a field has no value, or the template has no answer or no held-out phrasings.
+            PromptError: a field has no value, or the template has no answer, no held-out phrasings or no phrasing of that number.
         """
         given = {**({"labels": tuple(labels)} if labels else {}), **(fields or {})}
         asked = self._values(example, given, self._asked)
         turns = [Message(role="system", parts=(render(self._system, asked),))] if self.source.system else []
-        question = render(self._pick(example, seed, held_out), asked)
+        question = render(self._pick(example, seed, held_out, phrasing), asked)
         if before := render(self._before, {**asked, **self._values(example, given, self._perhaps, missing="")}).strip():
             question = f"{before}\n{question}"
         turns.append(Message(role="user", parts=(*example.media, question)))
@@ -109,11 +111,15 @@ class Template:
         """Read an answer with the template's parser; `choices` is the closed set (labels, texts of options). Never raises."""
         return self._parser(answer, choices=choices, **self.source.parser_options)
 
-    def _pick(self, example: Example, seed: int, held_out: bool) -> Any:
-        """The phrasing of this example; a function of (seed, template, id) alone."""
+    def _pick(self, example: Example, seed: int, held_out: bool, phrasing: int | None) -> Any:
+        """The phrasing of this example; a function of (seed, template, id) alone, unless its number is told."""
         pool = self._held_out if held_out else self._phrasings
         if not pool:
             raise PromptError(f"prompt {self.name!r} has no 'held_out_phrasings';", remedy="add some, or ask with held_out=False.")
+        if phrasing is not None:
+            if not 0 <= phrasing < len(pool):
+                raise PromptError(f"prompt {self.name!r} has no phrasing {phrasing};", remedy=f"numbers go from 0 to {len(pool) - 1}.")
+            return pool[phrasing]
         key = f"{seed}\0{self.name}\0{example.id}".encode("utf-8", "surrogatepass")
         return pool[int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") % len(pool)]
 

@@ -41,12 +41,13 @@ def history_of(example: Example) -> tuple[Mapping[str, Any], ...]:
     """What was said before a row, the oldest first.
 
     Raises:
-        DatasetError: a turn lacks its speaker or its text.
+        DatasetError: it is no list, or a turn lacks its speaker or its text.
     """
-    history = tuple(example.labels.get("history") or ())
-    if not all(isinstance(turn, Mapping) and {"speaker", "text"} <= set(turn) for turn in history):
+    history = example.labels.get("history") or ()
+    whole = isinstance(history, list | tuple) and all(isinstance(turn, Mapping) and {"speaker", "text"} <= set(turn) for turn in history)
+    if not whole:
         raise DatasetError(f"example {example.id!r} has history {history!r};", remedy="each turn needs speaker and text.")
-    return history
+    return tuple(history)
 
 
 def said_alone(said: str, question: str, *, bare: str | None = None) -> str:
@@ -68,6 +69,7 @@ class Task(ABC):
         seed: phrasings are picked by (seed, example id).
         labels: closed set of answers where the task has one; None takes the task's default.
         held_out: asks with the phrasings that training never shows.
+        phrasing: number of the phrasing, from 0, instead of picking one by (seed, example id).
     """
 
     prompt: ClassVar[str]
@@ -81,10 +83,13 @@ class Task(ABC):
     at_least_db: ClassVar[float | None] = None
     """Level that soft sound is raised to (see `Media.at_least_db`), where the answer does not depend on how loud it is."""
 
-    def __init__(self, *, seed: int = 0, labels: Sequence[str] | None = None, held_out: bool = False) -> None:
+    def __init__(
+        self, *, seed: int = 0, labels: Sequence[str] | None = None, held_out: bool = False, phrasing: int | None = None
+    ) -> None:  # fmt: skip
         self.seed = seed
         self.labels = tuple(labels) if labels is not None else self.default_labels
         self.held_out = held_out
+        self.phrasing = phrasing
 
     @cached_property
     def template(self) -> Template:
@@ -108,6 +113,7 @@ class Task(ABC):
             labels=self.labels,
             fields={**self._before(example), **self.fields(example, with_answer=with_answer)},
             held_out=self.held_out,
+            phrasing=self.phrasing,
         )
         return Conversation(messages=messages, id=example.id)
 

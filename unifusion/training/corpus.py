@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from unifusion.processor.messages import to_conversation
 __all__ = ["Corpus", "Rows"]
 
 _BESIDE = ("path", "video", "audio", "image", "videos", "audios", "images")
-"""Keys of a row that other formats name clips by, beside messages with marks such as <video>."""
-_READERS = {".jsonl": "messages", ".tar": "webdataset", ".parquet": "huggingface"}
+"""Keys of a row that name clips, beside messages that show none."""
+_READERS = {".jsonl": "messages", ".json": "messages", ".tar": "webdataset", ".parquet": "huggingface"}
 
 
 class Corpus:
@@ -36,7 +37,7 @@ class Corpus:
         web: {dataset: webdataset, path: shards, task: caption, weight: 2}
 
     Args:
-        path: such a file, or one source: a .jsonl, a .tar or a pattern of them, a .parquet.
+        path: such a file, or one source: a .jsonl, a .json, a .tar or a pattern of them, a .parquet.
         data: folder that sources are relative to; that of a YAML file when it is not given. Clips are found from the file that names them.
         split: train, val or test.
         count: rows of an epoch; as many as the parts with a weight have when it is not given.
@@ -82,7 +83,16 @@ class Corpus:
         Raises:
             DatasetError: the row holds no conversation and its part has no task, or nothing in it is supervised.
         """
-        part, number = self.mixture.place(index)
+        return self._asked(*self.mixture.place(index), index)
+
+    def in_order(self) -> Iterator[tuple[str, Callable[[], Conversation]]]:
+        """Name of every row and what makes its conversation, sources one after the other, each as it lies on the disk."""
+        for part, rows in self.mixture.parts.items():
+            for number in range(len(rows)):
+                yield f"{part}/row {number + 1}", partial(self._asked, part, number, number)
+
+    def _asked(self, part: str, number: int, index: int) -> Conversation:
+        """The conversation of a row; `index` decides which of its tasks asks, and how."""
         example = self.mixture.parts[part][number]
         tasks = self._tasks[part]
         if tasks:
@@ -112,7 +122,7 @@ def _single(path: str | Path, task: str | None, split: str) -> dict[str, dict[st
     if suffix not in _READERS and not (where.is_dir() and any(where.glob("*.tar"))):
         raise ConfigError(
             f"{path} is of no kind that can be trained on;",
-            remedy=f"give a .yaml of parts, or {', '.join(_READERS)}{' (a row a line)' * (suffix == '.json')}.",
+            remedy=f"give a .yaml of parts, or {', '.join(_READERS)}.",
         )
     reader = _READERS.get(suffix, "webdataset")
     return {"rows": {"dataset": reader, "path": str(path), "splits": {split: split}, **({"task": task} if task else {})}}
@@ -134,12 +144,10 @@ def _told(example: Example, part: str) -> Conversation:
     """The conversation that a row holds."""
     messages = example.labels.get("messages")
     if messages is None:
-        other = "conversations" in example.labels
         raise DatasetError(
-            f"row {example.id!r} of {part!r} holds no messages{', but conversations' * other};",
-            remedy='write them as messages: [{"role": "user", "content": ..}, ..].' if other
-            else "name the task that asks about it (task: open_qa, --task emotion ..).",
-        )  # fmt: skip
+            f"row {example.id!r} of {part!r} holds no messages;",
+            remedy="name the task that asks about it (task: open_qa, --task emotion ..).",
+        )
     talk = to_conversation(messages, id=example.id)
     beside = [key for key in _BESIDE if example.labels.get(key)]
     if beside and not talk.media and not example.media:

@@ -10,19 +10,20 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from unifusion import catalog
-from unifusion.conversation import Example, Media, Mix, Take
+from unifusion.conversation import Conversation, Example, Media, Mix, Take
 from unifusion.datasets.mixture import Mixture
 from unifusion.limits import Limits
 from unifusion.media.augment import retake
 from unifusion.media.prosody import Prosody, measure_prosody
 from unifusion.processor import UniFusionProcessor
+from unifusion.processor.messages import to_conversation
 from unifusion.processor.opening import decode
 from unifusion.training.choices import shared_yaml
 from unifusion.training.facts import Facts, altered, caption_of, evidence_of, facts_of, turns_of
 from unifusion.training.grammar import Grammar
 from unifusion.training.kept import RowKey, row_key
 from unifusion.training.pieces import any_colour
-from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, turns_row
+from unifusion.training.talks import Turn, TurnsRow, media_prefix, text_prefix, told_turns, turns_row
 
 __all__ = ["Blend", "RealTalks", "asked_mixture", "measured_prosody", "texts_of"]
 
@@ -51,7 +52,7 @@ _QUOTES = ('Somebody says: "{}" ', '"{}" ', 'A person says: "{}" ', "Line: {} ",
 
 
 class RealTalks(Dataset[TurnsRow]):
-    """Rows of a mixture with several turns each; rows without media are asked about ten at a time.
+    """Rows of a mixture with several turns each; rows without media are asked about ten at a time, conversations are told as they are.
 
     Everything random is a function of (seed, row).
 
@@ -85,6 +86,8 @@ class RealTalks(Dataset[TurnsRow]):
         """The part, the row and the view of it that training shows: one clip, a face and its voice apart, or none."""
         part, number = self.mixture.place(index)
         example = self.mixture.parts[part][number]
+        if (talk := _told(example)) is not None:
+            return part, example, talk.media
         return part, example, self._view(example, index) if example.media else ()
 
     def media(self, indices: Iterable[int]) -> list[Media]:
@@ -97,6 +100,9 @@ class RealTalks(Dataset[TurnsRow]):
             raise IndexError(f"row {index} of {self.count}")
         rng = random.Random(f"{self.seed}/talk {index}")
         part, example, media = self.row_of(index)
+        if (talk := _told(example)) is not None:
+            prefix = media_prefix(self.processor, [self.processor.opener.open(m) for m in media], example.id)
+            return turns_row(self.processor, prefix, told_turns(talk), apart=False, limit=self.limit)
         if not media:
             return self._lines(part, index, rng)
         prosody = self._measured(example, media[-1])
@@ -203,6 +209,12 @@ class RealTalks(Dataset[TurnsRow]):
         if (key := (row_key(example), take)) not in self._prosody:
             self._prosody[key] = measured_prosody(example, take)
         return self._prosody[key]
+
+
+def _told(example: Example) -> Conversation | None:
+    """The conversation that a row holds, if it does."""
+    messages = example.labels.get("messages")
+    return None if messages is None else to_conversation(messages, id=example.id)
 
 
 def measured_prosody(example: Example, take: Take = Take()) -> Prosody | None:  # noqa: B008 - frozen

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from unifusion.conversation import Conversation
+from unifusion.errors import DatasetError
 from unifusion.processor import Row, UniFusionProcessor
 from unifusion.processor.processor import IGNORED
 
-__all__ = ["Turn", "TurnsRow", "collate_turns", "turns_row"]
+__all__ = ["Turn", "TurnsRow", "collate_turns", "told_turns", "turns_row"]
 
 Turn = tuple[str, str]
 """(question, answer)"""
@@ -62,6 +64,23 @@ def turns_row(processor: UniFusionProcessor, prefix: Row, turns: Sequence[Turn],
         out.turns += [number] * len(one.ids)
         out.positions += range(start, start + len(one.ids))
     return out
+
+
+def told_turns(talk: Conversation) -> list[Turn]:
+    """The turns of a conversation whose clips all stand before its first question; a system message stands in front of that question.
+
+    Raises:
+        DatasetError: a clip stands elsewhere, or not every question has one supervised answer.
+    """
+    said = [m for m in talk.messages if m.role != "system"]
+    clips = [n for n, part in enumerate(said[0].parts if said else ()) if not isinstance(part, str)]
+    if len(clips) != len(talk.media) or clips != list(range(len(clips))):
+        raise DatasetError(f"conversation {talk.id}: a clip stands behind a text;", remedy="put the clips in front, or train it by tune.")
+    if [m.role for m in said] != ["user", "assistant"] * (len(said) // 2) or not all(m.supervised for m in said[1::2]) or not said:
+        raise DatasetError(f"conversation {talk.id}: wanted questions with one answer each;", remedy="mend it, or train it by tune.")
+    told = "\n".join(m.text for m in talk.messages if m.role == "system")
+    turns = [(asked.text, answer.text) for asked, answer in zip(said[::2], said[1::2], strict=True)]
+    return [(f"{told}\n{turns[0][0]}", turns[0][1]), *turns[1:]] if told else turns
 
 
 def media_prefix(processor: UniFusionProcessor, media: Sequence[Any], name: str = "") -> Row:
