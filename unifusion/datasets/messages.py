@@ -9,9 +9,11 @@ import numpy as np
 
 from unifusion.conversation import Example
 from unifusion.datasets._rows import example_of
+from unifusion.datasets._within import Within
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError
-from unifusion.rows import json_row
+from unifusion.limits import Limits
+from unifusion.rows import BOM, json_row, lines_of, too_long
 
 __all__ = ["Messages"]
 
@@ -27,25 +29,29 @@ class Messages(Dataset):
         {"id": "b", "path": "b.wav", "emotion": "joy", "group": "speaker 3"}
 
     The first holds its conversation; the second is asked about by a task, to which strings are texts and labels, all else labels.
-    `transcript`, of a row or of a part that is a clip, is what is said in it, for streams that read text.
+    `transcript`, of a row or of a part that is a clip, is what is said in it, for streams that read text. What the second kind cannot say
+    (clips of different spans, a string that is a label alone), `media` and `labels` do: `unifusion data convert` writes them.
 
     Args:
         path: the file.
         split: keep rows whose `split` is this, and rows that have none.
+        root: folder that files must lie in, links followed; without it they may lie anywhere.
 
     Raises:
         DatasetError: the file cannot be read, has no rows, or a line is not as the format says (with its number).
     """
 
-    def __init__(self, path: str | Path, *, split: str | None = None) -> None:
+    def __init__(self, path: str | Path, *, split: str | None = None, root: str | Path | None = None) -> None:
         self.path = Path(path)
-        starts, at = [], 0
+        self._place = Within(self.path.parent, root)
+        starts = []
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise DatasetError(f"cannot read {self.path}: no regular file;", remedy="give a JSONL file.")
             with self.path.open("rb") as file:
-                for line in file:
+                for at, line, _ in lines_of(file, Limits.max_row_bytes):
                     if line.strip() and (split is None or self._is_of(line, split)):
                         starts.append(at)
-                    at += len(line)
         except OSError as error:
             raise DatasetError(f"cannot read {self.path}: {error.strerror};", remedy="give a JSONL file.") from error
         if not starts:
@@ -73,5 +79,8 @@ class Messages(Dataset):
         where = f"{self.path}, row {index + 1}"
         with self.path.open("rb") as file:
             file.seek(int(self._starts[index]))
-            line = file.readline()
-        return example_of(json_row(line, where), str(index + 1), where, lambda name: str(self.path.parent / name))
+            line = file.readline(Limits.max_row_bytes + 1)
+        if len(line) > Limits.max_row_bytes:
+            raise too_long(where, Limits.max_row_bytes)
+        line = line if self._starts[index] else line.removeprefix(BOM)
+        return example_of(json_row(line, where), str(index + 1), where, lambda name: self._place(name, where))

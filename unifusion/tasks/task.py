@@ -43,7 +43,8 @@ def history_of(example: Example) -> tuple[Mapping[str, Any], ...]:
     Raises:
         DatasetError: a turn lacks its speaker or its text.
     """
-    history = tuple(example.labels.get("history") or ())
+    told = example.labels.get("history") or ()
+    history = tuple(told) if isinstance(told, list | tuple) else (told,)
     if not all(isinstance(turn, Mapping) and {"speaker", "text"} <= set(turn) for turn in history):
         raise DatasetError(f"example {example.id!r} has history {history!r};", remedy="each turn needs speaker and text.")
     return history
@@ -255,7 +256,10 @@ class OptionTask(Task):
         Raises:
             DatasetError: there are none, or not 2 to 26.
         """
-        options = tuple(str(o) for o in self.truth(example, *self.option_keys))
+        found = self.truth(example, *self.option_keys)
+        if not isinstance(found, list | tuple):
+            raise DatasetError(f"example {example.id!r} has the options {found!r};", remedy="give a list of 2 to 26 texts.")
+        options = tuple(str(o) for o in found)
         if not 2 <= len(options) <= len(ascii_uppercase):
             raise DatasetError(f"example {example.id!r} has {len(options)} options;", remedy="give 2 to 26.")
         return options

@@ -91,6 +91,8 @@ class Corpus:
             talk: Conversation = task.conversation(example, with_answer=True)
         else:
             talk = _told(example, part)
+        if any(m.supervised and not m.text.strip() for m in talk.messages):
+            raise DatasetError(f"row {example.id!r} of {part!r} has an empty answer;", remedy="leave the row out, or write what is to be said.")
         if not any(m.supervised for m in talk.messages):
             raise DatasetError(f"row {example.id!r} of {part!r} has no answer to learn;", remedy="end it with an assistant's message.")
         return talk if talk.id else replace(talk, id=f"{part}/{example.id}")
@@ -176,8 +178,18 @@ class Rows(Dataset[Row]):
         return self.corpus.name(index)
 
     def __getitem__(self, index: int) -> Row:
-        """The row at `index`."""
-        return self.processor.fit(self.corpus.conversation(index), self.max_tokens)
+        """The row at `index`.
+
+        Raises:
+            DatasetError: a text spells out a control token: it would be learned as something to say.
+        """
+        talk = self.corpus.conversation(index)
+        for text in (p for m in talk.messages for p in m.parts if isinstance(p, str)):
+            if token := self.processor.text.control_in(text):
+                raise DatasetError(
+                    f"row {talk.id!r} spells out {token!r}, a control token of the model;", remedy="take it out of the text, or leave the row out."
+                )
+        return self.processor.fit(talk, self.max_tokens)
 
     def lengths(self, indices: Sequence[int]) -> list[int]:
         """Tokens of some rows."""
