@@ -1,4 +1,4 @@
-"""`unifusion data ..`: make data. `data world` renders clips of clip world with their truth."""
+"""`unifusion data ..`: make data, and look at it before it is trained on. `data world` renders clips of clip world with their truth."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from unifusion.cli import data_convert, data_inspect, data_sample, data_split, data_validate
+
 __all__ = ["app"]
 
-app = typer.Typer(help="Make data: clips with known truth.", rich_markup_mode=None)
+app = typer.Typer(help="Make data, look at it, and bring it into other forms.", rich_markup_mode=None)
 
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder to write.")]
 Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Clips; of avamerg and meld, conversations.")]
@@ -22,11 +24,6 @@ First = Annotated[int | None, typer.Option("--start", metavar="N", min=0, help="
 PerClip = Annotated[int | None, typer.Option("--per-clip", metavar="N", min=1, help="Of jsonl: questions per clip (4).")]
 Size = Annotated[int | None, typer.Option("--size", metavar="PX", min=1, help="Width and height (112).")]
 Duration = Annotated[float | None, typer.Option("--duration", metavar="S", help="Length of a clip (6; 4 of the other layouts).")]
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `world` a sub-command though it is the only one."""
 
 
 @app.command()
@@ -44,3 +41,10 @@ def world(
     with tqdm(total=count if layout == "jsonl" else None, unit="clip" if layout == "jsonl" else "file", disable=None) as bar:
         manifest = write_world(out, layout=layout, on_clip=lambda _: bar.update(), count=count, seed=seed, **chosen)
     typer.echo(str(manifest))
+
+
+app.command()(data_inspect.inspect)
+app.command()(data_validate.validate)
+app.command()(data_convert.convert)
+app.command()(data_split.split)
+app.command()(data_sample.sample)

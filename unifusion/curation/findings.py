@@ -52,7 +52,7 @@ class Account:
         sink: takes every finding.
         most: of each kind that are kept.
         rows: looked at.
-        bad_rows: with an error.
+        bad_rows: with an error of their own, not one that only other rows show (an id or a group that stands elsewhere, too).
         kinds: (severity, kind) -> findings.
         first: the first of each kind.
     """

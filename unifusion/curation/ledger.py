@@ -37,6 +37,10 @@ class Ledger:
         """Names."""
         return len(self._marks)
 
+    def distinct(self) -> int:
+        """How many different names there are."""
+        return len(np.unique(np.frombuffer(self._marks, np.uint64))) if self._marks else 0
+
     def _sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Marks, rows and tags in the order of marks, then of rows."""
         marks_N = np.frombuffer(self._marks, np.uint64) if self._marks else np.zeros(0, np.uint64)

@@ -18,7 +18,7 @@ from unifusion.errors import ConfigError, DatasetError, UniFusionError, nearest
 from unifusion.processor import Row, UniFusionProcessor
 from unifusion.processor.messages import to_conversation
 
-__all__ = ["Corpus", "Rows"]
+__all__ = ["Corpus", "Rows", "learnt", "plain", "talk_of", "tasks_of"]
 
 _BESIDE = ("path", "video", "audio", "image", "videos", "audios", "images")
 """Keys of a row that other formats name clips by, beside messages with marks such as <video>."""
@@ -55,7 +55,7 @@ class Corpus:
         self.path, self.seed = Path(path), seed
         parts = read_parts(self.path) if self.path.suffix in (".yaml", ".yml") else _single(path, task, split)
         root = data if data is not None else "." if self.path.suffix not in (".yaml", ".yml") else self.path.parent
-        self._tasks = {name: _tasks(part, f"{path}, part {name!r}") for name, part in parts.items()}
+        self._tasks = {name: tasks_of(part, f"{path}, part {name!r}") for name, part in parts.items()}
         self.mixture = Mixture(self.path, data=root, split=split, count=count, seed=seed, written=parts)
 
     @property
@@ -90,11 +90,8 @@ class Corpus:
             task = catalog.load("tasks", name)(seed=random.Random(f"{self.seed}/words/{index}").randrange(10**6), **options)
             talk: Conversation = task.conversation(example, with_answer=True)
         else:
-            talk = _told(example, part)
-        if any(m.supervised and not m.text.strip() for m in talk.messages):
-            raise DatasetError(f"row {example.id!r} of {part!r} has an empty answer;", remedy="leave the row out, or write what is to be said.")
-        if not any(m.supervised for m in talk.messages):
-            raise DatasetError(f"row {example.id!r} of {part!r} has no answer to learn;", remedy="end it with an assistant's message.")
+            talk = talk_of(example, part)
+        learnt(talk, f"row {example.id!r} of {part!r}")
         return talk if talk.id else replace(talk, id=f"{part}/{example.id}")
 
     def hold_apart(self, other: Corpus) -> None:
@@ -120,7 +117,7 @@ def _single(path: str | Path, task: str | None, split: str) -> dict[str, dict[st
     return {"rows": {"dataset": reader, "path": str(path), "splits": {split: split}, **({"task": task} if task else {})}}
 
 
-def _tasks(part: dict[str, Any], where: str) -> list[tuple[str, dict[str, Any]]]:
+def tasks_of(part: dict[str, Any], where: str) -> list[tuple[str, dict[str, Any]]]:
     """Names and options of a part's tasks, taken out of it."""
     found, options = part.pop("task", None), part.pop("task_options", None) or {}
     names = [found] if isinstance(found, str) else list(found or [])
@@ -132,8 +129,38 @@ def _tasks(part: dict[str, Any], where: str) -> list[tuple[str, dict[str, Any]]]
     return [(name, dict(options)) for name in names]
 
 
-def _told(example: Example, part: str) -> Conversation:
-    """The conversation that a row holds."""
+def learnt(talk: Conversation, name: str) -> None:
+    """Refuse a conversation that teaches nothing, or to say nothing.
+
+    Raises:
+        DatasetError: no message is supervised, or a supervised one is empty.
+    """
+    if any(m.supervised and not m.text.strip() for m in talk.messages):
+        raise DatasetError(f"{name} has an empty answer;", remedy="leave the row out, or write what is to be said.")
+    if not any(m.supervised for m in talk.messages):
+        raise DatasetError(f"{name} has no answer to learn;", remedy="end it with an assistant's message.")
+
+
+def plain(talk: Conversation, processor: Any) -> None:
+    """Refuse a conversation whose texts spell out control tokens of a model: they would be learned as something to say.
+
+    Raises:
+        DatasetError: names the token.
+    """
+    for text in (p for m in talk.messages for p in m.parts if isinstance(p, str)):
+        if token := processor.text.control_in(text):
+            raise DatasetError(
+                f"row {talk.id!r} spells out {token!r}, a control token of the model;", remedy="take it out of the text, or leave the row out."
+            )
+
+
+def talk_of(example: Example, part: str) -> Conversation:
+    """The conversation that a row holds, its clips in it.
+
+    Raises:
+        DatasetError: it holds none, or names clips that no message shows.
+        ConfigError: a message is not as it must be.
+    """
     messages = example.labels.get("messages")
     if messages is None:
         other = "conversations" in example.labels
@@ -152,7 +179,9 @@ def _told(example: Example, part: str) -> Conversation:
     clips = [m for m in example.media if m not in talk.media]
     if not clips:
         return talk
-    first = next(i for i, m in enumerate(talk.messages) if m.role == "user")
+    first = next((i for i, m in enumerate(talk.messages) if m.role == "user"), None)
+    if first is None:
+        raise DatasetError(f"row {example.id!r} of {part!r} has clips and no question;", remedy="let a user's message show them.")
     shown = replace(talk.messages[first], parts=(*clips, *talk.messages[first].parts))
     return replace(talk, messages=(*talk.messages[:first], shown, *talk.messages[first + 1 :]))
 
@@ -184,11 +213,7 @@ class Rows(Dataset[Row]):
             DatasetError: a text spells out a control token: it would be learned as something to say.
         """
         talk = self.corpus.conversation(index)
-        for text in (p for m in talk.messages for p in m.parts if isinstance(p, str)):
-            if token := self.processor.text.control_in(text):
-                raise DatasetError(
-                    f"row {talk.id!r} spells out {token!r}, a control token of the model;", remedy="take it out of the text, or leave the row out."
-                )
+        plain(talk, self.processor)
         return self.processor.fit(talk, self.max_tokens)
 
     def lengths(self, indices: Sequence[int]) -> list[int]:
