@@ -9,13 +9,16 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from unifusion.conversation import MediaKind
 from unifusion.errors import DatasetError
 
-__all__ = ["BOM", "CLIP_KEYS", "PART_KINDS", "PART_SOURCES", "NamedClips", "json_row", "lines_of", "speaking", "take_clips", "too_long"]
+__all__ = [
+    "BOM", "CLIP_KEYS", "PART_KINDS", "PART_SOURCES", "NamedClips", "are_parts", "json_row", "lines_of", "speaking", "take_clips",
+    "too_long",
+]  # fmt: skip
 
 CLIP_KEYS = ("path", "video", "audio", "image")
 """Under which a row names files; what one under `path` is follows from the file."""
@@ -123,7 +126,7 @@ def _unfit(row: dict[str, Any]) -> str:
         elif isinstance(value, str):
             # Python writes bytes of a file's name that are no UTF-8 as halves from DC80 to DCFF, and reads them back.
             if wrong := (_HALF_NAMES if key in _FILE_KEYS else _HALF).search(value):
-                found = "a NUL" if wrong[0] == "\0" else f"half a surrogate pair, {ascii(wrong[0])}"
+                found = "a NUL" if wrong[0] == "\0" else f"half a surrogate pair, {wrong[0]!a}"
                 return f"{key or 'a key'} holds {found}"
         elif isinstance(value, float):
             if not math.isfinite(value):
@@ -140,11 +143,28 @@ def take_clips(fields: dict[str, Any], where: str) -> NamedClips:
         DatasetError: a file's name is none, a time is no number of seconds, or the transcript is no text.
     """
     files = tuple((key, name) for key in CLIP_KEYS for name in _names(fields.pop(key, None), key, where))
+    if not files and are_parts(fields.get("media")):
+        return _clips_of_parts(fields.pop("media"), where)
     start_s, end_s = (_seconds(fields.pop(key, None), key, where) for key in ("start_s", "end_s"))
     said = fields.get("transcript")
     if said is not None and not isinstance(said, str):
         raise DatasetError(f"{where}: transcript is {said!r};", remedy="a string is wanted: what is said in the clip.")
     return NamedClips(files=files, start_s=start_s, end_s=end_s, transcript=said or None)
+
+
+def are_parts(value: Any) -> bool:
+    """Whether a row's `media` are clips as messages have them, not a label of that name."""
+    return isinstance(value, list) and bool(value) and all(isinstance(p, dict) and str(p.get("type")) in PART_KINDS for p in value)
+
+
+def _clips_of_parts(parts: list[dict[str, Any]], where: str) -> NamedClips:
+    """Clips told one by one, as those of one row: of one span, none muted."""
+    own = [{key: part.get(key) for key in ("start_s", "end_s", "mute")} for part in parts]
+    if any(told != own[0] for told in own) or own[0]["mute"]:
+        raise DatasetError(f"{where}: its clips have spans of their own, or are muted;", remedy="write a row for each of them.")
+    each = [take_clips({**part, "path": part.get("path")} | dict.fromkeys(("video", "audio", "image")), where) for part in parts]
+    files = tuple((PART_KINDS[p["type"]], name) for p, clips in zip(parts, each, strict=True) for _, name in clips.files)
+    return replace(each[0], files=files, transcript=each[speaking([key for key, _ in files])].transcript)
 
 
 def _names(value: Any, key: str, where: str) -> list[str]:

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["validate"]
 
 ModelName = Annotated[
-    str | None, typer.Option("--model", metavar="DIR", help="Count tokens and look for control tokens by this checkpoint.", show_default=False)
+    str | None,
+    typer.Option("--model", metavar="DIR", help="Count tokens and look for control tokens by this checkpoint.", show_default=False),
 ]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", metavar="N", min=0, help="Of a conversation; 0 takes the model's context.")]
 NoMedia = Annotated[bool, typer.Option("--no-media", help="Leave media files alone.")]
 Decode = Annotated[bool, typer.Option("--decode", help="Decode every file whole, in a child process, not its header alone.")]
-Root = Annotated[Path | None, typer.Option("--root", metavar="DIR", help="Folder that files must lie in, links followed.", show_default=False)]
-Allow = Annotated[list[str], typer.Option("--allow-key", metavar="KEY", help="A key that is no slip; may be said again.", show_default=False)]
+Root = Annotated[
+    Path | None, typer.Option("--root", metavar="DIR", help="Folder that files must lie in, links followed.", show_default=False)
+]
+Allow = Annotated[
+    list[str], typer.Option("--allow-key", metavar="KEY", help="A key that is no slip; may be said again.", show_default=False)
+]
 Workers = Annotated[int, typer.Option("--workers", metavar="N", min=0, help="Processes that look at rows; 0 is this one.")]
 
 
@@ -60,7 +65,10 @@ def validate(
     )  # fmt: skip
     with tqdm(unit="row", disable=None) as bar:
         account = work(
-            source, options, progress=bar.update, sink=(lambda finding: print(jsonlib.dumps(finding.to_dict()), flush=True)) if json else None
+            source,
+            options,
+            progress=bar.update,
+            sink=(lambda finding: print(jsonlib.dumps(finding.to_dict()), flush=True)) if json else None,
         )
     if json:
         print(jsonlib.dumps({"source": str(path), "read_as": source.said, **account.to_dict()}), flush=True)
@@ -79,6 +87,5 @@ def tell(account: Account) -> None:
         if more:
             typer.echo(f"{severity}: {more} more of the kind {kind} (--json has all)")
     clean = "" if account.errors or account.warnings else "; nothing found that would break or spoil a run"
-    typer.echo(
-        f"{account.rows} rows, {account.files} media files: {account.errors} errors in {account.bad_rows} rows, {account.warnings} warnings{clean}"
-    )
+    wrong = f"{account.errors} errors, {account.warnings} warnings; {account.bad_rows} rows have an error of their own"
+    typer.echo(f"{account.rows} rows, {account.files} media files: {wrong if not clean else f'0 errors, 0 warnings{clean}'}")

@@ -89,7 +89,9 @@ class Account:
 
     def to_dict(self) -> dict[str, Any]:
         """Counts."""
-        kinds = [{"severity": s, "kind": k, "count": n} for (s, k), n in sorted(self.kinds.items(), key=lambda item: (item[0][0], -item[1]))]
+        kinds = [
+            {"severity": s, "kind": k, "count": n} for (s, k), n in sorted(self.kinds.items(), key=lambda item: (item[0][0], -item[1]))
+        ]
         return {
             "rows": self.rows, "bad_rows": self.bad_rows, "media_files": self.files, "errors": self.errors, "warnings": self.warnings,
             "kinds": kinds,

@@ -65,7 +65,7 @@ def tags_and_files(row: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
     if not said or not all(isinstance(text, str) for text in said):
         return
     files = {kind: sum(_count(row.get(key)) for key in (f"{kind}s", kind, f"input_{kind}")) for kind in _TAGS}
-    tags = {kind: sum(text.count(f"<{kind}>") for text in said) for kind in _TAGS}
+    tags = {kind: sum(str(text).count(f"<{kind}>") for text in said) for kind in _TAGS}
     others = [kind for kind in _TAGS if files[kind]]
     if tags["image"] and sum(tags.values()) == tags["image"] and len(others) == 1:  # LLaVA's video sets write <image> for their videos
         tags = {**dict.fromkeys(_TAGS, 0), others[0]: tags["image"]}

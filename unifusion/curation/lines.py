@@ -18,7 +18,7 @@ from unifusion.errors import UniFusionError
 from unifusion.limits import Limits
 from unifusion.rows import BOM, json_row, too_long
 
-__all__ = ["SPLITS", "Checked", "RowChecks", "check_example", "check_line", "of_dataset"]
+__all__ = ["SPLITS", "Checked", "RowChecks", "check_example", "check_line", "clips_of", "of_dataset"]
 
 SPLITS = ("train", "val", "test")
 
@@ -75,7 +75,7 @@ class Checked:
             self.ids.append((mark_of(told), row, 0))
         if example.group and example.split in SPLITS:
             self.groups.append((mark_of(example.group), row, SPLITS.index(example.split)))
-        self.files.update(mark_of(str(m.source)) for m in _clips(example) if isinstance(m.source, str | Path))
+        self.files.update(mark_of(str(m.source)) for m in clips_of(example) if isinstance(m.source, str | Path))
 
 
 def check_line(line: bytes, whole: bool, row: int, checks: RowChecks, out: Checked) -> None:
@@ -130,11 +130,11 @@ def check_example(example: Example, checks: RowChecks) -> Iterator[Found]:
     yield from wrong
     if any(kind == "training" for kind, *_ in wrong):  # its clips were decoded, and one of them is told already
         return
-    for media in _clips(example):
+    for media in clips_of(example):
         yield from checks.media(media)
 
 
-def _clips(example: Example) -> list[Media]:
+def clips_of(example: Example) -> list[Media]:
     """A row's clips, those of its messages too."""
     messages = example.labels.get("messages")
     if not isinstance(messages, list | tuple):

@@ -80,7 +80,7 @@ class MediaChecks:
         """What is wrong with one clip of a row."""
         yield from _span(media)
         source = media.source
-        if isinstance(source, Clip | Mix) or str(source).startswith("clip-world://") and not isinstance(source, bytes):
+        if isinstance(source, Clip | Mix) or (str(source).startswith("clip-world://") and not isinstance(source, bytes)):
             return
         if isinstance(source, bytes):
             yield from self._held(source, media)
@@ -151,7 +151,12 @@ def _fits(media: Media, info: MediaInfo) -> Iterator[Found]:
     if not length or info.is_image:
         return
     if (media.start_s or 0.0) >= length:
-        yield "span", f"{_named(media)}: the span begins at {media.start_s:g} s, the file is {length:.2f} s long;", "mend the times.", "error"
+        yield (
+            "span",
+            f"{_named(media)}: the span begins at {media.start_s:g} s, the file is {length:.2f} s long;",
+            "mend the times.",
+            "error",
+        )
     elif media.end_s is not None and media.end_s > length + _LATE_S:
         found = f"{_named(media)}: the span ends at {media.end_s:g} s, the file is {length:.2f} s long;"
         yield "span_late", found, "mend the times: what is there is shorter than what is described.", "warning"

@@ -115,9 +115,9 @@ class TalkChecks:
             return
         if self.model:
             yield from self._tokens(talk)
-        elif found := next((f for text in texts if (f := _CONTROL.search(text))), None):
+        elif spelled := next((f for text in texts if (f := _CONTROL.search(text))), None):
             remedy = "take it out, or see with --model whether it is one of your model's."
-            yield "control", f"a text spells out {found[0]!r}, as a control token or a placeholder looks;", remedy, "warning"
+            yield "control", f"a text spells out {spelled[0]!r}, as a control token or a placeholder looks;", remedy, "warning"
 
     def _tokens(self, talk: Conversation) -> Iterator[Found]:
         """Control tokens and the length of a conversation, by the model."""

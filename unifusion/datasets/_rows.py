@@ -9,7 +9,7 @@ from typing import Any
 
 from unifusion.conversation import Example, Media, MediaKind
 from unifusion.errors import DatasetError
-from unifusion.rows import PART_KINDS, PART_SOURCES, speaking, take_clips
+from unifusion.rows import PART_KINDS, PART_SOURCES, are_parts, speaking, take_clips
 
 __all__ = ["KINDS", "example_of", "kind_of_name"]
 
@@ -59,7 +59,7 @@ def example_of(
     """
     fields = dict(row)
     ident, group, split = (_word(fields.pop(key, None), key, where) for key in ("id", "group", "split"))
-    parts = fields.pop("media") if _are_parts(fields.get("media")) else ()
+    parts = fields.pop("media") if are_parts(fields.get("media")) else ()
     apart = {k: _tuples(v) for k, v in fields.pop("labels").items()} if isinstance(fields.get("labels"), Mapping) else None
     told = {"messages": _messages(fields.pop("messages"), where, source)} if "messages" in fields else {}
     clips = take_clips({"transcript": fields.get("transcript")} if told else fields, where)
@@ -81,11 +81,6 @@ def _word(value: Any, key: str, where: str) -> str:
     if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
         return "" if value is None else str(value)
     raise DatasetError(f"{where}: {key} is {value!r};", remedy="give a word or a number.")
-
-
-def _are_parts(value: Any) -> bool:
-    """Whether a row's `media` are clips as messages have them, not a label of that name."""
-    return isinstance(value, list) and bool(value) and all(isinstance(p, dict) and str(p.get("type")) in PART_KINDS for p in value)
 
 
 def _clip(part: Mapping[str, Any], where: str, source: Callable[[str], Source]) -> Media:

@@ -29,7 +29,8 @@ class Within:
         """
         path = self.base / name
         if self.root is not None and name and not name.startswith("clip-world://") and (led := leads_out(path, self.root)):
-            raise DatasetError(f"{where}: {name!r} leads out of {self.root} ({led});", remedy="keep clips inside of it, or name a wider root.")
+            found = f"{where}: {name!r} leads out of {self.root} ({led});"
+            raise DatasetError(found, remedy="keep clips inside of it, or name a wider root.")
         return str(path)
 
 

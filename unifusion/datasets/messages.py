@@ -66,7 +66,8 @@ class Messages(Dataset):
             row = json.loads(line)
         except ValueError:  # told, with its number, by who reads the row
             return True
-        return not isinstance(row, dict) or row.get("split") in (None, "", split)
+        told = row.get("split") if isinstance(row, dict) else None
+        return not isinstance(told, str) or told in ("", split)
 
     def __len__(self) -> int:
         """Rows."""

@@ -65,7 +65,7 @@ class WebDataset(Dataset):
                 raise DatasetError(f"{where}: its .json is none ({error});", remedy="write the shard again.") from error
             if not isinstance(row, Mapping):
                 raise DatasetError(f"{where}: its .json is a {type(row).__name__};", remedy="wanted keys and values.")
-            files = {} if {"messages", "path", "video", "audio", "image"} & set(row) else read.media()
+            files = {} if {"messages", "media", "path", "video", "audio", "image"} & set(row) else read.media()
             return example_of({**files, **row}, stem, where, read.member)
         texts = {"caption": read("txt").decode("utf-8").strip()} if "txt" in members else {}
         labels = {"class": read("cls").decode("utf-8").strip()} if "cls" in members else {}

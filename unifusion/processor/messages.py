@@ -61,7 +61,7 @@ def _part(part: Mapping[str, Any] | str) -> Part:
     source = _source(part[found], kind, encoded=found in ("data", "base64"))
     return Media(
         kind=PART_KINDS[kind], source=source, start_s=_seconds(part, "start"), end_s=_seconds(part, "end"), mute=_mute(part),
-        transcript=_said(part),
+        transcript=_said(part), at_least_db=_level(part),
     )  # fmt: skip
 
 
@@ -71,6 +71,14 @@ def _said(part: Mapping[str, Any]) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigError(f"a part has the transcript {value!r};", remedy="give a text.")
     return value or None
+
+
+def _level(part: Mapping[str, Any]) -> float | None:
+    """The level that soft sound is raised to."""
+    value = part.get("at_least_db")
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+        return value
+    raise ConfigError(f"a part has the at_least_db {value!r};", remedy="give decibels as a number.")
 
 
 def _seconds(part: Mapping[str, Any], key: str) -> float | None:

@@ -149,9 +149,8 @@ def plain(talk: Conversation, processor: Any) -> None:
     """
     for text in (p for m in talk.messages for p in m.parts if isinstance(p, str)):
         if token := processor.text.control_in(text):
-            raise DatasetError(
-                f"row {talk.id!r} spells out {token!r}, a control token of the model;", remedy="take it out of the text, or leave the row out."
-            )
+            found = f"row {talk.id!r} spells out {token!r}, a control token of the model;"
+            raise DatasetError(found, remedy="take it out of the text, or leave the row out.")
 
 
 def talk_of(example: Example, part: str) -> Conversation:
