@@ -100,26 +100,57 @@ def _deep(draw):
 
 
 WRONG_ROWS = (
-    {"messages": 3}, {"messages": "hi"}, {"messages": [1]}, {"messages": {"role": "user"}}, {"messages": None}, {"messages": [[]]},
-    {"messages": talk(), "id": {"a": 1}}, {"messages": talk(), "group": ["s"]}, {"messages": talk(), "split": 0.5},
-    {"messages": talk(), "id": True}, {"messages": talk(), "transcript": 5},
-)  # fmt: skip
+    {"messages": 3},
+    {"messages": "hi"},
+    {"messages": [1]},
+    {"messages": {"role": "user"}},
+    {"messages": None},
+    {"messages": [[]]},
+    {"messages": talk(), "id": {"a": 1}},
+    {"messages": talk(), "group": ["s"]},
+    {"messages": talk(), "split": 0.5},
+    {"messages": talk(), "id": True},
+    {"messages": talk(), "transcript": 5},
+)
 WRONG_TURNS = (
-    {"role": "robot", "content": "x"}, {"role": None, "content": "x"}, {"role": ["user"], "content": "x"}, {"content": "x"},
-    {"role": "assistant", "content": 5}, {"role": "assistant", "content": {"text": "x"}}, {"role": "assistant", "content": None},
-    {"role": "assistant", "content": [None]}, {"role": "assistant", "content": [{"type": "poem", "text": "x"}]},
-    {"role": "assistant", "content": [{"type": "text", "text": 7}]}, {"role": "assistant", "content": [{"type": "text", "text": None}]},
-    {"role": "assistant", "content": [{"type": "text", "text": ["x"]}]}, {"role": "assistant", "content": [{"type": ["text"]}]},
-)  # fmt: skip
+    {"role": "robot", "content": "x"},
+    {"role": None, "content": "x"},
+    {"role": ["user"], "content": "x"},
+    {"content": "x"},
+    {"role": "assistant", "content": 5},
+    {"role": "assistant", "content": {"text": "x"}},
+    {"role": "assistant", "content": None},
+    {"role": "assistant", "content": [None]},
+    {"role": "assistant", "content": [{"type": "poem", "text": "x"}]},
+    {"role": "assistant", "content": [{"type": "text", "text": 7}]},
+    {"role": "assistant", "content": [{"type": "text", "text": None}]},
+    {"role": "assistant", "content": [{"type": "text", "text": ["x"]}]},
+    {"role": "assistant", "content": [{"type": ["text"]}]},
+)
 WRONG_PARTS = (
-    {"type": "audio"}, {"type": "audio", "path": 5}, {"type": "audio", "path": ["b.wav"]}, {"type": "audio", "path": ""},
-    {"type": "audio", "path": "b.wav", "start": "soon"}, {"type": "audio", "path": "b.wav", "start": [1]}, {"type": "audio", "path": {}},
-    {"type": "audio", "path": "b.wav", "mute": "all"}, {"type": "audio", "path": "b.wav", "mute": [{}]}, {"type": "audio", "data": "é"},
-    {"type": "audio", "data": "not base64!"}, {"type": "audio", "data": "aGVsbG8="}, {"type": "audio", "path": "data:audio/wav,x"},
-    {"type": "audio", "path": "b.wav", "transcript": 3}, {"type": "audio", "path": "b\u0000.wav"},
-)  # fmt: skip
-ORDERS = (("assistant",), ("user", "user", "assistant"), ("user", "assistant", "assistant"), ("user", "system", "assistant"),
-          ("system", "assistant"))  # fmt: skip
+    {"type": "audio"},
+    {"type": "audio", "path": 5},
+    {"type": "audio", "path": ["b.wav"]},
+    {"type": "audio", "path": ""},
+    {"type": "audio", "path": "b.wav", "start": "soon"},
+    {"type": "audio", "path": "b.wav", "start": [1]},
+    {"type": "audio", "path": {}},
+    {"type": "audio", "path": "b.wav", "mute": "all"},
+    {"type": "audio", "path": "b.wav", "mute": [{}]},
+    {"type": "audio", "data": "é"},
+    {"type": "audio", "data": "not base64!"},
+    {"type": "audio", "data": "aGVsbG8="},
+    {"type": "audio", "path": "data:audio/wav,x"},
+    {"type": "audio", "path": "b.wav", "transcript": 3},
+    {"type": "audio", "path": "b\u0000.wav"},
+)
+ORDERS = (
+    ("assistant",),
+    ("user", "user", "assistant"),
+    ("user", "assistant", "assistant"),
+    ("user", "system", "assistant"),
+    ("system", "assistant"),
+)
 
 
 def _turns(roles):
@@ -129,9 +160,7 @@ def _turns(roles):
 KINDS = {
     "broken_json": _broken,
     "no_object": lambda number, draw, outside: draw.choice([b"[]", b"3", b'"row"', b"null", b"true", b"[{}]"]),
-    "empty_object": lambda number, draw, outside: draw.choice(
-        [b"{}", _dumped(_row(number)), _dumped(_row(number, messages=[]))]
-    ),
+    "empty_object": lambda number, draw, outside: draw.choice([b"{}", _dumped(_row(number)), _dumped(_row(number, messages=[]))]),
     "not_utf8": lambda number, draw, outside: _dumped(_row(number, messages=talk())).replace(b"bell", b"b\xff\xfell"),
     "utf16": lambda number, draw, outside: json.dumps(_row(number, messages=talk())).encode("utf-16-be").replace(b"\x00\x0a", b""),
     "mark_inside": lambda number, draw, outside: b"\xef\xbb\xbf" + _dumped(_row(number, messages=talk())),
@@ -150,7 +179,12 @@ KINDS = {
     ),
     "clip_of_assistant": _messages(lambda draw: [{"role": "user", "content": "Sing."}, {**talk()[0], "role": "assistant"}]),
     "misspelt_key": lambda number, draw, outside: _dumped(
-        draw.choice([_row(number, mesages=talk()), _row(number, messages=[{"role": "user", "content": "Say."}, {"role": "assistant", "contnt": "x"}])])
+        draw.choice(
+            [
+                _row(number, mesages=talk()),
+                _row(number, messages=[{"role": "user", "content": "Say."}, {"role": "assistant", "contnt": "x"}]),
+            ]
+        )
     ),
     "turns_out_of_order": _messages(lambda draw: _turns(draw.choice(ORDERS))),
     "empty_answer": _messages(lambda draw: talk(answer=draw.choice(["", " ", "\n\t", [], [{"type": "text", "text": "  "}]]))),
@@ -165,7 +199,9 @@ KINDS = {
     "no_stream": lambda number, draw, outside: _dumped(
         _row(number, messages=[{"role": "user", "content": [{"type": "audio", "path": "silent.mp4"}]}, talk()[1]])
     ),
-    "url": _clip("http://127.0.0.1/a.wav", "https://example.org/b.wav", "ftp://example.org/b.wav", "concat:b.wav|b.wav", "tcp://127.0.0.1:1"),
+    "url": _clip(
+        "http://127.0.0.1/a.wav", "https://example.org/b.wav", "ftp://example.org/b.wav", "concat:b.wav|b.wav", "tcp://127.0.0.1:1"
+    ),
     "climbs_out": _clip("../outside/secret.wav", "x/../../outside/secret.wav", "./.././outside/secret.wav"),
     "link_out": _clip("link.wav"),
     "absolute": lambda number, draw, outside: _dumped(
@@ -178,7 +214,7 @@ KINDS = {
     "files_no_tags": lambda number, draw, outside: _dumped(
         _row(number, videos=["a.mp4", "a.mp4"], messages=[{"role": "user", "content": "<video>What?"}, talk()[1]])
     ),
-}  # fmt: skip
+}
 """Kind -> the bytes of a row of it."""
 HEAVY = ("much_text",)
 
@@ -187,7 +223,11 @@ def good(number, draw):
     """A row to be trained on: with a sound, a video or none, and texts that only look odd."""
     answer = draw.choice(["A bell.", "Ein Glöckchen 🔔.", "5 < 6 | x", "<video tag> in words", "null", "NaN"])
     path = draw.choice(["b.wav", "a.mp4", None])
-    messages = [{"role": "user", "content": "Say something."}, {"role": "assistant", "content": answer}] if path is None else talk(path, answer=answer)
+    messages = (
+        [{"role": "user", "content": "Say something."}, {"role": "assistant", "content": answer}]
+        if path is None
+        else talk(path, answer=answer)
+    )
     return _dumped({"id": f"row {number}", "messages": messages, "group": f"g{number % 7}"})
 
 

@@ -66,7 +66,13 @@ def test_each_is_named_none_crashes_none_is_trained_on(toy, tmp_path, count, hea
 
     rows = Rows(corpus, processor, max_tokens=1024)
     choices = FitChoices(
-        steps=math.ceil(len(rows) / 32), batch_size=32, on_bad_media="skip", max_bad=1.0, save_every=10**6, log_every=10**6, precision="float32"
+        steps=math.ceil(len(rows) / 32),
+        batch_size=32,
+        on_bad_media="skip",
+        max_bad=1.0,
+        save_every=10**6,
+        log_every=10**6,
+        precision="float32",
     )
     fit(model, rows, choices, tmp_path / "run", collate=collate)
     assert sorted(trained) == sorted(f"row {n}" for n, kind in made.kinds.items() if kind == "good")

@@ -34,6 +34,8 @@ def _near(key: str, known: frozenset[str]) -> str:
     folded = key.lower().strip().replace("-", "_")
     if folded in known:
         return folded
+    if folded.rstrip("0123456789_") in known:  # emotion8, caption_2: others of its kind
+        return ""
     return next(iter(difflib.get_close_matches(folded, known, n=1, cutoff=_NEAR)), "")
 
 

@@ -22,6 +22,8 @@ _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _LATE_S = 0.5
 """A span that ends later than its file by more than this does not belong to it; headers round by less."""
 _PIECE_S = 60.0
+_EVERY = Sampling(rate_hz=60.0, max_side_px=32)
+"""Every frame of a file of up to 60 a second, small: one that is not asked for may not be decoded."""
 Found = tuple[str, str, str, str]
 """(kind, found, remedy, severity)."""
 
@@ -53,7 +55,7 @@ def whole(path: str, length_s: float) -> str:
         last = begin + _PIECE_S >= length_s
         try:
             read_clip(
-                path, start_s=begin, end_s=None if last else begin + _PIECE_S, video=Sampling(rate_hz=1.0, max_side_px=64), audio=True,
+                path, start_s=begin, end_s=None if last else begin + _PIECE_S, video=_EVERY, audio=True,
                 isolate=True,
             )  # fmt: skip
         except UniFusionError as error:
@@ -109,7 +111,7 @@ class MediaChecks:
         try:
             info = probe(data)
             if self.depth == "decode":
-                read_clip(data, video=Sampling(rate_hz=1.0, max_side_px=64), audio=True, isolate=True)
+                read_clip(data, video=_EVERY, audio=True, isolate=True)
         except UniFusionError as error:
             yield "broken_file", error.found, error.remedy, "error"
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from unifusion import catalog
@@ -39,6 +40,7 @@ def row_in(form: str, example: Example, places: Places, tasks: Tasks = ()) -> It
         yield plain_row(example)
         return
     for name, talk in _talks(example, tasks):
+        talk = _with_files(talk, places, example.id)
         head = {"id": f"{example.id}/{name}" if len(tasks) > 1 else example.id, "group": example.group, "split": example.split}
         row = {**{k: v for k, v in head.items() if v}, **FORMS[form](talk)}
         _jsonable(row, example.id)
@@ -91,6 +93,16 @@ def _flat(media: tuple[Media, ...]) -> dict[str, Any]:
         }
         found |= {k: v for k, v in span.items() if v is not None}
     return found
+
+
+def _with_files(talk: Conversation, places: Places, row: str) -> Conversation:
+    """The conversation with clips that it held as base64 as files."""
+
+    def named(part: str | Media) -> str | Media:
+        """A part."""
+        return replace(part, source=places(part.source, row)) if isinstance(part, Media) and isinstance(part.source, bytes) else part
+
+    return replace(talk, messages=tuple(replace(m, parts=tuple(map(named, m.parts))) for m in talk.messages))
 
 
 def _talks(example: Example, tasks: Tasks) -> Iterator[tuple[str, Conversation]]:
