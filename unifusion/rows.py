@@ -87,7 +87,7 @@ def json_row(line: str | bytes, where: str) -> dict[str, Any]:
     """
     try:
         text = line.decode("utf-8") if isinstance(line, bytes) else line
-        raw = json.loads(text, parse_constant=_refuse, object_pairs_hook=_each_once)
+        raw = json.loads(text.rstrip("\r\n"), parse_constant=_refuse, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not JSON ({error});", remedy="write one JSON object a line, in UTF-8.") from error
     if not isinstance(raw, dict):
