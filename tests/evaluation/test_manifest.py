@@ -86,7 +86,7 @@ def test_a_row_is_marked_by_what_it_says(manifest):
         ([{"id": "a", "path": "x", "start_s": "1"}], "start_s is '1'"),
         ([{"id": "a", "path": "x", "end_s": True}], "end_s is True"),
         ([{"id": "a", "path": "x", "start_s": float("nan")}], "NaN is no number of JSON"),
-        ([{"id": "a", "path": "x", "end_s": float("inf")}], "end_s is inf"),
+        ([{"id": "a", "path": "x", "end_s": float("inf")}], "Infinity is no number of JSON"),
         ([{"id": "a", "path": "x", "start_s": -1}], "start_s is -1"),
         ([{"id": "a", "path": "x"}, {"id": "a", "path": "y"}], ":2: the id 'a' stands twice"),
         ([{"id": 2, "path": "x"}, {"path": "y"}], ":2: the id '2' stands twice"),

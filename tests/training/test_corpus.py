@@ -42,15 +42,28 @@ def spoken(*turns):
     return Conversation(messages=tuple(Message(role=r, parts=(t,), supervised=s) for r, t, s in turns), id="x")
 
 
-@pytest.mark.parametrize(("row", "message"), [
-    (said(""), "has an empty answer"), (said(" \n"), "has an empty answer"), (said([]), "has an empty answer"),
-    ({"messages": [*said("")["messages"], *said("A bell.")["messages"]]}, "has an empty answer"),
-    ({"messages": said("x")["messages"][:1]}, "has no answer to learn"), ({"messages": []}, "has no answer to learn"),
-    ({"messages": 5}, "messages are int"), ({"question": "What?"}, "holds no messages"), (b'{"messages": [', "not JSON"),
-    (said([{"type": "text", "text": 5}]), "a text part holds 5"), (said("A \u0000bell."), "holds a NUL"),
-    ({**said("x"), "images": ["a.png"]}, "names clips under images"), ({**said("x"), "id": [1]}, r"id is \[1\]"),
-    ({"messages": [{"role": "assistant", "content": "Hi."}], "media": [{"type": "audio", "path": "b.wav"}]}, "has clips and no question"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (said(""), "has an empty answer"),
+        (said(" \n"), "has an empty answer"),
+        (said([]), "has an empty answer"),
+        ({"messages": [*said("")["messages"], *said("A bell.")["messages"]]}, "has an empty answer"),
+        ({"messages": said("x")["messages"][:1]}, "has no answer to learn"),
+        ({"messages": []}, "has no answer to learn"),
+        ({"messages": 5}, "messages are int"),
+        ({"question": "What?"}, "holds no messages"),
+        (b'{"messages": [', "not JSON"),
+        (said([{"type": "text", "text": 5}]), "a text part holds 5"),
+        (said("A \u0000bell."), "holds a NUL"),
+        ({**said("x"), "images": ["a.png"]}, "names clips under images"),
+        ({**said("x"), "id": [1]}, r"id is \[1\]"),
+        (
+            {"messages": [{"role": "assistant", "content": "Hi."}], "media": [{"type": "audio", "path": "b.wav"}]},
+            "has clips and no question",
+        ),
+    ],
+)
 def test_rows_that_teach_nothing_are_named(corpus, row, message):
     rows = corpus(said("A bell."), row)
     told = []
@@ -121,10 +134,16 @@ def test_a_part_may_be_bound_to_a_folder(corpus, tmp_path):
         corpus(rows, root=str(tmp_path / "in")).conversation(0)
 
 
-@pytest.mark.parametrize(("row", "task"), [
-    ({"options": 5, "question": "q", "option": 0}, "multiple_choice"), ({"valence": [1], "arousal": 0}, "valence_arousal"),
-    ({"valence": 4.0, "arousal": 0.1}, "valence_arousal"), ({"emotion": "hungry"}, "emotion"), ({"history": 5, "emotion": "joy"}, "emotion"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("row", "task"),
+    [
+        ({"options": 5, "question": "q", "option": 0}, "multiple_choice"),
+        ({"valence": [1], "arousal": 0}, "valence_arousal"),
+        ({"valence": 4.0, "arousal": 0.1}, "valence_arousal"),
+        ({"emotion": "hungry"}, "emotion"),
+        ({"history": 5, "emotion": "joy"}, "emotion"),
+    ],
+)
 def test_labels_that_a_task_cannot_ask_about_are_named(corpus, row, task):
     with pytest.raises(ConfigError):
         corpus(row, task=task).conversation(0)
