@@ -98,13 +98,11 @@ def _write(
         try:
             if row.example is None:
                 raise row.error or DatasetError(f"{row.where}: nothing;")
-            told = _rows(form, row.example, row.part.tasks, places)
+            for one in _rows(form, row.example, row.part.tasks, places):
+                sink.write(one)
+                written += 1
         except UniFusionError as error:
             bad.add(row.where, error, row=row.number)
-            told = []
-        for one in told:
-            sink.write(one)
-        written += len(told)
         sink.commit(number, {"rows": written, "bad": bad.count})
         if progress is not None:
             progress(1)
