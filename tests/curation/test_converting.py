@@ -2,6 +2,10 @@
 
 import base64
 import json
+import random
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import soundfile
 
 from tests.datasets.test_readers import read
 from tests.datasets.trees import TREES
+from tests.thorough import further
 from unifusion.conversation import Clip, Example, Media, Mix
 from unifusion.curation.converting import ConvertOptions, convert
 from unifusion.curation.places import Places, placed
@@ -267,3 +272,23 @@ def test_clips_inside_of_rows_become_files(folder):
     (again,) = Messages(folder / "out" / "o.jsonl")
     (media,) = talk_of(again, "x").media
     assert open(media.source, "rb").read() == (folder / "b.wav").read_bytes()
+
+
+@pytest.mark.parametrize("count", [further(10)])
+def test_killed_at_any_moment_the_same_command_goes_on(folder, count):
+    jsonl(folder / "in.jsonl", *({"id": f"r{n}", "path": "b.wav", "caption": "x" * 200} for n in range(4000)))
+    words = [sys.executable, "-m", "unifusion", "data", "convert", str(folder / "in.jsonl"), "--to", "manifest", "-o"]
+    draw, out = random.Random(0), folder / "out.jsonl"
+    for _ in range(count):
+        process = subprocess.Popen([*words, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        began = time.monotonic()
+        while not list(folder.glob(".out.jsonl.part*")) and process.poll() is None and time.monotonic() - began < 60:
+            time.sleep(0.01)
+        time.sleep(draw.random() * 0.3)
+        process.kill()
+        process.wait()
+        if out.exists():
+            break
+    if not out.exists():
+        subprocess.run([*words, str(out)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert [row["id"] for row in lines(out)] == [f"r{n}" for n in range(4000)] and not list(folder.glob(".out*"))
