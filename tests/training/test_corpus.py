@@ -100,6 +100,11 @@ def test_other_texts_stay_text(processor, corpus, text):
     plain(spoken(("user", text, False)), processor)
 
 
+def test_a_text_that_no_tokenizer_takes_is_named(processor):
+    with pytest.raises(DatasetError, match=r"row 'x' holds half a surrogate pair \(surrogates not allowed\)"):
+        plain(spoken(("user", "A \ud83d bell", False)), processor)
+
+
 def test_a_row_of_too_many_bytes_is_named_and_the_next_is_read(corpus, monkeypatch):
     monkeypatch.setattr(Limits, "max_row_bytes", 200)
     rows = corpus(said("x" * 300), said("A bell."))

@@ -61,7 +61,7 @@ class WebDataset(Dataset):
         if "json" in members:
             try:
                 row = json.loads(read("json"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DatasetError(f"{where}: its .json is none ({error});", remedy="write the shard again.") from error
             if not isinstance(row, Mapping):
                 raise DatasetError(f"{where}: its .json is a {type(row).__name__};", remedy="wanted keys and values.")

@@ -142,12 +142,17 @@ def learnt(talk: Conversation, name: str) -> None:
 
 
 def plain(talk: Conversation, processor: Any) -> None:
-    """Refuse a conversation whose texts spell out control tokens of a model: they would be learned as something to say.
+    """Refuse a conversation whose texts spell out control tokens of a model, which would be learned as something to say, or are no Unicode.
 
     Raises:
-        DatasetError: names the token.
+        DatasetError: names the token, or the half of a surrogate pair, which no tokenizer takes.
     """
     for text in (p for m in talk.messages for p in m.parts if isinstance(p, str)):
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            found = f"row {talk.id!r} holds half a surrogate pair ({error.reason});"
+            raise DatasetError(found, remedy="write the text again, or leave the row out.") from error
         if token := processor.text.control_in(text):
             found = f"row {talk.id!r} spells out {token!r}, a control token of the model;"
             raise DatasetError(found, remedy="take it out of the text, or leave the row out.")
