@@ -12,17 +12,18 @@ FLOORS = (
     ("encoders", "adapters", "datasets", "tasks", "processor", "words"),
     ("models", "features", "checkpoint"),
     ("training", "engine", "instructing"),
-    ("evaluation", "retrieval", "hub", "export", "integrations"),
+    ("evaluation", "curation", "retrieval", "hub", "export", "integrations"),
     ("cli", "server"),
     ("__main__", "_auto"),
 )
 CONTRACTS = {"encoders": "encoder", "adapters": "adapter", "datasets": "dataset", "tasks": "task"}
 # Sideways arrows inside a floor that are meant: floor 0 is the ground all stand on; a model is built, saved and loaded together
 # (checkpoint <-> models, the latter's from inside functions), and features are those of a checkpoint's encoders; the command line
-# starts the server; other projects' interfaces are interfaces of the library, too.
+# starts the server; other projects' interfaces are interfaces of the library, too; what is found in data is drawn and told as figures are.
 SIDEWAYS = {
     ("checkpoint", "models"), ("models", "checkpoint"), ("models", "features"), ("cli", "server"), ("features", "models"),
     ("features", "checkpoint"), ("integrations", "retrieval"),
+    ("curation", "evaluation"),
 }  # fmt: skip
 
 

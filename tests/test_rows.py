@@ -132,3 +132,74 @@ def test_words_are_read_in_answers_features_and_training(world, tmp_path, capsys
     rows = Rows(Corpus(world / "talks.jsonl"), processor, max_tokens=500)
     found = {r.report.streams["said"].tokens for r in (rows[0], rows[1])}
     assert found == {0, told["report"]["streams"]["said"]["tokens"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"a": NaN}', "NaN is no number"),
+        (b'{"a": [1, -Infinity]}', "-Infinity is no number"),
+        (b'{"a": 1e999}', "too large for 64 bits"),
+        (b'{"a": 99999999999999999999}', "more than 64 bits"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"a": 1, "a": 2}', "'a' stands twice"),
+        (b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}", "more than 64 levels"),
+        (b'{"a": ' + b"[" * 10**5 + b"]" * 10**5 + b"}", "not JSON"),
+        (b'{"a": "\\u0000"}', "a holds a NUL"),
+        (b'{"a": "\\ud83d"}', "half a surrogate pair"),
+        (b'{"path": "\\ud83d"}', "half a surrogate pair"),
+        (b'{"a\\ud83d": 1}', "a key holds half"),
+        (b'{"a": "\xff"}', "not JSON"),
+        (b"\xef\xbb\xbf{}", "not JSON"),
+        (b"[]", "list, wanted an object"),
+    ],
+)
+def test_a_row_that_nothing_takes_is_named(line, said):
+    with pytest.raises(DatasetError, match=said):
+        json_row(line, "here")
+
+
+def test_rows_that_only_look_odd_are_read():
+    row = {"a": "\U0001f514 \x1b[1m", "path": "\udcff.wav", "n": 2**62, "deep": [[[[1]]]], "x": 1e308, "none": None}
+    assert json_row(json.dumps(row), "here") == row == json_row(json.dumps(row).encode(), "here")
+
+
+def test_clips_of_their_own_spans(tmp_path):
+    parts = [{"type": "audio", "path": "a.wav", "start_s": 1.0, "mute": ["text"], "at_least_db": -30.0}, {"type": "video", "path": "b.mp4"}]
+    rows = [{"media": parts, "caption": "x", "labels": {"emotion": "joy", "options": ["a", ["b"]]}}, {"media": "a word", "labels": ["x"]}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    own, plain = catalog.load("datasets", "messages")(path)
+    assert [(m.kind, m.start_s, m.mute, m.at_least_db) for m in own.media] == [("audio", 1.0, ("text",), -30.0), ("video", None, (), None)]
+    assert own.texts == {"caption": "x"} and own.labels == {"emotion": "joy", "options": ("a", ("b",))}
+    assert plain.media == () and plain.labels == {"media": "a word", "labels": ["x"]}
+    for wrong in ({"type": "audio"}, {"type": "audio", "path": "a", "mute": "all"}, {"type": "audio", "path": "a", "at_least_db": "loud"}):
+        path.write_text(json.dumps({"media": [wrong]}))
+        with pytest.raises(DatasetError, match=r"the clip|at_least_db"):
+            catalog.load("datasets", "messages")(path)[0]
+
+
+def test_files_stay_below_the_root(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link.wav").symlink_to(tmp_path / "out.wav")
+    names = [
+        "a.wav",
+        "x/../a.wav",
+        "../out.wav",
+        "link.wav",
+        str(tmp_path / "out.wav"),
+        f"file://{tmp_path}/out.wav",
+        str(tmp_path / "in" / "a.wav"),
+    ]
+    path = tmp_path / "in" / "rows.jsonl"
+    path.write_text("".join(json.dumps({"messages": [{"role": "user", "content": [{"type": "audio", "path": n}]}]}) + "\n" for n in names))
+    free, bound = (catalog.load("datasets", "messages")(path, **o) for o in ({}, {"root": tmp_path / "in"}))
+    assert len(list(free)) == len(names)
+    led = []
+    for n in range(len(names)):
+        try:
+            bound[n]
+        except DatasetError as error:
+            assert "leads out of" in error.found
+            led.append(n)
+    assert led == [2, 3, 4, 5]

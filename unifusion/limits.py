@@ -40,6 +40,8 @@ class Limits:
     """Tokens of one answer."""
     max_text_chars: int = 200_000
     """Characters of one text part."""
+    max_row_bytes: int = 16 * 1024**2
+    """Bytes of one row of a JSONL file, clips that it holds as base64 included."""
     max_media: int = 16
     """Clips in one conversation."""
     decode_timeout_s: float = 60.0

@@ -79,16 +79,17 @@ def test_webdataset(tmp_path):
         "d/0001.wav": sound(), "d/0001.json": json.dumps({"messages": talk}).encode(),
         "d/0002.wav": sound(0.2), "d/0002.json": b'{"emotion": "joy"}', "0003.wav": sound(), "0003.txt": b" a bell \n", "0003.cls": b"7",
     })  # fmt: skip
-    shard(tmp_path / "00001.tar", {"0004.jpg": b"x", "0004.json": b'{"audio": "0004.wav"}', "0005.json": b"{"})
+    shard(tmp_path / "00001.tar", {"0004.jpg": b"x", "0004.json": b'{"audio": "0004.wav"}', "0005.json": b"{", "0006.json": b"[" * 100_000})
     data = read("webdataset", tmp_path)
-    assert len(data) == 5 and len(read("webdataset", str(tmp_path / "*0.tar"))) == 3
+    assert len(data) == 6 and len(read("webdataset", str(tmp_path / "*0.tar"))) == 3
     assert data[0].labels["messages"][0]["content"][0]["path"] == sound()
     assert data[1].media[0].source == sound(0.2) and data[1].media[0].kind == "audio" and data[1].labels["emotion"] == "joy"
     assert data[2].texts["caption"] == "a bell" and data[2].labels["class"] == "7" and data[2].media[0].source == sound()
     with pytest.raises(DatasetError, match=r"sample 0004: names '0004.wav', it has jpg, json"):
         data[3]
-    with pytest.raises(DatasetError, match=r"sample 0005: its \.json is none"):
-        data[4]
+    for number in (4, 5):
+        with pytest.raises(DatasetError, match=rf"sample 000{number + 1}: its \.json is none"):
+            data[number]
     (tmp_path / "packed.tar").write_bytes(
         gzip.compress((tmp_path / "00000.tar").read_bytes())
     )  # offsets in it would be of what is unpacked
@@ -111,6 +112,10 @@ def test_huggingface_tables_whole_and_streamed(tmp_path):
         assert len(whole) == 6 and whole[4].labels["emotion"] == "m4" and whole[4].media[0].source == sound()
         with pytest.raises(IndexError):
             whole[6]
+    for text in ("{", "[" * 100_000):
+        datasets.Dataset.from_dict({"messages": [text]}).to_parquet(tmp_path / "m.parquet")
+        with pytest.raises(DatasetError, match="its messages are no JSON"):
+            read("huggingface", tmp_path / "m.parquet")[0]
     streamed = read("huggingface", tmp_path / "t.parquet", streaming=True, count=6, shuffle=4)
     first = [streamed[i].labels["mood"] for i in range(12)]
     assert sorted(first[:6]) == sorted(first[6:]) == rows["mood"] and first[:6] != first[6:]

@@ -1,4 +1,4 @@
-"""`unifusion data ..`: make data. `world` renders clips with their truth, `instruct` writes conversations, `view` shows them."""
+"""`unifusion data ..`: make data, look at it before it is trained on, and bring it into other forms."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from unifusion.cli import instruct_data, lmms_data
+from unifusion.cli import data_convert, data_inspect, data_sample, data_split, data_validate, instruct_data, lmms_data
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Make data and look at it: clips with known truth, instruction conversations.", rich_markup_mode=None)
+app = typer.Typer(help="Make data, look at it, and bring it into other forms.", rich_markup_mode=None)
 
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder to write.")]
 Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Clips; of avamerg and meld, conversations.")]
@@ -31,11 +31,6 @@ app.command()(instruct_data.view)
 app.command()(lmms_data.lmms)
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `world` a sub-command though it is the only one."""
-
-
 @app.command()
 def world(
     out: Out, count: Count = 8, layout: Layout = "jsonl", seed: Seed = 0, split: Split = None, start: First = None,
@@ -51,3 +46,10 @@ def world(
     with tqdm(total=count if layout == "jsonl" else None, unit="clip" if layout == "jsonl" else "file", disable=None) as bar:
         manifest = write_world(out, layout=layout, on_clip=lambda _: bar.update(), count=count, seed=seed, **chosen)
     typer.echo(str(manifest))
+
+
+app.command()(data_inspect.inspect)
+app.command()(data_validate.validate)
+app.command()(data_convert.convert)
+app.command()(data_split.split)
+app.command()(data_sample.sample)

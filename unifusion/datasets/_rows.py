@@ -10,7 +10,7 @@ from typing import Any
 from unifusion.conversation import Example, Media, MediaKind
 from unifusion.datasets._spellings import spelled
 from unifusion.errors import DatasetError
-from unifusion.rows import PART_KINDS, PART_SOURCES, speaking, take_clips
+from unifusion.rows import PART_KINDS, PART_SOURCES, are_parts, speaking, take_clips
 
 __all__ = ["KINDS", "example_of", "kind_of_name"]
 
@@ -49,6 +49,8 @@ def example_of(
         row: a conversation in any spelling of `_spellings`, or files under `path`, `video`, `audio`, `image` beside other keys:
             strings are texts that a prompt may show, the rest are labels. `id`, `group` and `split` are what they say; `start_s` and
             `end_s` are the span of the files, `transcript` what is said in them, or in the clip of the messages that has sound.
+            `media` are parts as messages have them, each with its own span and words. Where `labels` are keys and values, strings beside
+            them are texts alone, and their lists are tuples.
         name: the row's id where it has none.
         where: how errors call it.
         source: file name to what is opened.
@@ -62,7 +64,9 @@ def example_of(
     sources = {kind: [m.source for m in held if m.kind == kind] for kind in kinds}
     fields, shown = spelled(row, where, held=sources, bare_marks=bare_marks)
     held = [m for m in held if m.kind not in shown]
-    ident, group, split = (str(fields.pop(key, None) or "") for key in ("id", "group", "split"))
+    ident, group, split = (_word(fields.pop(key, None), key, where) for key in ("id", "group", "split"))
+    parts = fields.pop("media") if are_parts(fields.get("media")) else ()
+    apart = {k: _tuples(v) for k, v in fields.pop("labels").items()} if isinstance(fields.get("labels"), Mapping) else None
     told = {"messages": _messages(fields.pop("messages"), where, source)} if "messages" in fields else {}
     clips = take_clips({"transcript": fields.get("transcript")} if told else fields, where)
     if told and clips.transcript and not held:
@@ -73,7 +77,37 @@ def example_of(
         replace(m, start_s=clips.start_s, end_s=clips.end_s, transcript=clips.transcript if n == voice else None)
         for n, m in enumerate([*held, *named])
     )
-    return Example(id=ident or name, group=group, split=split, media=media, texts=_texts(fields), labels={**_labels(fields), **told})
+    media += tuple(_clip(part, where, source) for part in parts)
+    labels = _labels(fields) if apart is None else {**{k: v for k, v in _labels(fields).items() if not isinstance(v, str)}, **apart}
+    return Example(id=ident or name, group=group, split=split, media=media, texts=_texts(fields), labels={**labels, **told})
+
+
+def _word(value: Any, key: str, where: str) -> str:
+    """A name or a number as a word; "" for none."""
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+        return "" if value is None else str(value)
+    raise DatasetError(f"{where}: {key} is {value!r};", remedy="give a word or a number.")
+
+
+def _clip(part: Mapping[str, Any], where: str, source: Callable[[str], Source]) -> Media:
+    """A clip with a span, words and muted modalities of its own."""
+    fields = {"path": part.get("path"), **{key: part.get(key) for key in ("start_s", "end_s", "transcript")}}
+    clips, mute, level = take_clips(fields, where), part.get("mute") or [], part.get("at_least_db")
+    if len(clips.files) != 1 or not isinstance(mute, list) or not all(m in ("video", "audio", "image", "text") for m in mute):
+        raise DatasetError(f"{where}: the clip {dict(part)!r};", remedy='write {"type": "video", "path": "a.mp4", "mute": ["audio"]}.')
+    if level is not None and (not isinstance(level, int | float) or isinstance(level, bool)):
+        raise DatasetError(f"{where}: at_least_db is {level!r};", remedy="a number of decibels is wanted.")
+    return Media(
+        kind=PART_KINDS[part["type"]], source=_resolved(clips.files[0][1], source), start_s=clips.start_s, end_s=clips.end_s,
+        mute=tuple(mute), transcript=clips.transcript, at_least_db=level,
+    )  # fmt: skip
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _kind(key: str, name: str, where: str) -> MediaKind:
@@ -115,9 +149,9 @@ def _resolved(value: Any, source: Callable[[str], Source]) -> Any:
     """A file's name, in whatever spelling it is nested."""
     if isinstance(value, dict):
         return {k: _resolved(v, source) if k in ("url", "path") else v for k, v in value.items()}
-    if not isinstance(value, str) or "://" in value or value.startswith("data:"):
+    if not isinstance(value, str) or value.startswith("data:") or ("://" in value and not value.startswith("file://")):
         return value
-    return source(value)
+    return source(value.removeprefix("file://"))
 
 
 def _texts(fields: Mapping[str, Any]) -> dict[str, str]:

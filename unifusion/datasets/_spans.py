@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from unifusion.errors import DatasetError
+from unifusion.limits import Limits
+from unifusion.rows import BOM, lines_of
 
 __all__ = ["Spans", "kept_spans", "listed"]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_BOM = b"\xef\xbb\xbf"
 
 
 class Spans:
@@ -49,23 +50,23 @@ class Spans:
 
 
 def kept_spans(path: Path, keep: Callable[[bytes], bool] | None = None) -> Spans:
-    """Rows of a file, all or those that `keep` takes; `.json` whose first character is [ is one list, everything else has a row a line.
+    """Rows of a file, all or those that `keep` takes, and of a line that is too long its beginning.
+
+    `.json` whose first character is [ is one list, everything else has a row a line.
 
     Raises:
         DatasetError: the file cannot be read, or its list is broken.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise DatasetError(f"cannot read {path}: no regular file;", remedy="give a file of JSON, a row a line or one list.")
         with path.open("rb") as file:
-            if path.suffix == ".json" and file.read(64).removeprefix(_BOM).lstrip()[:1] == b"[":
+            if path.suffix == ".json" and file.read(64).removeprefix(BOM).lstrip()[:1] == b"[":
                 rows = ((at, length) for at, length, row in listed(path) if keep is None or keep(json.dumps(row).encode()))
                 return Spans(path, list(rows))
             file.seek(0)
-            places, at = [], 0
-            for line in file:
-                if line.strip() and (keep is None or keep(line)):
-                    places.append((at, len(line)))
-                at += len(line)
-            return Spans(path, places)
+            lines = lines_of(file, Limits.max_row_bytes)
+            return Spans(path, [(at, len(line)) for at, line, _ in lines if line.strip() and (keep is None or keep(line))])
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror};", remedy="give a file of JSON, a row a line or one list.") from error
 
@@ -81,7 +82,7 @@ def listed(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
         text = raw.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read {path}: {error};", remedy="wanted JSON in UTF-8; download it again.") from error
-    at, start, number = _after(text, 0), len(_BOM) if raw.startswith(_BOM) else 0, 0
+    at, start, number = _after(text, 0), len(BOM) if raw.startswith(BOM) else 0, 0
     decoder, begin = json.JSONDecoder(), 0
     if text[at : at + 1] != "[":
         raise DatasetError(f"{path} is no list of objects;", remedy="check that it is the annotation file.")

@@ -126,7 +126,10 @@ class HuggingFace(Dataset):
         media = tuple(self._clip(raw[c], kind, where) for c, kind in self._kinds.items() if raw.get(c) is not None)
         row = {self.columns.get(c, c): v for c, v in raw.items() if c not in self._kinds}
         if isinstance(row.get("messages"), str):
-            row["messages"] = json.loads(row["messages"])
+            try:
+                row["messages"] = json.loads(row["messages"])
+            except (ValueError, RecursionError) as error:
+                raise DatasetError(f"{where}: its messages are no JSON ({error});", remedy="write the table again.") from error
         return example_of(row, str(index), where, str, media)
 
     def _clip(self, value: Mapping[str, Any], kind: MediaKind, where: str) -> Media:

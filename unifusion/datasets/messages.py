@@ -8,9 +8,11 @@ from pathlib import Path
 from unifusion.conversation import Example
 from unifusion.datasets._rows import example_of
 from unifusion.datasets._spans import kept_spans
+from unifusion.datasets._within import Within
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError
-from unifusion.rows import json_row
+from unifusion.limits import Limits
+from unifusion.rows import BOM, json_row, too_long
 
 __all__ = ["Messages"]
 
@@ -30,18 +32,21 @@ class Messages(Dataset):
     The first holds its conversation as OpenAI and Hugging Face spell it; the second is asked about by a task, to which strings are texts
     and labels, all else labels; the others are spelled as LLaMA-Factory and LLaVA do. `_spellings` lists all that is read. There must be
     as many marks such as <video> as files; a mark that is meant as text stands in a content part. `transcript`, of a row or of a part
-    that is a clip, is what is said in it, for streams that read text.
+    that is a clip, is what is said in it, for streams that read text. What the second kind cannot say (clips of different spans, a string
+    that is a label alone), `media` and `labels` do: `unifusion data convert` writes them.
 
     Args:
         path: the file; a list must be called `.json`.
         split: keep rows whose `split` is this, and rows that have none.
+        root: folder that files must lie in, links followed; without it they may lie anywhere.
 
     Raises:
         DatasetError: the file cannot be read, has no rows, or a row is not as the format says (with its number).
     """
 
-    def __init__(self, path: str | Path, *, split: str | None = None) -> None:
+    def __init__(self, path: str | Path, *, split: str | None = None, root: str | Path | None = None) -> None:
         self.path = Path(path)
+        self._place = Within(self.path.parent, root)
         self._rows = kept_spans(self.path, None if split is None else lambda line: is_of(line, split))
         if not len(self._rows):
             raise DatasetError(f"{self.path} has no rows{f' of split {split!r}' if split else ''};", remedy="write one JSON object a line.")
@@ -53,7 +58,11 @@ class Messages(Dataset):
     def __getitem__(self, index: int) -> Example:
         """The row at `index`."""
         where = f"{self.path}, row {index + 1}"
-        return example_of(json_row(self._rows.read(index), where), str(index + 1), where, lambda name: str(self.path.parent / name))
+        line = self._rows.read(index)
+        if len(line) > Limits.max_row_bytes:
+            raise too_long(where, Limits.max_row_bytes)
+        line = line if index else line.removeprefix(BOM)
+        return example_of(json_row(line, where), str(index + 1), where, lambda name: self._place(name, where))
 
 
 def is_of(line: bytes, split: str) -> bool:
@@ -64,4 +73,5 @@ def is_of(line: bytes, split: str) -> bool:
         row = json.loads(line)
     except (ValueError, RecursionError):  # told, with its number, by who reads the row
         return True
-    return not isinstance(row, dict) or row.get("split") in (None, "", split)
+    told = row.get("split") if isinstance(row, dict) else None
+    return not isinstance(told, str) or told in ("", split)

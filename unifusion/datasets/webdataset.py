@@ -65,11 +65,11 @@ class WebDataset(Dataset):
         if "json" in members:
             try:
                 row = json.loads(read("json"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DatasetError(f"{where}: its .json is none ({error});", remedy="write the shard again.") from error
             if not isinstance(row, Mapping):
                 raise DatasetError(f"{where}: its .json is a {type(row).__name__};", remedy="wanted keys and values.")
-            files = {} if _NAMED & set(row) or ("messages" in row and not marked(row)) else read.media()
+            files = {} if (_NAMED | {"media"}) & set(row) or ("messages" in row and not marked(row)) else read.media()
             return example_of({**files, **row}, stem, where, read.member)
         texts = {"caption": read("txt").decode("utf-8").strip()} if "txt" in members else {}
         labels = {"class": read("cls").decode("utf-8").strip()} if "cls" in members else {}

@@ -66,7 +66,10 @@ class Row:
         texts = {k: v for k, v in self.fields.items() if isinstance(v, str)}
         if self.question:
             texts["question"] = self.question
+        apart = self.fields.get("labels")
         labels = {k: v for k, v in self.fields.items() if not isinstance(v, str)}
+        if isinstance(apart, Mapping):  # as `unifusion data convert` writes them
+            labels = {**{k: v for k, v in labels.items() if k != "labels"}, **apart}
         return Example(id=self.id, media=self.media(limits), texts=texts, labels=labels)
 
 

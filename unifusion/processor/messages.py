@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,7 +48,10 @@ def _part(part: Mapping[str, Any] | str) -> Part:
         raise ConfigError(f"a content part is {part!r};", remedy='write {"type": "text", "text": ..}, or a clip.')
     kind = str(part.get("type", ""))
     if kind in ("text", "input_text"):
-        return str(part.get("text", ""))
+        said = part.get("text", "")
+        if not isinstance(said, str):
+            raise ConfigError(f"a text part holds {said!r};", remedy="give a text.")
+        return said
     if kind not in PART_KINDS:
         raise ConfigError(f"a content part has the type {kind!r};", remedy=f"use text, {', '.join(PART_KINDS)}.")
     spelled = ("path", "url", kind, PART_KINDS[kind], f"{PART_KINDS[kind]}_url", "data", "base64")
@@ -129,7 +131,7 @@ def _text_source(value: str, kind: str, encoded: bool) -> str | bytes:
     if encoded:
         try:
             return base64.b64decode(value, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error is one; letters beyond ASCII are another
             raise ConfigError(f"a {kind} part holds data that is not base64: {error};", remedy="encode the bytes with base64.") from error
     if value.startswith("file://"):
         return value.removeprefix("file://")

@@ -26,7 +26,7 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: Any, reserved: Iterable[str] = ()) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, reserved = tokenizer, tuple(reserved)
         added = {str(t): i for i, t in tokenizer.added_tokens_decoder.items()}
         special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
         if tokenizer.unk_token_id not in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id):
@@ -34,6 +34,8 @@ class TextEncoder:
             special.pop(tokenizer.unk_token, None)
         typed = {name: i for name, i in added.items() if len(name) > 1 and name.strip()}
         typed.update({name: int(tokenizer.convert_tokens_to_ids(name)) for name in reserved})
+        unknown = {tokenizer.unk_token} - {tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token}
+        self._control = sorted({*special, *reserved} - unknown, key=len, reverse=True)
         self._literals = sorted({*typed, *special, tokenizer.unk_token or ""} - {""}, key=len, reverse=True)
         self.reserved_ids = frozenset({*typed.values(), *special.values()})
         self._known: dict[tuple[str, bool], list[int]] = {}
@@ -49,6 +51,10 @@ class TextEncoder:
             ConfigError: a single character is itself a control token of this tokenizer.
         """
         return self._remembered(text, False)
+
+    def control_in(self, text: str) -> str | None:
+        """The first control token or placeholder that a text spells out, None where it is plain; as text from outside it stays text."""
+        return next((token for token in self._control if len(token) > 1 and token in text), None)
 
     def _remembered(self, text: str, control: bool) -> list[int]:
         """Ids of a short text, made once: training asks the same questions over and over, and a call to the tokenizer takes 0.3 ms."""

@@ -261,7 +261,10 @@ class OptionTask(Task):
         Raises:
             DatasetError: there are none, or not 2 to 26.
         """
-        options = tuple(str(o) for o in self.truth(example, *self.option_keys))
+        found = self.truth(example, *self.option_keys)
+        if not isinstance(found, list | tuple):
+            raise DatasetError(f"example {example.id!r} has the options {found!r};", remedy="give a list of 2 to 26 texts.")
+        options = tuple(str(o) for o in found)
         if not 2 <= len(options) <= len(ascii_uppercase):
             raise DatasetError(f"example {example.id!r} has {len(options)} options;", remedy="give 2 to 26.")
         return options

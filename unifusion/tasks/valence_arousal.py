@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unifusion.conversation import Example
+from unifusion.errors import DatasetError
 from unifusion.metrics.ccc import ccc
 from unifusion.prompts import ValenceArousalAnswer
 from unifusion.tasks.task import Score, Task
@@ -52,5 +54,21 @@ class ValenceArousal(Task):
         return {"ccc": mean, "valence_ccc": each[0], "arousal_ccc": each[1], "mean_absolute_error": error, "unparsed": unparsed}
 
     def _target(self, example: Example) -> tuple[float, float]:
-        """The true pair."""
-        return float(self.truth(example, "valence")), float(self.truth(example, "arousal"))
+        """The true pair.
+
+        Raises:
+            DatasetError: one of them is missing, no number, or outside of [-1, 1], as raw ratings are.
+        """
+        found = [self._number(example, key) for key in ("valence", "arousal")]
+        return found[0], found[1]
+
+    def _number(self, example: Example, key: str) -> float:
+        """One of them."""
+        raw = self.truth(example, key)
+        try:
+            value = float(raw)
+        except (TypeError, ValueError, OverflowError):
+            value = math.nan
+        if not -1 <= value <= 1:
+            raise DatasetError(f"example {example.id!r} has the {key} {raw!r};", remedy="give a number from -1 to 1.")
+        return value

@@ -19,7 +19,7 @@ from unifusion.errors import ConfigError, DatasetError, UniFusionError, nearest
 from unifusion.processor import Row, UniFusionProcessor
 from unifusion.processor.messages import to_conversation
 
-__all__ = ["Corpus", "Rows"]
+__all__ = ["Corpus", "Rows", "learnt", "plain", "talk_of", "tasks_of"]
 
 _BESIDE = ("path", "video", "audio", "image", "videos", "audios", "images")
 """Keys of a row that name clips, beside messages that show none."""
@@ -56,7 +56,7 @@ class Corpus:
         self.path, self.seed = Path(path), seed
         parts = read_parts(self.path) if self.path.suffix in (".yaml", ".yml") else _single(path, task, split)
         root = data if data is not None else "." if self.path.suffix not in (".yaml", ".yml") else self.path.parent
-        self._tasks = {name: _tasks(part, f"{path}, part {name!r}") for name, part in parts.items()}
+        self._tasks = {name: tasks_of(part, f"{path}, part {name!r}") for name, part in parts.items()}
         self.mixture = Mixture(self.path, data=root, split=split, count=count, seed=seed, written=parts)
 
     @property
@@ -100,9 +100,8 @@ class Corpus:
             task = catalog.load("tasks", name)(seed=random.Random(f"{self.seed}/words/{index}").randrange(10**6), **options)
             talk: Conversation = task.conversation(example, with_answer=True)
         else:
-            talk = _told(example, part)
-        if not any(m.supervised for m in talk.messages):
-            raise DatasetError(f"row {example.id!r} of {part!r} has no answer to learn;", remedy="end it with an assistant's message.")
+            talk = talk_of(example, part)
+        learnt(talk, f"row {example.id!r} of {part!r}")
         return talk if talk.id else replace(talk, id=f"{part}/{example.id}")
 
     def hold_apart(self, other: Corpus) -> None:
@@ -128,7 +127,7 @@ def _single(path: str | Path, task: str | None, split: str) -> dict[str, dict[st
     return {"rows": {"dataset": reader, "path": str(path), "splits": {split: split}, **({"task": task} if task else {})}}
 
 
-def _tasks(part: dict[str, Any], where: str) -> list[tuple[str, dict[str, Any]]]:
+def tasks_of(part: dict[str, Any], where: str) -> list[tuple[str, dict[str, Any]]]:
     """Names and options of a part's tasks, taken out of it."""
     found, options = part.pop("task", None), part.pop("task_options", None) or {}
     names = [found] if isinstance(found, str) else list(found or [])
@@ -140,8 +139,42 @@ def _tasks(part: dict[str, Any], where: str) -> list[tuple[str, dict[str, Any]]]
     return [(name, dict(options)) for name in names]
 
 
-def _told(example: Example, part: str) -> Conversation:
-    """The conversation that a row holds."""
+def learnt(talk: Conversation, name: str) -> None:
+    """Refuse a conversation that teaches nothing, or to say nothing.
+
+    Raises:
+        DatasetError: no message is supervised, or a supervised one is empty.
+    """
+    if any(m.supervised and not m.text.strip() for m in talk.messages):
+        raise DatasetError(f"{name} has an empty answer;", remedy="leave the row out, or write what is to be said.")
+    if not any(m.supervised for m in talk.messages):
+        raise DatasetError(f"{name} has no answer to learn;", remedy="end it with an assistant's message.")
+
+
+def plain(talk: Conversation, processor: Any) -> None:
+    """Refuse a conversation whose texts spell out control tokens of a model, which would be learned as something to say, or are no Unicode.
+
+    Raises:
+        DatasetError: names the token, or the half of a surrogate pair, which no tokenizer takes.
+    """
+    for text in (p for m in talk.messages for p in m.parts if isinstance(p, str)):
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            found = f"row {talk.id!r} holds half a surrogate pair ({error.reason});"
+            raise DatasetError(found, remedy="write the text again, or leave the row out.") from error
+        if token := processor.text.control_in(text):
+            found = f"row {talk.id!r} spells out {token!r}, a control token of the model;"
+            raise DatasetError(found, remedy="take it out of the text, or leave the row out.")
+
+
+def talk_of(example: Example, part: str) -> Conversation:
+    """The conversation that a row holds, its clips in it.
+
+    Raises:
+        DatasetError: it holds none, or names clips that no message shows.
+        ConfigError: a message is not as it must be.
+    """
     messages = example.labels.get("messages")
     if messages is None:
         raise DatasetError(
@@ -158,7 +191,9 @@ def _told(example: Example, part: str) -> Conversation:
     clips = [m for m in example.media if m not in talk.media]
     if not clips:
         return talk
-    first = next(i for i, m in enumerate(talk.messages) if m.role == "user")
+    first = next((i for i, m in enumerate(talk.messages) if m.role == "user"), None)
+    if first is None:
+        raise DatasetError(f"row {example.id!r} of {part!r} has clips and no question;", remedy="let a user's message show them.")
     shown = replace(talk.messages[first], parts=(*clips, *talk.messages[first].parts))
     return replace(talk, messages=(*talk.messages[:first], shown, *talk.messages[first + 1 :]))
 
@@ -184,8 +219,14 @@ class Rows(Dataset[Row]):
         return self.corpus.name(index)
 
     def __getitem__(self, index: int) -> Row:
-        """The row at `index`."""
-        return self.processor.fit(self.corpus.conversation(index), self.max_tokens)
+        """The row at `index`.
+
+        Raises:
+            DatasetError: a text spells out a control token: it would be learned as something to say.
+        """
+        talk = self.corpus.conversation(index)
+        plain(talk, self.processor)
+        return self.processor.fit(talk, self.max_tokens)
 
     def lengths(self, indices: Sequence[int]) -> list[int]:
         """Tokens of some rows."""
