@@ -31,6 +31,9 @@ class Quarantine:
     def __init__(self, path: Path, *, skip: bool, most: float, what: str, kind: type[UniFusionError]) -> None:
         self.path, self.skip, self.most, self.what, self.kind = path, skip, most, what, kind
         self.tried, self.bad, self.count = 0, 0, 0
+        self._known: set[str] = set()
+        self._read = 0
+        """Bytes of the file that were looked at."""
 
     def begin(self) -> None:
         """Count anew what is tried: a share of files that were looked at says nothing of those that are decoded."""
@@ -47,14 +50,19 @@ class Quarantine:
         self.count += 1
         self.bad += 1
         line = _json({**more, "name": name, "reason": str(error)})
-        told = _json({"name": name, "reason": str(error)})[1:]  # a later round has it under another row
+        told = _json({"name": name, "reason": str(error)})  # a later round has it under another row
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+", encoding="utf-8") as file:
+        with self.path.open("ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            if any(known.endswith(told) for known in file):
-                return
-            file.write(line)
+            file.seek(self._read)
+            self._known.update(map(_told, file.read().splitlines()))
+            known = told in self._known
+            if not known:
+                file.write(line.encode())
+                self._known.add(told)
+            self._read = file.seek(0, 2)
+        if known:
+            return
         log.warning("%s is left out: %s (all of them: %s)", name, error, self.path)
 
     def hold(self) -> None:
@@ -68,6 +76,15 @@ class Quarantine:
                 f"{self.bad} of {self.tried} {self.what} tried cannot be read, more than {self.most:.0%}; they are listed in {self.path};",
                 remedy="mend the data, or raise --max-bad.",
             )
+
+
+def _told(line: bytes) -> str:
+    """Name and reason of a line of the file, as `add` compares them; the line itself where it is none."""
+    try:
+        found = json.loads(line)
+        return _json({"name": found["name"], "reason": found["reason"]})
+    except (ValueError, TypeError, KeyError):  # cut off by a kill
+        return line.decode("utf-8", "replace")
 
 
 def _json(value: dict[str, Any]) -> str:

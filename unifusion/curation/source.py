@@ -16,7 +16,9 @@ from unifusion.errors import ConfigError, DatasetError, UniFusionError
 __all__ = ["Part", "Source", "Taken", "guess", "open_source", "taken"]
 
 log = logging.getLogger(__name__)
-_SUFFIXES = {".jsonl": "messages", ".json": "messages", ".tar": "webdataset", ".parquet": "huggingface", ".yaml": "mixture", ".yml": "mixture"}
+_SUFFIXES = {
+    ".jsonl": "messages", ".json": "messages", ".tar": "webdataset", ".parquet": "huggingface", ".yaml": "mixture", ".yml": "mixture",
+}  # fmt: skip
 _NO_FOLDER = ("clip_world", "composed", "mixture", "messages", "huggingface", "webdataset", "folder", "said")
 """Readers that a folder's layout does not tell."""
 
@@ -80,7 +82,8 @@ def open_source(
     """Open what a person points at.
 
     Args:
-        path: a .jsonl of messages or of a manifest, a .tar or a folder of them, a .parquet, a .yaml of a mixture, or the folder of a set.
+        path: a .jsonl (or a .json list) of messages or of a manifest, a .tar or a folder of them, a .parquet, a .yaml of a mixture, or
+            the folder of a set.
         dataset: the reader; guessed from name and layout when it is not given.
         split: one part of it; None takes all.
         task: that asks about rows of a single source.
@@ -102,7 +105,7 @@ def open_source(
 
     tasks = tuple(tasks_of({"task": task}, str(path))) if task else ()
     given = dict(options or {})
-    rows = None if stream and name == "messages" else _made(name, where, split, given)
+    rows = None if stream and name == "messages" and where.suffix.lower() != ".json" else _made(name, where, split, given)
     return Source(path=where, said=said, parts=(Part(name="rows", reader=name, path=where, rows=rows, tasks=tasks, options=given),))
 
 
@@ -129,7 +132,7 @@ def _of_mixture(path: Path, split: str | None, stream: bool) -> Iterator[Part]:
     mixture = Mixture(path, split=whole, written=written)
     for name, rows in mixture.parts.items():
         kind, place = mixture.kinds[name], path.parent / str(written[name].get("path", "."))
-        lines = stream and kind == "messages"
+        lines = stream and kind == "messages" and place.suffix.lower() != ".json"
         options = dict(written[name].get("options") or {}) if lines else {}
         yield Part(name=name, reader=kind, path=place, rows=None if lines else rows, tasks=tasks[name], options=options)
 
