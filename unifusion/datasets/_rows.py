@@ -21,6 +21,7 @@ KINDS: dict[str, MediaKind] = {
 """What a file is by the end of its name; its header has the last word when it is opened."""
 
 Source = str | bytes
+_WORDS = ("transcript", "subtitles", "words_from")
 
 
 def kind_of_name(name: str, where: str) -> MediaKind:
@@ -46,7 +47,8 @@ def example_of(
     Args:
         row: `messages` as Hugging Face and OpenAI spell them, or files under `path`, `video`, `audio`, `image` beside other keys:
             strings are texts that a prompt may show, the rest are labels. `id`, `group` and `split` are what they say; `start_s` and
-            `end_s` are the span of the files, `transcript` what is said in them, or in the clip of the messages that has sound.
+            `end_s` are the span of the files, `transcript` what is said in them, or in the clip of the messages that has sound, and
+            `subtitles` the same with its times in the file.
         name: the row's id where it has none.
         where: how errors call it.
         source: file name to what is opened.
@@ -58,13 +60,17 @@ def example_of(
     fields = dict(row)
     ident, group, split = (str(fields.pop(key, None) or "") for key in ("id", "group", "split"))
     told = {"messages": _messages(fields.pop("messages"), where, source)} if "messages" in fields else {}
-    clips = take_clips({"transcript": fields.get("transcript")} if told else fields, where)
-    if told and clips.transcript and not held:
-        told = {"messages": _said_in(told["messages"], clips.transcript)}
+    clips = take_clips({k: fields.get(k) for k in _WORDS} if told else fields, where)
+    spoken = {k: fields[k] for k in _WORDS if fields.get(k)} if clips.transcript or clips.subtitles else {}
+    if told and spoken and not held:
+        told = {"messages": _said_in(told["messages"], spoken)}
     named = [Media(kind=_kind(key, one, where), source=_resolved(one, source)) for key, one in clips.files]
     voice = speaking([*(m.kind for m in held), *(key for key, _ in clips.files)])
     media = tuple(
-        replace(m, start_s=clips.start_s, end_s=clips.end_s, transcript=clips.transcript if n == voice else None)
+        replace(
+            m, start_s=clips.start_s, end_s=clips.end_s, transcript=clips.transcript if n == voice else None,
+            subtitles=clips.subtitles if n == voice else (), words_from=clips.words_from if n == voice else "",
+        )  # fmt: skip
         for n, m in enumerate([*held, *named])
     )
     return Example(id=ident or name, group=group, split=split, media=media, texts=_texts(fields), labels={**_labels(fields), **told})
@@ -83,17 +89,17 @@ def _messages(value: Any, where: str, source: Callable[[str], Source]) -> list[d
     return [{**m, "content": [_part(p, source) for p in m["content"]]} if isinstance(m.get("content"), list) else m for m in value]
 
 
-def _said_in(messages: list[dict[str, Any]], said: str) -> list[dict[str, Any]]:
+def _said_in(messages: list[dict[str, Any]], said: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Messages whose clip with sound, or else the first, is told what is said; as they are where a part tells, or none is a clip."""
     parts = [p for m in messages if isinstance(m.get("content"), list) for p in m["content"]]
     clips = [p for p in parts if isinstance(p, dict) and str(p.get("type")) in PART_KINDS]
-    if not clips or any(p.get("transcript") for p in clips):
+    if not clips or any(p.get("transcript") or p.get("subtitles") for p in clips):
         return messages
     voice = clips[speaking([PART_KINDS[p["type"]] for p in clips])]
     out = []
     for m in messages:
         content = m.get("content")
-        voiced = [{**p, "transcript": said} if p is voice else p for p in content] if isinstance(content, list) else content
+        voiced = [{**p, **said} if p is voice else p for p in content] if isinstance(content, list) else content
         out.append({**m, "content": voiced})
     return out
 

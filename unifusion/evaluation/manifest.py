@@ -54,7 +54,7 @@ class Row:
         key, path = self.clips.files[number]
         return Media(
             kind=_NAMED.get(key) or kind_of(path, limits), source=path, start_s=self.clips.start_s, end_s=self.clips.end_s,
-            transcript=self.clips.said(number),
+            transcript=self.clips.said(number), **self.clips.lines(number),
         )  # fmt: skip
 
     def example(self, limits: Limits | None = None) -> Example:

@@ -111,7 +111,7 @@ def _decoded(data: bytes, name: str) -> str:
 def _seconds(sign: str, hours: str | None, minutes: str, seconds: str, fraction: str | None) -> float:
     """Time stamp to seconds; a fraction has as many digits as somebody wrote (",5" is half a second)."""
     whole = int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds)
-    value = round(whole + int(fraction or 0) / 10 ** len(fraction or ""), 3)
+    value: float = round(whole + int(fraction or 0) / float(10 ** len(fraction or "")), 3)
     return -value if sign else value
 
 
