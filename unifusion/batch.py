@@ -106,7 +106,7 @@ class ModalityReport:
     words: list[WordsReport] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form: `{"streams": {"video": {"present": .., ..}, ..}, "notes": [..], "clips": [..]}`, and `words` where there are any."""
+        """The JSON form: `{"streams": {"video": {"present": .., ..}, ..}, "notes": [..], "clips": [..]}`; `words` where there are any."""
         told = {"streams": {k: asdict(v) for k, v in self.streams.items()}, "notes": list(self.notes), "clips": list(self.clips)}
         return {**told, "words": [asdict(w) for w in self.words]} if self.words else told
 

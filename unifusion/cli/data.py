@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from unifusion.cli import windows
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Make data: clips with known truth.", rich_markup_mode=None)
@@ -44,3 +46,6 @@ def world(
     with tqdm(total=count if layout == "jsonl" else None, unit="clip" if layout == "jsonl" else "file", disable=None) as bar:
         manifest = write_world(out, layout=layout, on_clip=lambda _: bar.update(), count=count, seed=seed, **chosen)
     typer.echo(str(manifest))
+
+
+app.command("windows")(windows.windows)

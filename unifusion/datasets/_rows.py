@@ -70,7 +70,7 @@ def example_of(
         replace(
             m, start_s=clips.start_s, end_s=clips.end_s, transcript=clips.transcript if n == voice else None,
             subtitles=clips.subtitles if n == voice else (), words_from=clips.words_from if n == voice else "",
-        )  # fmt: skip
+        )
         for n, m in enumerate([*held, *named])
     )
     return Example(id=ident or name, group=group, split=split, media=media, texts=_texts(fields), labels={**_labels(fields), **told})
