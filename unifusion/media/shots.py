@@ -57,8 +57,9 @@ class HistogramShots:
         (_, before), (at_s, now) = self._last
         step = _distance(before, now)
         usual = float(np.median(self._recent)) if self._recent else 0.0
-        lasts = _distance(before, after) > self.threshold
-        if step > max(self.threshold, 2 * usual) and lasts and at_s - (self.cuts[-1] if self.cuts else -_LEAST_S) >= _LEAST_S:
+        if step > self.threshold and _distance(before, after) <= self.threshold:
+            self._last.pop()  # a flash: what comes after is compared with what was before
+        elif step > max(self.threshold, 2 * usual) and at_s - (self.cuts[-1] if self.cuts else -_LEAST_S) >= _LEAST_S:
             self.cuts.append(at_s)
             self._recent.clear()
         else:
