@@ -71,7 +71,8 @@ def test_pieces_are_no_longer_than_wanted_and_lose_no_sample():
     assert max(len(wave) for _, wave in found) <= 32_000 and np.array_equal(np.concatenate([w for _, w in found]), sound)
     starts = np.cumsum([0, *(len(w) for _, w in found[:-1])]) / RATE_HZ
     assert [at for at, _ in found] == pytest.approx(starts)
-    ((at_s, wave),) = pieces_of_sound([Clip(waveform_N=sound[:1600], start_s=1.0), Clip(waveform_N=sound[:1600], start_s=1.5)], RATE_HZ, 2.0)
+    apart = [Clip(waveform_N=sound[:1600], start_s=at_s) for at_s in (1.0, 1.5)]
+    ((at_s, wave),) = pieces_of_sound(apart, RATE_HZ, 2.0)
     assert at_s == 1.0 and len(wave) == 9600 and not wave[1600:8000].any(), "a hole is silence"
     assert list(pieces_of_sound([Clip()], RATE_HZ, 2.0)) == []
 

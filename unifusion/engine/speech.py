@@ -80,6 +80,8 @@ class Transcriber:
         self.rate_hz = int(extractor.sampling_rate)
         self.whispers = model.config.model_type == "whisper"
         self.spells = not model.can_generate()
+        if self.whispers:
+            model.generation_config.max_length = None  # each call says how many tokens there may be; both are warned of every time
         if language is not None and not getattr(model.generation_config if not self.spells else None, "lang_to_id", None):
             raise ConfigError(f"{name} knows no languages to choose from;", remedy="leave the language out.")
 

@@ -95,8 +95,8 @@ def scan(words: Sequence[str | Path], *, without: Path | None = None, limits: Li
     """Clips of folders, files and `.jsonl` manifests, and how many files of folders were passed over as no media.
 
     Below a folder a clip is what begins like one, or is called like one. A manifest's row holds `path` (or `video`, `audio`, `image`),
-    perhaps `start_s`, `end_s`, `transcript`, `subtitles`, `caption`, `texts` and `metadata`; every other plain value of it is metadata as well. A clip
-    that several words name is one, as the manifest has it. Words are also read from a file beside a clip (`BESIDE`).
+    perhaps `start_s`, `end_s`, `transcript`, `subtitles`, `caption`, `texts` and `metadata`; every other plain value of it is metadata as
+    well. A clip that several words name is one, as the manifest has it. Words are also read from a file beside a clip (`BESIDE`).
 
     Args:
         words: names of folders, files, manifests.
