@@ -27,11 +27,11 @@ def subtitles(tmp_path):
 
 
 def test_windows_are_written_and_predicted_from(run, rows_of, toy_folder, tmp_path, ear):
-    film = write(tmp_path / "film.wav", heard=(placed([(0.2, LOW), (1.2, HIGH)], 2.0) * 32767).astype("<i2"))
-    code, out, _ = run("data", "windows", film, "-o", tmp_path / "w.jsonl", "--asr", ear, "--window", "1.2", "--json")
+    film = write(tmp_path / "film.wav", heard=(placed([(0.2, LOW), (1.0, HIGH)], 1.8) * 32767).astype("<i2"))
+    code, out, _ = run("data", "windows", film, "-o", tmp_path / "w.jsonl", "--asr", ear, "--window", "1", "--json")
     told = json.loads(out)
     assert code == 0 and told["clips"] == 1 and told["rows"] == 2 and told["spoken"] == 2
-    code, out, _ = run("data", "windows", film, "-o", tmp_path / "w.jsonl", "--asr", ear, "--window", "1.2")
+    code, out, _ = run("data", "windows", film, "-o", tmp_path / "w.jsonl", "--asr", ear, "--window", "1")
     assert code == 0 and "2 windows (2 with words); 0 clips cut, 1 were there already" in out
     answers = tmp_path / "o.jsonl"
     model = ("--model", toy_folder, "--max-new-tokens", "2")

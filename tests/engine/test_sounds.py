@@ -28,7 +28,8 @@ def test_a_classifier_names_its_own_classes(tmp_path):
     found = tagger.tags(word(300, seconds=1.0))
     assert tagger.name == "audio-spectrogram-transformer ast" and tagger.names == ["bark", "rain", "speech"]
     assert len(found) == 2 and found[0][1] >= found[1][1] and {name for name, _ in found} < {"bark", "rain", "speech"}
-    assert sum(score for _, score in SoundTagger.load(classifier(tmp_path / "ast"), least=0.0).tags(word(300))) == pytest.approx(1, abs=1e-3)
+    every = SoundTagger.load(classifier(tmp_path / "ast"), least=0.0).tags(word(300))
+    assert sum(score for _, score in every) == pytest.approx(1, abs=1e-3)
     several = SoundTagger.load(classifier(tmp_path / "many", problem_type="multi_label_classification"), least=0.0)
     assert sum(score for _, score in several.tags(word(300))) == pytest.approx(1.5, abs=0.4), "sigmoids"
     with pytest.raises(ConfigError, match="sounds of its own"):

@@ -80,8 +80,6 @@ class Transcriber:
         self.rate_hz = int(extractor.sampling_rate)
         self.whispers = model.config.model_type == "whisper"
         self.spells = not model.can_generate()
-        if self.whispers:
-            model.generation_config.max_length = None  # each call says how many tokens there may be; both are warned of every time
         if language is not None and not getattr(model.generation_config if not self.spells else None, "lang_to_id", None):
             raise ConfigError(f"{name} knows no languages to choose from;", remedy="leave the language out.")
 
@@ -190,13 +188,12 @@ class Transcriber:
         given = self.extractor(list(waves), sampling_rate=self.rate_hz, return_tensors="pt")
         features = given["input_features"].to(self.model.device, self.model.dtype)
         language: dict[str, Any] = {"language": self.language} if self.language else {}
-        room = self.model.config.max_target_positions - len(_BEFORE_TEXT)
         try:
             # One call alone: transformers' own way goes on after the last stamp into the silence that fills a piece up, and for ever
             # after a stamp of 0; its threshold of no speech breaks off with an IndexError (5.23).
             out = self.model.generate(
                 features, return_timestamps=True, force_unique_generate_call=True, return_dict_in_generate=True, output_scores=True,
-                max_new_tokens=room, num_beams=1, do_sample=False, **language,
+                max_length=self.model.config.max_target_positions, num_beams=1, do_sample=False, **language,
             )  # fmt: skip
         except ValueError as error:
             if self.language and "language" in str(error).lower():
@@ -266,10 +263,6 @@ class Transcriber:
         ids = self.model.generate(**{k: v.to(self.model.device) for k, v in given.items()}, num_beams=1, do_sample=False)
         length_s = len(waveform_N) / self.rate_hz
         return [Line(0.0, length_s, self._text(ids[0].tolist()))], length_s
-
-
-_BEFORE_TEXT = ("<|startoftranscript|>", "language", "task", "spare")
-"""Tokens of a Whisper's context that are given before its words."""
 
 
 def pieces_of_sound(clips: Iterable[Clip], rate_hz: int, longest_s: float) -> Iterator[_Piece]:
