@@ -21,7 +21,8 @@ from tests.engine.listeners import (
     whisper,
 )
 from unifusion.conversation import Clip, Line, Media
-from unifusion.engine.speech import Transcriber, pieces_of_sound
+from unifusion.engine.recording import pieces_of_sound
+from unifusion.engine.speech import Transcriber
 from unifusion.errors import CheckpointError, ConfigError
 
 

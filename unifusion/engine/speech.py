@@ -8,7 +8,7 @@ recogniser writes words for that, too (Koenecke et al., "Careless Whisper", 2024
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from unifusion.conversation import Clip, Line, Media
-from unifusion.engine.recording import read_pieces
+from unifusion.engine.recording import pieces_of_sound, read_pieces
 from unifusion.errors import CheckpointError, ConfigError
 from unifusion.limits import Limits
-from unifusion.media.levels import can_be_speech, quietest
+from unifusion.media.levels import can_be_speech
 
-__all__ = ["Heard", "Transcriber", "pieces_of_sound"]
+__all__ = ["Heard", "Transcriber"]
 
 _LONGEST_S = 30.0
 _REPEATED = 2.4
@@ -263,28 +263,6 @@ class Transcriber:
         ids = self.model.generate(**{k: v.to(self.model.device) for k, v in given.items()}, num_beams=1, do_sample=False)
         length_s = len(waveform_N) / self.rate_hz
         return [Line(0.0, length_s, self._text(ids[0].tolist()))], length_s
-
-
-def pieces_of_sound(clips: Iterable[Clip], rate_hz: int, longest_s: float) -> Iterator[_Piece]:
-    """Cut sound that comes in pieces into others of at most `longest_s`: (second of the first sample, samples).
-
-    Each ends at the softest moment of its last half. Holes between pieces are silence, as within one file.
-    """
-    longest = max(2, int(longest_s * rate_hz))
-    kept_N, at_s = np.zeros(0, np.float32), None
-    for clip in clips:
-        if clip.waveform_N is None or not len(clip.waveform_N):
-            continue
-        begins_s = clip.start_s + clip.waveform_start_s
-        at_s = begins_s if at_s is None else at_s
-        hole = round((begins_s - at_s) * rate_hz) - len(kept_N)
-        kept_N = np.concatenate([kept_N, np.zeros(max(0, hole), np.float32), clip.waveform_N])
-        while len(kept_N) > longest:
-            cut = quietest(kept_N[:longest], rate_hz)
-            yield at_s, kept_N[:cut]
-            kept_N, at_s = kept_N[cut:], at_s + cut / rate_hz
-    if at_s is not None and len(kept_N):
-        yield at_s, kept_N
 
 
 def _sounds(media: Media, probe: Any, limits: Limits | None, isolate: bool) -> bool:
