@@ -10,6 +10,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GenerationConfig,
+    MoonshineConfig,
+    MoonshineForConditionalGeneration,
     PreTrainedTokenizerFast,
     Wav2Vec2Config,
     Wav2Vec2CTCTokenizer,
@@ -120,6 +122,21 @@ def taught_whisper(steps=280):
 def save_whisper(folder, model=None):
     """A folder as transformers writes it."""
     for part in (model or whisper(), extractor(), tokenizer()):
+        part.save_pretrained(folder)
+    return str(folder)
+
+
+def save_writer(folder):
+    """An encoder-decoder that tells no times (Moonshine), with random weights, as a folder."""
+    torch.manual_seed(0)
+    config = MoonshineConfig(
+        vocab_size=FIRST_STAMP, hidden_size=32, intermediate_size=64, encoder_num_hidden_layers=1, decoder_num_hidden_layers=1,
+        encoder_num_attention_heads=2, decoder_num_attention_heads=2, max_position_embeddings=32, bos_token_id=START, eos_token_id=256,
+        pad_token_id=256, decoder_start_token_id=START,
+    )  # fmt: skip
+    made = tokenizer()
+    Wav2Vec2FeatureExtractor(feature_size=1, sampling_rate=RATE_HZ).save_pretrained(folder)
+    for part in (MoonshineForConditionalGeneration(config), made):
         part.save_pretrained(folder)
     return str(folder)
 

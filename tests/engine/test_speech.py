@@ -15,6 +15,7 @@ from tests.engine.listeners import (
     placed,
     save_speller,
     save_whisper,
+    save_writer,
     taught_whisper,
     tokenizer,
     warble,
@@ -117,6 +118,14 @@ def test_a_ctc_network_spells_with_times(tmp_path):
     assert [line.start_s for line in lines] == pytest.approx([0.0, 0.94]) and lines[0].end_s == pytest.approx(0.14)
     with pytest.raises(ConfigError, match="no languages"):
         Transcriber.load(str(tmp_path / "speller"), language="en")
+
+
+def test_a_network_that_tells_no_times_gives_a_line_for_each_piece(tmp_path):
+    transcriber = Transcriber.load(save_writer(tmp_path / "writer"))
+    assert not transcriber.whispers and not transcriber.spells
+    ((line,), done_s) = transcriber._written(LOW)
+    assert (line.start_s, line.end_s, done_s) == (0.0, 0.6, 0.6)
+    assert all(line.end_s - line.start_s <= 30.0 for line in heard(transcriber, placed([(0.2, LOW)], 1.0)).lines)
 
 
 def test_files_and_what_has_no_sound(taught, tmp_path):

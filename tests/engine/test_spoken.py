@@ -19,6 +19,7 @@ class Ear:
         self.lines, self.asked = list(lines), 0
 
     def hear(self, media, **_):
+        assert not media.mute, "words of a clip whose sound the chat model shall not hear"
         self.asked += 1
         return Heard(lines=self.lines)
 
@@ -39,7 +40,7 @@ def test_a_file_beside_comes_before_the_clips_own_and_those_before_what_is_heard
     clip.with_name("a.en.srt").write_text(SRT)
     found = words(clip, ear=ear)
     assert (found.words_from, list(found.subtitles), ear.asked) == ("a.en.srt", WANTED, 0)
-    heard = words(clip, "", ear)
+    heard = SpokenWords(transcriber=ear).of(Media(kind="video", source=str(clip)).muted("audio"))
     assert (heard.words_from, heard.subtitles, ear.asked) == ("whisper toy", (Line(0.0, 0.5, "heard"),), 1)
 
 

@@ -73,5 +73,6 @@ class SpokenWords:
                 return found, EMBEDDED
         if self.transcriber is None:
             return (), ""
-        heard = self.transcriber.hear(media, limits=limits, isolate=self.isolate, strict=self.strict)
+        # What is muted is not shown to the chat model; it can be listened to all the same.
+        heard = self.transcriber.hear(replace(media, mute=()), limits=limits, isolate=self.isolate, strict=self.strict)
         return (heard.lines, self.transcriber.name) if heard.lines else ((), "")
