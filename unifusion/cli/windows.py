@@ -84,7 +84,7 @@ def windows(
         )
         clips, passed_over = named_clips(data)
         if passed_over:
-            common.note(f"{passed_over} files are no media and were passed over")
+            common.note(f"{passed_over} files are no clips; subtitles among them are read with theirs")
         with common.term_interrupts():
             summary = make_windows(clips, job)
     if json:
