@@ -132,3 +132,69 @@ def test_features_are_keyed_by_words_and_words_have_a_limit():
     assert len(keys) == 3 and media_key(replace(media, **SAID)) == media_key(replace(media, subtitles=LINES))
     with pytest.raises(LimitError, match="a transcript of 20 characters"):
         MediaOpener(streams(), limits=Limits(max_text_chars=10)).open(replace(media, subtitles=(Line(0.0, 1.0, "x" * 20),)))
+
+
+def test_clips_of_one_conversation_report_theirs_one_by_one():
+    _, processor = chat_model()
+    first, second = replace(video(seconds=2.0), **SAID), replace(video(seed=1), subtitles=LINES[:1], words_from="embedded")
+    row = processor.row(talk((first, video(seed=2), second)))
+    assert [(w.source, w.lines) for w in row.report.words] == [("talk.srt", 2), ("embedded", 1)]
+    text = processor.tokenizer.decode(row.ids)
+    assert text.index("clip 1") < text.index('t=0.2s "look"') < text.index("clip 2") < text.rindex('t=0.2s "look"')
+
+
+def test_a_row_that_is_made_to_fit_keeps_its_lines():
+    _, processor = chat_model()
+    media = replace(video(seconds=3.0), **SAID)
+    whole = processor.row(talk((media,)))
+    fitted = processor.fit(talk((media,)), len(whole.ids) - 4)
+    assert len(fitted.ids) <= len(whole.ids) - 4 and fitted.fitted.clips == 1
+    assert all(part in processor.tokenizer.decode(fitted.ids) for part in ('t=0.2s "look"', 't=2.6s "out of sight"'))
+
+
+def test_stored_features_of_a_clip_serve_it_with_any_lines(tmp_path):
+    from unifusion.features import encode_all, stored_opener
+
+    model, processor = chat_model()
+    media = video(seconds=2.0)
+    opener = stored_opener(processor, model, tmp_path)
+    encode_all(model, processor, [media], opener)
+    stored = processor.with_opener(opener)
+    row = stored.row(talk((replace(media, **SAID),)))
+    assert 't=0.2s "look"' in processor.tokenizer.decode(row.ids) and row.report.words[0].lines == 2
+
+
+def test_inputs_that_are_kept_serve_a_clip_with_any_lines(tmp_path):
+    from unifusion.training.prepared import PreparedOpener
+
+    kept = PreparedOpener(MediaOpener(streams()), tmp_path)
+    media = video(seconds=2.0)
+    assert kept.path(media) == kept.path(replace(media, **SAID)), "no stream of it reads text"
+    assert kept.open(replace(media, **SAID)).shown_lines == LINES[:2]
+    reading = PreparedOpener(MediaOpener({**streams(), **TEXT}), tmp_path)
+    assert reading.path(media) != reading.path(replace(media, **SAID)) != reading.path(replace(media, subtitles=LINES[:1]))
+    assert torch.equal(
+        reading.open(replace(media, **SAID)).streams["said"].times_S, MediaOpener(TEXT).open(replace(media, **SAID)).streams["said"].times_S
+    )
+
+
+def test_an_emotion_model_says_whether_it_reads_them():
+    from tests.models.test_affect import model, stream
+    from unifusion.conversation import Example
+    from unifusion.models.opened_rows import RowOpener
+
+    row = Example(id="r", media=(replace(video(seconds=2.0), **SAID),))
+    (read,) = RowOpener(model()).open(row).report.words
+    assert (read.place, read.lines, read.source) == ("stream", 2, "talk.srt") and "prompt" not in read.summary()
+    deaf = RowOpener(model(streams={"audio": stream("whisper")})).open(row)
+    assert deaf.report.words[0].place == "unread" and "which no stream of the model reads" in deaf.report.summary()
+
+
+def test_an_embedding_model_embeds_the_words_of_the_span():
+    from tests.engine.test_embedder import model
+
+    embedder, media = model(), video(seconds=2.0)
+    told, lines = embedder.embed([replace(media, transcript="look"), replace(media, subtitles=LINES[:1])])
+    assert torch.equal(*(torch.from_numpy(found.vectors["text"]) for found in (told, lines)))
+    late = embedder.embed([replace(video(seconds=2.0), subtitles=LINES[:1], start_s=1.0)])[0]
+    assert "text" not in late.vectors
