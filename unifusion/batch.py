@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Features", "ModalityReport", "StreamBatch", "StreamReport"]
+__all__ = ["Features", "ModalityReport", "StreamBatch", "StreamReport", "WordsReport"]
 
 StreamBatch = Mapping[str, Any]
 """What one stream feeds its encoder for a whole batch: a plain dict of tensors, so Trainer and `.to()` can walk it.
@@ -69,20 +69,46 @@ class StreamReport:
     """Why it is absent or cropped."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WordsReport:
+    """Timed words of one clip that the model was given.
+
+    Attributes:
+        source: a file's name, `embedded`, or the model that heard them; "" where whoever gave them did not say.
+        lines: how many; 0 where none of those given lies in the span.
+        seconds: in which at least one of them is said.
+        place: `stream`, read by an encoder, `prompt`, stamped lines of text, or `unread`, of no use to the model.
+    """
+
+    source: str
+    lines: int
+    seconds: float
+    place: str
+
+    def summary(self) -> str:
+        """For people: `words 3 lines, 4.2 s, from talk.srt, in the prompt`."""
+        origin = f", from {self.source}" if self.source else ""
+        where = {"prompt": ", in the prompt", "unread": ", which no stream of the model reads"}.get(self.place, "")
+        return f"words {self.lines} lines, {self.seconds:.1f} s{origin}{where}"
+
+
 @dataclass(kw_only=True)
 class ModalityReport:
     """Which streams an answer really heard and saw.
 
-    `streams` sums over all clips of the conversation; `clips` has one mapping per clip when there are several.
+    `streams` sums over all clips of the conversation; `clips` has one mapping per clip when there are several. `words` has an entry for
+    each clip that came with timed words.
     """
 
     streams: dict[str, StreamReport] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     clips: list[dict[str, Any]] = field(default_factory=list)
+    words: list[WordsReport] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form: `{"streams": {"video": {"present": .., ..}, ..}, "notes": [..], "clips": [..]}`."""
-        return {"streams": {k: asdict(v) for k, v in self.streams.items()}, "notes": list(self.notes), "clips": list(self.clips)}
+        """The JSON form: `{"streams": {"video": {"present": .., ..}, ..}, "notes": [..], "clips": [..]}`; `words` where there are any."""
+        told = {"streams": {k: asdict(v) for k, v in self.streams.items()}, "notes": list(self.notes), "clips": list(self.clips)}
+        return {**told, "words": [asdict(w) for w in self.words]} if self.words else told
 
     def summary(self) -> str:
         """One line for people: `video 6.0 s (24 frames, 24 tokens), audio absent: the file has no sound`."""
@@ -90,4 +116,4 @@ class ModalityReport:
         for name, s in self.streams.items():
             detail = f"{s.seconds:.1f} s, " + (f"{s.frames} frames, " if s.frames else "") + f"{s.tokens} tokens"
             parts.append(f"{name} {detail}" if s.present else f"{name} absent: {s.reason}")
-        return "; ".join([*parts, *self.notes]) or "text only"
+        return "; ".join([*parts, *(w.summary() for w in self.words), *self.notes]) or "text only"

@@ -52,6 +52,8 @@ class Clip:
     """Where the span begins in the file."""
     transcript: str | None = None
     """What is said, where somebody has told; nothing here recognises speech."""
+    subtitles: tuple[Line, ...] = ()
+    """The same with its times, from the start of the span. Filled in from `Media.subtitles` when a clip is opened."""
     notes: tuple[str, ...] = ()
     """What a person should know: cropped, rate reduced, sanitised, damaged .."""
 
@@ -71,6 +73,11 @@ class Media:
     """Modalities ("video", "audio", "text") left out on purpose; the report says so."""
     transcript: str | None = None
     """What is said in the span, for streams that read it."""
+    subtitles: tuple[Line, ...] = ()
+    """What is said with its times, in seconds of the file whatever the span: streams that read text get the lines of the span instead of
+    `transcript`, and a model without such a stream is shown them in its prompt."""
+    words_from: str = ""
+    """Where `subtitles` come from: a file's name, `embedded`, or the model that heard them."""
 
     at_least_db: float | None = None
     """Softer sound is raised until its loudest 25 ms have this level (power in decibels of full scale); None leaves it as it is."""
@@ -78,6 +85,13 @@ class Media:
     def muted(self, *modalities: str) -> Media:
         """Return the same span with further modalities left out."""
         return replace(self, mute=tuple(dict.fromkeys((*self.mute, *modalities))))
+
+    def lines(self, duration_s: float) -> tuple[Line, ...]:
+        """Lines whose middle lies in the first `duration_s` of the span, cut to it, with times from its start; none where text is muted."""
+        start_s = self.start_s or 0.0
+        shown = [] if "text" in self.mute else [Line(x.start_s - start_s, x.end_s - start_s, x.text) for x in self.subtitles]
+        inside = [x for x in shown if 0 <= (x.start_s + x.end_s) / 2 < duration_s]
+        return tuple(Line(max(x.start_s, 0.0), min(x.end_s, duration_s), x.text) for x in inside)
 
     @property
     def name(self) -> str:

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
-from unifusion.conversation import MediaKind
+from unifusion.conversation import Line, MediaKind
 from unifusion.errors import DatasetError
 
 __all__ = [
     "BOM", "CLIP_KEYS", "PART_KINDS", "PART_SOURCES", "NamedClips", "are_parts", "json_row", "lines_of", "speaking", "take_clips",
-    "too_long",
+    "take_lines", "too_long",
 ]  # fmt: skip
 
 CLIP_KEYS = ("path", "video", "audio", "image")
@@ -46,16 +46,24 @@ class NamedClips:
         files: (key, name) in the order of `CLIP_KEYS`.
         start_s, end_s: span of each.
         transcript: what is said in them.
+        subtitles: the same with its times, in seconds of the file, and where they come from.
     """
 
     files: tuple[tuple[str, str], ...] = ()
     start_s: float | None = None
     end_s: float | None = None
     transcript: str | None = None
+    subtitles: tuple[Line, ...] = ()
+    words_from: str = ""
 
     def said(self, number: int) -> str | None:
         """What is said in the clip of that number: a row's words are told once, with the clip that they are heard in."""
         return self.transcript if number == speaking([key for key, _ in self.files]) else None
+
+    def lines(self, number: int) -> dict[str, Any]:
+        """The same of its timed words, as keywords of a Media."""
+        spoken = self.subtitles and number == speaking([key for key, _ in self.files])
+        return {"subtitles": self.subtitles, "words_from": self.words_from} if spoken else {}
 
 
 def speaking(kinds: Sequence[str]) -> int:
@@ -139,10 +147,10 @@ def _unfit(row: dict[str, Any]) -> str:
 
 
 def take_clips(fields: dict[str, Any], where: str) -> NamedClips:
-    """Take files and span out of a row; `transcript` is read and left there, since a prompt may show it.
+    """Take files and span out of a row; `transcript` and `subtitles` are read and left there, since a prompt may show them.
 
     Raises:
-        DatasetError: a file's name is none, a time is no number of seconds, or the transcript is no text.
+        DatasetError: a file's name is none, a time is no number of seconds, the transcript is no text, or a subtitle no timed line.
     """
     files = tuple((key, name) for key in CLIP_KEYS for name in _names(fields.pop(key, None), key, where))
     if not files and are_parts(fields.get("media")):
@@ -151,7 +159,33 @@ def take_clips(fields: dict[str, Any], where: str) -> NamedClips:
     said = fields.get("transcript")
     if said is not None and not isinstance(said, str):
         raise DatasetError(f"{where}: transcript is {said!r};", remedy="a string is wanted: what is said in the clip.")
-    return NamedClips(files=files, start_s=start_s, end_s=end_s, transcript=said or None)
+    lines, origin = take_lines(fields.get("subtitles"), where), fields.get("words_from")
+    return NamedClips(
+        files=files, start_s=start_s, end_s=end_s, transcript=said or None, subtitles=lines,
+        words_from=origin if lines and isinstance(origin, str) else "",
+    )  # fmt: skip
+
+
+def take_lines(value: Any, where: str) -> tuple[Line, ...]:
+    """Timed lines of a list of `{"start_s", "end_s", "text"}`; anything but a list is no subtitles (a set may call other things so).
+
+    Raises:
+        DatasetError: one of them is not as that.
+    """
+    return tuple(_line(raw, where) for raw in value) if isinstance(value, list | tuple) else ()
+
+
+def _line(raw: Any, where: str) -> Line:
+    """One of them."""
+    if isinstance(raw, Line):
+        return raw
+    try:
+        line = Line(float(raw["start_s"]), float(raw["end_s"]), raw["text"])
+    except (TypeError, KeyError, ValueError, OverflowError):
+        line = None
+    if line is None or not isinstance(line.text, str) or not 0 <= line.start_s < line.end_s < math.inf:
+        raise DatasetError(f"{where}: a subtitle is {raw!r:.80};", remedy='write {"start_s": 1.0, "end_s": 2.5, "text": "Hello."}.')
+    return line
 
 
 def are_parts(value: Any) -> bool:
@@ -166,7 +200,8 @@ def _clips_of_parts(parts: list[dict[str, Any]], where: str) -> NamedClips:
         raise DatasetError(f"{where}: its clips have spans of their own, or are muted;", remedy="write a row for each of them.")
     each = [take_clips({**part, "path": part.get("path")} | dict.fromkeys(("video", "audio", "image")), where) for part in parts]
     files = tuple((PART_KINDS[p["type"]], name) for p, clips in zip(parts, each, strict=True) for _, name in clips.files)
-    return replace(each[0], files=files, transcript=each[speaking([key for key, _ in files])].transcript)
+    heard = each[speaking([key for key, _ in files])]
+    return replace(each[0], files=files, transcript=heard.transcript, subtitles=heard.subtitles, words_from=heard.words_from)
 
 
 def _names(value: Any, key: str, where: str) -> list[str]:

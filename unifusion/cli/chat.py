@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,9 @@ def chat(
     start: common.Start = None,
     end: common.End = None,
     transcript: common.Transcript = None,
+    subtitles: common.Subtitles = None,
+    transcribe: common.Transcribe = None,
+    language: common.Language = None,
     model: common.Model = common.DEFAULT_MODEL,
     max_new_tokens: NewTokens = 128,
     no_picture: common.NoPicture = False,
@@ -38,7 +41,9 @@ def chat(
     device: common.Device = "",
 ) -> None:
     """Answer questions about clips. One with -q; else a conversation at the prompt, or one question per line of stdin."""
-    media = common.open_media(clips, start_s=start, end_s=end, no_picture=no_picture, no_sound=no_sound, transcript=transcript)
+    words = common.Words.asked(subtitles, transcribe, language, device=device, isolate=isolate, lenient=lenient)
+    span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound}
+    media = common.open_media(clips, **span, transcript=transcript, words=words)
     with common.quiet_stdout():
         session = common.load_engine(model, isolate=isolate, lenient=lenient, features=features, device=device).session()
         for item in media:

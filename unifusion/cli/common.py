@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from unifusion.conversation import Media
     from unifusion.engine import Engine
     from unifusion.engine.affect import AffectEngine
+    from unifusion.engine.spoken import SpokenWords
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -29,12 +32,16 @@ __all__ = [
     "Features",
     "Isolate",
     "Json",
+    "Language",
     "Lenient",
     "Model",
     "NoPicture",
     "NoSound",
     "Start",
+    "Subtitles",
+    "Transcribe",
     "Transcript",
+    "Words",
     "device_of",
     "load_engine",
     "load_teller",
@@ -59,6 +66,11 @@ End = Annotated[float | None, typer.Option("--end", metavar="S", min=0.0, help="
 Transcript = Annotated[
     str | None, typer.Option("--transcript", metavar="TEXT", help="What is said, for streams that read text.", show_default=False)
 ]
+_SUBTITLES = "Words with times: a .srt or .vtt; auto: one beside the clip, else the clip's own."
+Subtitles = Annotated[str | None, typer.Option("--subtitles", metavar="FILE", help=_SUBTITLES, show_default=False)]
+_TRANSCRIBE = "Recogniser (a Whisper ..) of words that no subtitles tell; folder, or name on the hub."
+Transcribe = Annotated[str | None, typer.Option("--transcribe", metavar="MODEL", help=_TRANSCRIBE, show_default=False)]
+Language = Annotated[str | None, typer.Option("--language", metavar="NAME", help="Of --transcribe, such as en.", show_default=False)]
 NoPicture = Annotated[bool, typer.Option("--no-picture", help="Leave the picture out.")]
 NoSound = Annotated[bool, typer.Option("--no-sound", help="Leave the sound out.")]
 Features = Annotated[
@@ -72,14 +84,14 @@ Lenient = Annotated[bool, typer.Option("--lenient", help="Take what can be read 
 
 def open_media(
     clips: Sequence[str], *, start_s: float | None = None, end_s: float | None = None, no_picture: bool = False, no_sound: bool = False,
-    transcript: str | None = None,
+    transcript: str | None = None, words: Words | None = None,
 ) -> list[Media]:  # fmt: skip
     """Return one Media for each file that a person named; what it is follows from its content, not from its name.
 
-    A transcript is that of the first sound, or of the first file where none is a sound alone.
+    A transcript, and timed words, are those of the first sound, or of the first file where none is a sound alone.
 
     Raises:
-        typer.BadParameter: the span is empty, or both streams are left out.
+        typer.BadParameter: the span is empty, both streams are left out, or words are told twice.
         MediaError: a file is missing or its header cannot be read.
     """
     from unifusion.conversation import Media
@@ -90,13 +102,70 @@ def open_media(
         raise typer.BadParameter(f"--end {end_s:g} must come after --start {start_s or 0.0:g}.")
     if no_picture and no_sound:
         raise typer.BadParameter("--no-picture and --no-sound together leave nothing of the clip.")
+    if transcript and words is not None:
+        raise typer.BadParameter("--transcript tells words without times: leave it out with --subtitles and --transcribe.")
     mute = (("video",) if no_picture else ()) + (("audio",) if no_sound else ())
     kinds = [kind_of(clip) for clip in clips]
     said = {speaking(kinds): transcript or None}
-    return [
+    media = [
         Media(kind=kind, source=clip, start_s=start_s, end_s=end_s, mute=mute, transcript=said.get(n))
         for n, (kind, clip) in enumerate(zip(kinds, clips, strict=True))
     ]
+    if words is not None:
+        media[speaking(kinds)] = words.of(media[speaking(kinds)])
+    return media
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """Where timed words of clips come from, as the options have it; a recogniser is loaded for the first clip that needs it."""
+
+    subtitles: str | None
+    transcribe: str | None
+    language: str | None
+    device: str = ""
+    isolate: bool = False
+    lenient: bool = False
+
+    @classmethod
+    def asked(cls, subtitles: str | None, transcribe: str | None, language: str | None, **reading: Any) -> Words | None:
+        """The choice, or None where nothing was chosen.
+
+        Raises:
+            typer.BadParameter: a language without a recogniser.
+        """
+        if language and not transcribe:
+            raise typer.BadParameter("--language is that of --transcribe.")
+        return cls(subtitles=subtitles, transcribe=transcribe, language=language, **reading) if subtitles or transcribe else None
+
+    def of(self, media: Media) -> Media:
+        """The clip with its words, or as it is, which is told, where there are none.
+
+        Raises:
+            MediaError: subtitles or sound cannot be read.
+            CheckpointError: the recogniser cannot be loaded.
+        """
+        with quiet_stdout():
+            found = self._finder.of(media)
+        if not found.subtitles and media.kind != "image":
+            note(f"{media.name}: no words were found")
+        return found
+
+    def mark(self) -> str:
+        """By which answers with other words are told apart."""
+        return json.dumps([self.subtitles, self.transcribe, self.language])
+
+    @cached_property
+    def _finder(self) -> SpokenWords:
+        """Loads the recogniser."""
+        quiet_libraries()
+        from unifusion.engine.speech import Transcriber
+        from unifusion.engine.spoken import SpokenWords
+
+        transcriber = Transcriber.load(self.transcribe, device=device_of(self.device), language=self.language) if self.transcribe else None
+        return SpokenWords(
+            subtitles=self.subtitles or "", transcriber=transcriber, isolate=self.isolate, strict=not self.lenient
+        )
 
 
 def device_of(named: str) -> str:

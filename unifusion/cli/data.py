@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unifusion.cli import data_convert, data_inspect, data_sample, data_split, data_validate, instruct_data, lmms_data
+from unifusion.cli import data_convert, data_inspect, data_sample, data_split, data_validate, instruct_data, lmms_data, windows
 
 __all__ = ["app"]
 
@@ -53,3 +53,4 @@ app.command()(data_validate.validate)
 app.command()(data_convert.convert)
 app.command()(data_split.split)
 app.command()(data_sample.sample)
+app.command("windows")(windows.windows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unifusion.cli import common, dialogues, explaining, streaming
-from unifusion.cli.manifests import BatchSize, Overwrite, Retry, over_manifest
+from unifusion.cli.manifests import BatchSize, Overwrite, Retry, heard_rows, over_manifest
 from unifusion.errors import UniFusionError
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ def emotion(
     start: common.Start = None,
     end: common.End = None,
     transcript: common.Transcript = None,
+    subtitles: common.Subtitles = None,
+    transcribe: common.Transcribe = None,
+    language: common.Language = None,
     model: common.Model = common.DEFAULT_MODEL,
     no_picture: common.NoPicture = False,
     no_sound: common.NoSound = False,
@@ -77,7 +80,10 @@ def emotion(
     """
     chosen = split_labels(labels)
     loading: dict[str, Any] = {"isolate": isolate, "lenient": lenient, "features": features, "device": device}
-    span: dict[str, Any] = {"start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound, "transcript": transcript}
+    words = common.Words.asked(subtitles, transcribe, language, device=device, isolate=isolate, lenient=lenient)
+    span: dict[str, Any] = {
+        "start_s": start, "end_s": end, "no_picture": no_picture, "no_sound": no_sound, "transcript": transcript, "words": words
+    }  # fmt: skip
     explained = explain or explain_to is not None
     _check_modes(clips, explained=explained, stream=stream, dialogue=dialogue)
     _check_lone(
@@ -98,8 +104,8 @@ def emotion(
     elif out is not None:
         if explain_to is not None:
             raise typer.BadParameter("-d draws single clips; a manifest takes --explain alone.")
-        _no_spans(span, together, _ONE_MANIFEST)
-        _over_manifest(clips or [], out, model, chosen, batch_size, (window or 1.0) if explained else None, {**loading, **again})
+        _no_spans({**span, "words": None}, together, _ONE_MANIFEST)
+        _over_manifest(clips or [], out, model, chosen, batch_size, (window or 1.0) if explained else None, {**loading, **again}, words)
     else:
         explaining_as = {"window_s": window or 1.0, "folder": explain_to, "want_maps": maps} if explained else None
         _over_clips(clips or [], model, chosen, span, together=together, json=json, loading=loading, explaining_as=explaining_as)
@@ -128,7 +134,7 @@ def _no_spans(span: dict[str, Any], together: bool, what: str) -> None:
 
 def _over_manifest(
     clips: Sequence[str], out: Path, model: str, labels: tuple[str, ...] | None, batch_size: int, window_s: float | None,
-    given: dict[str, Any],
+    given: dict[str, Any], words: common.Words | None,
 ) -> None:  # fmt: skip
     """Answer the rows of a manifest, with what their labels hang on where a window is given."""
     from unifusion.evaluation import predict as work
@@ -138,9 +144,9 @@ def _over_manifest(
     task = "emotion with evidence" + ("" if window_s is None else f", explained by windows of {window_s:g} s")
     run = work.Run(
         task=task, labels=labels or (), model=model, seed=0, max_new_tokens=0, lenient=given["lenient"], weights=work.weights_of(model),
-        stored=given["features"] is not None,
+        stored=given["features"] is not None, words=words.mark() if words else "",
     )  # fmt: skip
-    rows = work.read_manifest(Path(clips[0]))
+    rows = heard_rows(work.read_manifest(Path(clips[0])), words)
     over_manifest(
         rows, out, run,
         lambda engine, waiting, sink: work.feel_rows(engine, waiting, labels, sink, batch_size=batch_size, window_s=window_s),
@@ -157,8 +163,9 @@ def _over_clips(
     """Answer clips one after the other, or together."""
     if len(clips) == 1 and clips[0].endswith(".jsonl"):
         raise typer.BadParameter(f"{clips[0]} is a manifest: say with -o where its answers go.")
-    if span["transcript"] and len(clips) > 1 and not together:
-        raise typer.BadParameter("--transcript is of one clip, or of several that are judged --together.")
+    named = span["words"] is not None and span["words"].subtitles not in (None, "auto")
+    if (span["transcript"] or named) and len(clips) > 1 and not together:
+        raise typer.BadParameter("--transcript and --subtitles FILE are of one clip, or of several that are judged --together.")
     engine = None
     failed: UniFusionError | None = None
     groups = [list(clips)] if together or len(clips) == 1 else [[clip] for clip in clips]

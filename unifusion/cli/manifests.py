@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -11,14 +12,28 @@ import typer
 from unifusion.cli import common
 
 if TYPE_CHECKING:
+    from unifusion.evaluation.manifest import Row
     from unifusion.evaluation.outfile import Marked, OutFile, Run
 
-__all__ = ["BatchSize", "Overwrite", "Retry", "over_manifest"]
+__all__ = ["BatchSize", "Overwrite", "Retry", "heard_rows", "over_manifest"]
 
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Rows answered at once.")]
 M = TypeVar("M", bound="Marked")
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin again instead of going on with OUT.jsonl.")]
 Retry = Annotated[bool, typer.Option("--retry-errors", help="Try the rows again that ended in an error.")]
+
+
+def heard_rows(rows: Sequence[Row], words: common.Words | None) -> list[Row]:
+    """Rows whose clips get their timed words when they are opened, unless the row tells them.
+
+    Raises:
+        typer.BadParameter: one file of subtitles for all of them.
+    """
+    if words is None:
+        return list(rows)
+    if words.subtitles not in (None, "auto"):
+        raise typer.BadParameter("--subtitles of a manifest is auto; rows may have `subtitles` of their own.")
+    return [replace(row, listen=words.of) for row in rows]
 
 
 def over_manifest(

@@ -9,7 +9,7 @@ import typer
 
 from unifusion.cli import common
 from unifusion.cli.emotion import Labels, split_labels
-from unifusion.cli.manifests import BatchSize, Overwrite, Retry, over_manifest
+from unifusion.cli.manifests import BatchSize, Overwrite, Retry, heard_rows, over_manifest
 
 __all__ = ["predict"]
 
@@ -33,6 +33,9 @@ def predict(
     overwrite: Overwrite = False,
     retry_errors: Retry = False,
     abstain: Abstain = False,
+    subtitles: common.Subtitles = None,
+    transcribe: common.Transcribe = None,
+    language: common.Language = None,
     isolate: common.Isolate = False,
     lenient: common.Lenient = False,
     features: common.Features = None,
@@ -47,11 +50,12 @@ def predict(
     from unifusion import catalog
     from unifusion.evaluation import predict as work
 
-    rows = work.read_manifest(manifest)
+    words = common.Words.asked(subtitles, transcribe, language, device=device, isolate=isolate, lenient=lenient)
+    rows = heard_rows(work.read_manifest(manifest), words)
     asked = catalog.load("tasks", task)(seed=seed, labels=split_labels(labels))
     run = work.Run(
         task=task, labels=asked.labels, model=model, seed=seed, max_new_tokens=max_new_tokens, abstain=abstain, lenient=lenient,
-        weights=work.weights_of(model), stored=features is not None,
+        weights=work.weights_of(model), stored=features is not None, words=words.mark() if words else "",
     )  # fmt: skip
     over_manifest(
         rows, out, run, lambda engine, waiting, sink: work.answer_rows(engine, waiting, asked, sink, batch_size=batch_size, run=run),

@@ -83,6 +83,8 @@ def _check(clips: Sequence[str], choices: Choices, span: dict[str, Any], loading
         raise typer.BadParameter("--stream encodes windows as they come: leave --features out.")
     if span["transcript"]:
         raise typer.BadParameter("--stream does not know when words are said: leave --transcript out.")
+    if span["words"] is not None:
+        raise typer.BadParameter("--stream tells from picture and sound: leave --subtitles and --transcribe out.")
     live = clips[0] == "-"
     if live and any(v is not None and v is not False for v in span.values()):
         raise typer.BadParameter("sound on stdin has no spans and no picture: leave --start, --end, --no-picture and --no-sound out.")

@@ -22,6 +22,7 @@ KINDS: dict[str, MediaKind] = {
 """What a file is by the end of its name; its header has the last word when it is opened."""
 
 Source = str | bytes
+_WORDS = ("transcript", "subtitles", "words_from")
 
 
 def kind_of_name(name: str, where: str) -> MediaKind:
@@ -48,9 +49,9 @@ def example_of(
     Args:
         row: a conversation in any spelling of `_spellings`, or files under `path`, `video`, `audio`, `image` beside other keys:
             strings are texts that a prompt may show, the rest are labels. `id`, `group` and `split` are what they say; `start_s` and
-            `end_s` are the span of the files, `transcript` what is said in them, or in the clip of the messages that has sound.
-            `media` are parts as messages have them, each with its own span and words. Where `labels` are keys and values, strings beside
-            them are texts alone, and their lists are tuples.
+            `end_s` are the span of the files, `transcript` what is said in them, or in the clip of the messages that has sound, and
+            `subtitles` the same with its times in the file. `media` are parts as messages have them, each with its own span and words.
+            Where `labels` are keys and values, strings beside them are texts alone, and their lists are tuples.
         name: the row's id where it has none.
         where: how errors call it.
         source: file name to what is opened.
@@ -68,13 +69,17 @@ def example_of(
     parts = fields.pop("media") if are_parts(fields.get("media")) else ()
     apart = {k: _tuples(v) for k, v in fields.pop("labels").items()} if isinstance(fields.get("labels"), Mapping) else None
     told = {"messages": _messages(fields.pop("messages"), where, source)} if "messages" in fields else {}
-    clips = take_clips({"transcript": fields.get("transcript")} if told else fields, where)
-    if told and clips.transcript and not held:
-        told = {"messages": _said_in(told["messages"], clips.transcript)}
+    clips = take_clips({k: fields.get(k) for k in _WORDS} if told else fields, where)
+    spoken = {k: fields[k] for k in _WORDS if fields.get(k)} if clips.transcript or clips.subtitles else {}
+    if told and spoken and not held:
+        told = {"messages": _said_in(told["messages"], spoken)}
     named = [Media(kind=_kind(key, one, where), source=_resolved(one, source)) for key, one in clips.files]
     voice = speaking([*(m.kind for m in held), *(key for key, _ in clips.files)])
     media = tuple(
-        replace(m, start_s=clips.start_s, end_s=clips.end_s, transcript=clips.transcript if n == voice else None)
+        replace(
+            m, start_s=clips.start_s, end_s=clips.end_s, transcript=clips.transcript if n == voice else None,
+            subtitles=clips.subtitles if n == voice else (), words_from=clips.words_from if n == voice else "",
+        )
         for n, m in enumerate([*held, *named])
     )
     media += tuple(_clip(part, where, source) for part in parts)
@@ -91,7 +96,7 @@ def _word(value: Any, key: str, where: str) -> str:
 
 def _clip(part: Mapping[str, Any], where: str, source: Callable[[str], Source]) -> Media:
     """A clip with a span, words and muted modalities of its own."""
-    fields = {"path": part.get("path"), **{key: part.get(key) for key in ("start_s", "end_s", "transcript")}}
+    fields = {"path": part.get("path"), **{key: part.get(key) for key in ("start_s", "end_s", *_WORDS)}}
     clips, mute, level = take_clips(fields, where), part.get("mute") or [], part.get("at_least_db")
     if len(clips.files) != 1 or not isinstance(mute, list) or not all(m in ("video", "audio", "image", "text") for m in mute):
         raise DatasetError(f"{where}: the clip {dict(part)!r};", remedy='write {"type": "video", "path": "a.mp4", "mute": ["audio"]}.')
@@ -99,7 +104,7 @@ def _clip(part: Mapping[str, Any], where: str, source: Callable[[str], Source]) 
         raise DatasetError(f"{where}: at_least_db is {level!r};", remedy="a number of decibels is wanted.")
     return Media(
         kind=PART_KINDS[part["type"]], source=_resolved(clips.files[0][1], source), start_s=clips.start_s, end_s=clips.end_s,
-        mute=tuple(mute), transcript=clips.transcript, at_least_db=level,
+        mute=tuple(mute), transcript=clips.transcript, at_least_db=level, subtitles=clips.subtitles, words_from=clips.words_from,
     )  # fmt: skip
 
 
@@ -123,17 +128,17 @@ def _messages(value: Any, where: str, source: Callable[[str], Source]) -> list[d
     return [{**m, "content": [_part(p, source) for p in m["content"]]} if isinstance(m.get("content"), list) else m for m in value]
 
 
-def _said_in(messages: list[dict[str, Any]], said: str) -> list[dict[str, Any]]:
+def _said_in(messages: list[dict[str, Any]], said: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Messages whose clip with sound, or else the first, is told what is said; as they are where a part tells, or none is a clip."""
     parts = [p for m in messages if isinstance(m.get("content"), list) for p in m["content"]]
     clips = [p for p in parts if isinstance(p, dict) and str(p.get("type")) in PART_KINDS]
-    if not clips or any(p.get("transcript") for p in clips):
+    if not clips or any(p.get("transcript") or p.get("subtitles") for p in clips):
         return messages
     voice = clips[speaking([PART_KINDS[p["type"]] for p in clips])]
     out = []
     for m in messages:
         content = m.get("content")
-        voiced = [{**p, "transcript": said} if p is voice else p for p in content] if isinstance(content, list) else content
+        voiced = [{**p, **said} if p is voice else p for p in content] if isinstance(content, list) else content
         out.append({**m, "content": voiced})
     return out
 

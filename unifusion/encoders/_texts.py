@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from unifusion.conversation import Clip
+from unifusion.conversation import Clip, Line
 from unifusion.encoders._hub import build_backbone, load_pretrained, resolve_backbone
 from unifusion.encoders.encoder import Encoder, EncoderInput
 from unifusion.errors import CheckpointError, ConfigError, MediaError
 
-__all__ = ["TextConfig", "TextEncoder", "hold_windows", "tiny_bert", "tokenizer_of", "windows"]
+__all__ = ["TextConfig", "TextEncoder", "hold_windows", "passages", "tiny_bert", "tokenizer_of", "windows"]
 
 BYTES_FROM = 4
 """Without a tokenizer a token is a byte of UTF-8, counted from here; smaller numbers are left to padding and the like."""
@@ -50,7 +50,8 @@ class TextConfig(Encoder.Config):
 class TextEncoder(Encoder):
     """The transcript of a clip through a transformer, a token for each of its tokens.
 
-    Nobody knows when each word is said, so tokens' times are spread evenly over the clip. A subclass names the classes of transformers.
+    Where nobody knows when each word is said, tokens' times are spread evenly over the clip. Timed lines (`Clip.subtitles`) are windows
+    of their own, and times spread over each. A subclass names the classes of transformers.
     """
 
     modality = "text"
@@ -103,11 +104,12 @@ class TextEncoder(Encoder):
         Raises:
             MediaError: the clip has no transcript.
         """
-        ids_CL, real_CL = windows(config, clip)
-        place_S = real_CL.flatten().cumsum(0).double() - 0.5
+        spoken = passages(clip)
+        cut = [windows(config, line.text) for line in spoken]
+        ids_CL, real_CL = (torch.cat(parts) for parts in zip(*cut, strict=True))
         return EncoderInput(
             tensors={"input_ids": ids_CL, "attention_mask": real_CL},
-            times_S=(place_S.clamp(min=0.0) / max(1, int(real_CL.sum())) * clip.duration_s).float(),
+            times_S=torch.cat([_spread(real, line) for (_, real), line in zip(cut, spoken, strict=True)]),
             mask_S=real_CL.flatten().bool(),
             seconds=clip.duration_s,
         )
@@ -170,22 +172,38 @@ def hold_windows(max_tokens: int, most: int) -> None:
         raise ConfigError(f"windows of {max_tokens} tokens for a network of {most} positions;", remedy=f"set max_tokens to 3 .. {most}.")
 
 
-def windows(config: Any, clip: Clip) -> tuple[Tensor, Tensor]:
-    """Return a transcript's windows of tokens (C, max_tokens) and which of them are real, both int64.
+def passages(clip: Clip) -> list[Line]:
+    """What is said as lines with times from the start of the span; a transcript without times is one line as long as the clip.
 
     Raises:
         MediaError: the clip has no transcript.
+    """
+    lines = [line for line in clip.subtitles if line.text.strip()]
+    if not lines and not (clip.transcript and clip.transcript.strip()):
+        raise MediaError("the clip has no transcript;", remedy="leave the text stream out, or give the words that are said.")
+    return lines or [Line(0.0, clip.duration_s, clip.transcript or "")]
+
+
+def _spread(real_CL: Tensor, line: Line) -> Tensor:
+    """Seconds (S,) of tokens that are spread evenly over a line."""
+    place_S = real_CL.flatten().cumsum(0).double() - 0.5
+    share_S = place_S.clamp(min=0.0) / max(1, int(real_CL.sum()))
+    return (line.start_s + share_S * (line.end_s - line.start_s)).float()
+
+
+def windows(config: Any, text: str) -> tuple[Tensor, Tensor]:
+    """Return a text's windows of tokens (C, max_tokens) and which of them are real, both int64.
+
+    Raises:
         CheckpointError: the tokenizer cannot be read.
     """
-    if not clip.transcript or not clip.transcript.strip():
-        raise MediaError("the clip has no transcript;", remedy="leave the text stream out, or give the words that are said.")
     length, pad = config.max_tokens, int(config.backbone.get("pad_token_id") or 0)
     tokenizer = tokenizer_of(config)
     if tokenizer is None:
-        raw = torch.tensor(list(clip.transcript.strip().encode()), dtype=torch.long) + BYTES_FROM
+        raw = torch.tensor(list(text.strip().encode()), dtype=torch.long) + BYTES_FROM
         pieces = [p.tolist() for p in raw.split(length)]
     else:
-        given = tokenizer(clip.transcript.strip(), truncation=True, max_length=length, return_overflowing_tokens=True)
+        given = tokenizer(text.strip(), truncation=True, max_length=length, return_overflowing_tokens=True)
         pieces, pad = given["input_ids"], tokenizer.pad_token_id if tokenizer.pad_token_id is not None else pad
     ids_CL = torch.tensor([[*p, *[pad] * (length - len(p))] for p in pieces])
     return ids_CL, torch.tensor([[1] * len(p) + [0] * (length - len(p)) for p in pieces])

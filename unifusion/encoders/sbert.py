@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel
 
-from unifusion.conversation import Clip
+from unifusion.conversation import Clip, Line
 from unifusion.encoders._hub import load_pretrained, resolve_backbone
-from unifusion.encoders._texts import TextConfig, TextEncoder, hold_windows, tiny_bert, windows
+from unifusion.encoders._texts import TextConfig, TextEncoder, hold_windows, passages, tiny_bert, windows
 from unifusion.encoders.encoder import EncoderInput
 from unifusion.errors import CheckpointError, ConfigError, nearest
 
@@ -49,8 +49,15 @@ class _Sentences(nn.Module):
         return functional.normalize(x_CD, dim=-1) if self.head["normalise"] else x_CD
 
 
+def _middles(real_CL: Tensor, line: Line) -> Tensor:
+    """Seconds (C,) of the middles of a line's windows."""
+    counts_C = real_CL.sum(dim=1).double()
+    share_C = (counts_C.cumsum(0) - counts_C / 2) / counts_C.sum()
+    return (line.start_s + share_C * (line.end_s - line.start_s)).float()
+
+
 class SBERT(TextEncoder):
-    """One embedding for each window of `max_tokens`, its time in the middle of the window's share of the clip."""
+    """One embedding for each window of `max_tokens`, its time in the middle of the window's share of the clip, or of its timed line."""
 
     model_class = AutoModel
 
@@ -121,12 +128,12 @@ class SBERT(TextEncoder):
         Raises:
             MediaError: the clip has no transcript.
         """
-        ids_CL, real_CL = windows(config, clip)
-        counts_C = real_CL.sum(dim=1).double()
-        middle_C = (counts_C.cumsum(0) - counts_C / 2) / counts_C.sum() * clip.duration_s
+        spoken = passages(clip)
+        cut = [windows(config, line.text) for line in spoken]
+        ids_CL, real_CL = (torch.cat(parts) for parts in zip(*cut, strict=True))
         return EncoderInput(
             tensors={"input_ids": ids_CL, "attention_mask": real_CL},
-            times_S=middle_C.float(),
+            times_S=torch.cat([_middles(real, line) for (_, real), line in zip(cut, spoken, strict=True)]),
             mask_S=torch.ones(len(ids_CL), dtype=torch.bool),
             seconds=clip.duration_s,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -138,12 +139,13 @@ class Embedder:
         """
         clip = media.source if isinstance(media.source, Clip) else None
         said = media.transcript or (clip.transcript if clip is not None else None)
+        said = said or " ".join(line.text for line in media.lines((media.end_s or math.inf) - (media.start_s or 0.0)))
         bare = clip is not None and clip.frames_THWC is None and clip.waveform_N is None
         found: list[OpenedMedia] = []
         unread = "there are words alone"
         if self._opens is not None and not bare:
             try:
-                found.append(self._opens.open(replace(media, transcript=None)))
+                found.append(self._opens.open(replace(media, transcript=None, subtitles=())))
             except NoStreamError as error:
                 if self._reads is None or not said:
                     raise

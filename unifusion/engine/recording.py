@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -12,9 +12,10 @@ import numpy as np
 from unifusion.conversation import Clip, Media
 from unifusion.errors import ConfigError, LimitError
 from unifusion.limits import Limits
+from unifusion.media.levels import quietest
 from unifusion.processor.opening import decode
 
-__all__ = ["EPSILON_S", "Kept", "read_pcm", "read_pieces"]
+__all__ = ["EPSILON_S", "Kept", "pieces_of_sound", "read_pcm", "read_pieces"]
 
 EPSILON_S = 1e-6
 _SHORT_S = 0.05
@@ -88,6 +89,28 @@ def read_pcm(handle: BinaryIO, *, sampling_rate_hz: int, piece_s: float) -> Iter
             start_s=read / sampling_rate_hz,
         )  # fmt: skip
         read += len(samples_N)
+
+
+def pieces_of_sound(clips: Iterable[Clip], rate_hz: int, longest_s: float) -> Iterator[tuple[float, np.ndarray]]:
+    """Cut sound that comes in pieces into others of at most `longest_s`: (second of the first sample, samples).
+
+    Each ends at the softest moment of its last half. Holes between pieces are silence, as within one file.
+    """
+    longest = max(2, int(longest_s * rate_hz))
+    kept_N, at_s = np.zeros(0, np.float32), None
+    for clip in clips:
+        if clip.waveform_N is None or not len(clip.waveform_N):
+            continue
+        begins_s = clip.start_s + clip.waveform_start_s
+        at_s = begins_s if at_s is None else at_s
+        hole = round((begins_s - at_s) * rate_hz) - len(kept_N)
+        kept_N = np.concatenate([kept_N, np.zeros(max(0, hole), np.float32), clip.waveform_N])
+        while len(kept_N) > longest:
+            cut = quietest(kept_N[:longest], rate_hz)
+            yield at_s, kept_N[:cut]
+            kept_N, at_s = kept_N[cut:], at_s + cut / rate_hz
+    if at_s is not None and len(kept_N):
+        yield at_s, kept_N
 
 
 class Kept:

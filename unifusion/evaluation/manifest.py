@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from unifusion.conversation import Example, Media, MediaKind
 from unifusion.errors import DatasetError
 from unifusion.limits import Limits
-from unifusion.rows import CLIP_KEYS, NamedClips, json_row, take_clips
+from unifusion.rows import CLIP_KEYS, NamedClips, json_row, speaking, take_clips
 
 __all__ = ["Row", "kind_of", "read_lines", "read_manifest", "row_of"]
 
@@ -29,6 +29,7 @@ class Row:
         question: what to ask; empty takes the task's own words.
         fields: every other key of the line, for tasks that need them (options, caption, transcript ..).
         mark: a short hash of all that the line says beside its id, by which an answer is known to be to this line.
+        listen: finds the timed words of the clip that words are heard in, where the line has none.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Row:
     question: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     mark: str = ""
+    listen: Callable[[Media], Media] | None = None
 
     def media(self, limits: Limits | None = None) -> tuple[Media, ...]:
         """The row's media; what a file under `path` is follows from its header.
@@ -52,10 +54,12 @@ class Row:
             MediaError: as `media`.
         """
         key, path = self.clips.files[number]
-        return Media(
+        media = Media(
             kind=_NAMED.get(key) or kind_of(path, limits), source=path, start_s=self.clips.start_s, end_s=self.clips.end_s,
-            transcript=self.clips.said(number),
+            transcript=self.clips.said(number), **self.clips.lines(number),
         )  # fmt: skip
+        heard = self.listen is not None and not media.subtitles and number == speaking([k for k, _ in self.clips.files])
+        return self.listen(media) if self.listen is not None and heard else media
 
     def example(self, limits: Limits | None = None) -> Example:
         """The row as an Example: strings are texts that a prompt may show, the other fields are labels.

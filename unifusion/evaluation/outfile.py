@@ -55,10 +55,12 @@ class Run:
     """Of the model's files; see `weights_of`."""
     stored: bool = False
     """Whether features came from a store, which rounds them."""
+    words: str = ""
+    """Where timed words come from that rows do not tell themselves."""
 
     def to_json(self) -> str:
         """One line, equal for equal runs."""
-        told = {key: value for key, value in asdict(self).items() if key != "stored" or value}
+        told = {key: value for key, value in asdict(self).items() if value or key not in ("stored", "words")}
         return json.dumps({**told, "labels": list(self.labels)}, sort_keys=True)
 
 

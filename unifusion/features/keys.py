@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,8 @@ def media_key(media: Media, limits: Limits | None = None) -> str:
         digest = _hash_of_file(str(source), limits or Limits())
     level = [] if media.at_least_db is None else [media.at_least_db]
     said = [media.transcript] if media.transcript else []
-    digest.update(json.dumps([media.kind, media.start_s, media.end_s, sorted(media.mute), *level, *said]).encode())
+    lines = [astuple(line) for line in media.subtitles]
+    digest.update(json.dumps([media.kind, media.start_s, media.end_s, sorted(media.mute), *level, *said, *lines]).encode())
     return digest.hexdigest()
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from unifusion.conversation import Media
 from unifusion.errors import ConfigError, MediaError, UniFusionError
@@ -25,7 +25,7 @@ from unifusion.features.opener import StoredOpener
 from unifusion.features.source import EncoderSource
 from unifusion.quarantine import Quarantine
 
-__all__ = ["EncodeWorker", "encode_on_ray"]
+__all__ = ["EncodeWorker", "absolute", "encode_on_ray", "hand_out", "maker", "started"]
 
 log = logging.getLogger(__name__)
 _BATCHES = 4
@@ -34,6 +34,7 @@ _DEATHS = 3
 _FOREVER_S = float("inf")
 
 Done = tuple[Encoded, list[tuple[str, MediaError]]]
+T = TypeVar("T")
 
 
 class EncodeWorker:
@@ -85,33 +86,60 @@ def encode_on_ray(
         UniFusionError: actors die of one piece again and again.
     """
     before = bad.count
-    with _started(job.workers) as ray:
-        done = _encode(ray, job, todo, bad, on_done)
+    size = job.options.batch_size * _BATCHES
+    placed = [(_placed(media), keys) for media, keys in todo]
+    pieces = [placed[i : i + size] for i in range(0, len(placed), size)]
+    source = replace(job.source, model=absolute(job.source.model), weights=job.source.weights and absolute(job.source.weights))
+    done = Encoded()
+
+    def count(result: Done, piece: Sequence[Todo]) -> None:
+        """Add what a piece gave."""
+        _count(*result, piece, done, bad)
+        on_done(len(piece))
+
+    with started(job.workers) as ray:
+        make = maker(ray, EncodeWorker, (source, job.out.resolve(), job.options), job.source.device, min(job.workers, len(pieces)))
+        hand_out(
+            ray, make, pieces, min(job.workers, len(pieces)), lambda actor, piece: actor.encode.remote(piece), count,
+            lambda piece: str(piece[0][0].name),
+        )  # fmt: skip
     return counted(done, todo, stored, bad.count - before)
 
 
-def _encode(ray: Any, job: EncodeJob, todo: Sequence[Todo], bad: Quarantine, on_done: Callable[[int], None]) -> Encoded:
-    """Hand out pieces to idle actors until all are done."""
-    size = job.options.batch_size * _BATCHES
-    placed = [(_placed(media), keys) for media, keys in todo]
-    waiting = deque((placed[i : i + size], 0) for i in range(0, len(placed), size))
-    make = _maker(ray, job, min(job.workers, len(waiting)))
-    done = Encoded()
-    running: dict[Any, tuple[Any, list[Todo], int]] = {}
-    actors = [make() for _ in range(min(job.workers, len(waiting)))]
+def hand_out(
+    ray: Any, make: Callable[[], Any], pieces: Sequence[Sequence[T]], workers: int, begin: Callable[[Any, Sequence[T]], Any],
+    done: Callable[[Any, Sequence[T]], None], name: Callable[[Sequence[T]], str],
+) -> None:  # fmt: skip
+    """Hand out pieces of work to idle actors until all are done; the piece of an actor that dies is given to another one.
+
+    Args:
+        ray: the library, connected.
+        make: makes an actor, which has a method `where`.
+        pieces: clips that go together.
+        workers: actors.
+        begin: (actor, piece) -> the reference to its result.
+        done: told of each result.
+        name: what a piece's first clip is called.
+
+    Raises:
+        UniFusionError: what an actor raised; or actors die of one piece again and again.
+    """
+    waiting = deque((piece, 0) for piece in pieces)
+    running: dict[Any, tuple[Any, Sequence[T], int]] = {}
+    actors = [make() for _ in range(workers)]
     idle = deque(actors)
     try:
         _wait_for(ray, actors)
         while waiting or running:
             while waiting and idle:
                 actor, (piece, deaths) = idle.popleft(), waiting.popleft()
-                running[actor.encode.remote(piece)] = (actor, piece, deaths)
+                running[begin(actor, piece)] = (actor, piece, deaths)
             (ready, *_), _ = ray.wait(list(running), num_returns=1)
             actor, piece, deaths = running.pop(ready)
             try:
-                part, found = ray.get(ready)
+                result = ray.get(ready)
             except ray.exceptions.RayActorError as error:
-                waiting.appendleft((piece, _survived(piece, deaths + 1, error)))
+                waiting.appendleft((piece, _survived(len(piece), name(piece), deaths + 1, error)))
                 actors.append(make())
                 idle.append(actors[-1])
                 _wait_for(ray, actors[-1:])
@@ -120,12 +148,10 @@ def _encode(ray: Any, job: EncodeJob, todo: Sequence[Todo], bad: Quarantine, on_
                 cause = error.cause if isinstance(getattr(error, "cause", None), UniFusionError) else error
                 raise cause from error
             idle.append(actor)
-            _count(part, found, piece, done, bad)
-            on_done(len(piece))
+            done(result, piece)
     finally:
         for actor in actors:
             ray.kill(actor)
-    return done
 
 
 def _count(part: Encoded, found: Sequence[tuple[str, MediaError]], piece: Sequence[Todo], done: Encoded, bad: Quarantine) -> None:
@@ -137,7 +163,7 @@ def _count(part: Encoded, found: Sequence[tuple[str, MediaError]], piece: Sequen
     bad.hold()
 
 
-def _survived(piece: Sequence[Todo], deaths: int, error: Exception) -> int:
+def _survived(count: int, name: str, deaths: int, error: Exception) -> int:
     """The number of actors that died of a piece, which is given to another one.
 
     Raises:
@@ -145,15 +171,15 @@ def _survived(piece: Sequence[Todo], deaths: int, error: Exception) -> int:
     """
     if deaths >= _DEATHS:
         raise UniFusionError(
-            f"{deaths} workers died, one after the other, of the same {len(piece)} clips from {piece[0][0].name} on ({error});",
+            f"{deaths} workers died, one after the other, of the same {count} clips from {name} on ({error});",
             remedy="give the workers more memory, or try these clips alone with --isolate.",
         ) from error
-    log.warning("a worker died; its %d clips are given to another one", len(piece))
+    log.warning("a worker died; its %d clips are given to another one", count)
     return deaths
 
 
 @contextlib.contextmanager
-def _started(workers: int) -> Iterator[Any]:
+def started(workers: int) -> Iterator[Any]:
     """Ray, connected to the cluster that RAY_ADDRESS names, or started on this machine and ended afterwards.
 
     Raises:
@@ -177,8 +203,8 @@ def _started(workers: int) -> Iterator[Any]:
             ray.shutdown()
 
 
-def _maker(ray: Any, job: EncodeJob, workers: int) -> Callable[[], Any]:
-    """What makes an actor, with its share of the cluster's cores and GPUs.
+def maker(ray: Any, kind: Any, given: tuple[Any, ...], device: str, workers: int) -> Callable[[], Any]:
+    """What makes an actor of a class, with its share of the cluster's cores and GPUs.
 
     Raises:
         ConfigError: the cluster has no room for so many.
@@ -186,31 +212,29 @@ def _maker(ray: Any, job: EncodeJob, workers: int) -> Callable[[], Any]:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cores = [int(node.get("CPU", 0)) for node in nodes]
     each = next((k for k in range(max(cores), 0, -1) if sum(c // k for c in cores) >= workers), 0)
-    gpus = sum(node.get("GPU", 0.0) for node in nodes) if job.source.device != "cpu" else None
+    gpus = sum(node.get("GPU", 0.0) for node in nodes) if device != "cpu" else None
     if not each or gpus == 0:
         raise ConfigError(
-            f"{workers} workers on {job.source.device} do not fit a cluster of {sum(cores)} cores and {gpus or 0:g} GPUs;",
+            f"{workers} workers on {device} do not fit a cluster of {sum(cores)} cores and {gpus or 0:g} GPUs;",
             remedy="take fewer --workers, or another --device.",
         )
-    kind = ray.remote(num_cpus=each, num_gpus=0 if gpus is None else min(1.0, gpus / workers))(EncodeWorker)
-
-    source = replace(job.source, model=_absolute(job.source.model), weights=job.source.weights and _absolute(job.source.weights))
+    remote = ray.remote(num_cpus=each, num_gpus=0 if gpus is None else min(1.0, gpus / workers))(kind)
 
     def make() -> Any:
         """One more actor."""
-        return kind.remote(source, job.out.resolve(), job.options)
+        return remote.remote(*given)
 
     return make
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
     """A path that is one from here, in full; a name stays a name. Actors have another working directory."""
     return str(Path(path).resolve()) if path and Path(path).exists() else path
 
 
 def _placed(media: Media) -> Media:
     """A clip under the full path of its file."""
-    return replace(media, source=_absolute(media.source)) if isinstance(media.source, str) else media
+    return replace(media, source=absolute(media.source)) if isinstance(media.source, str) else media
 
 
 def _wait_for(ray: Any, actors: Sequence[Any]) -> None:

@@ -54,7 +54,8 @@ class StoredOpener:
             MediaError: its file cannot be read.
         """
         reads = any(spec.modality == "text" for spec in self.specs.values())
-        return media_key(replace(media, mute=(), transcript=media.transcript if reads else None), self.limits)
+        bare = media if reads else replace(media, transcript=None, subtitles=())
+        return media_key(replace(bare, mute=()), self.limits)
 
     def keys_of(self, content: str) -> dict[str, str]:
         """Stream -> the store key of a content."""
@@ -97,14 +98,14 @@ class StoredOpener:
             stream, reports[name] = self._stream(self.specs[name], item, media)
             if stream is not None:
                 streams[name] = stream
-        if not streams and not media.mute:
+        duration_s = max((item.record["duration_s"] for item in found.values()), default=0.0)
+        if not streams and not media.mute and not media.lines(duration_s):
             told = "; ".join(f"{n}: {r.reason}" for n, r in reports.items())
             raise NoStreamError(
                 f"{media.name}: no stream of the model can use this file ({told});", remedy="give a clip with picture or sound."
             )
         # A store that was filled one stream at a time holds each stream's own notes.
         notes = dict.fromkeys(note for item in found.values() for note in item.record["notes"])
-        duration_s = max((item.record["duration_s"] for item in found.values()), default=0.0)
         return OpenedMedia(media=media, streams=streams, reports=reports, duration_s=duration_s, notes=tuple(notes))
 
     def _stream(self, spec: StreamSpec, item: Item, media: Media) -> tuple[StreamItem | None, StreamReport]:

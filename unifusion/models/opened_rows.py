@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from unifusion.batch import ModalityReport, StreamReport
+from unifusion.batch import ModalityReport, StreamReport, WordsReport
 from unifusion.conversation import Clip, Example, Media
 from unifusion.errors import DatasetError, NoStreamError
 from unifusion.features import StoredOpener
@@ -55,6 +55,7 @@ class OpenedRow:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     duration_s: float = 0.0
+    words: tuple[WordsReport, ...] = ()
 
     def without(self, streams: Sequence[str]) -> OpenedRow:
         """The same row with some streams left out on purpose."""
@@ -64,7 +65,7 @@ class OpenedRow:
     @property
     def report(self) -> ModalityReport:
         """Which streams were there."""
-        return ModalityReport(streams=dict(self.reports), notes=list(self.notes))
+        return ModalityReport(streams=dict(self.reports), notes=list(self.notes), words=list(self.words))
 
 
 def media_of(example: Example) -> tuple[Media, ...]:
@@ -160,12 +161,13 @@ class RowOpener:
         streams: dict[str, StreamItem] = {}
         reports: dict[str, StreamReport] = {}
         notes: dict[str, None] = {}
+        words: dict[int, WordsReport] = {}
         why: dict[str, str] = {}
         duration_s = 0.0
         told = history_text(example)
         clips = {"clip": media_of(example), "history": (words_media(told),) if told else ()}
         for reads, opener, names in self._openers:
-            for media in clips[reads]:
+            for number, media in enumerate(clips[reads]):
                 try:
                     opened = self._opened(opener, reads, media)
                 except NoStreamError as error:
@@ -174,6 +176,8 @@ class RowOpener:
                 streams |= {n: item for n, item in opened.streams.items() if n not in streams}
                 reports |= {n: r for n, r in opened.reports.items() if r.present or n not in reports}
                 notes |= dict.fromkeys(opened.notes)
+                if opened.words is not None and (opened.words.place == "stream" or number not in words):
+                    words[number] = opened.words if opened.words.place == "stream" else replace(opened.words, place="unread")
                 duration_s = max(duration_s, opened.duration_s)
             for name in names:
                 absent = why.get(reads, "nothing was said before" if reads == "history" else "the row has no clip and no words")
@@ -185,7 +189,7 @@ class RowOpener:
         ordered = {n: reports[n] for n in self.streams}
         return OpenedRow(
             id=example.id, streams=streams, reports=ordered, metadata=example.labels.get("metadata") or {}, notes=tuple(notes),
-            duration_s=duration_s,
+            duration_s=duration_s, words=tuple(words.values()),
         )  # fmt: skip
 
     def _opened(self, opener: _Opens, reads: str, media: Media) -> OpenedMedia:

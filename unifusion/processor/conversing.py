@@ -257,6 +257,7 @@ def merge_reports(clips: Sequence[OpenedMedia]) -> ModalityReport:
     report = ModalityReport()
     for clip in clips:
         report.notes += [n if len(clips) == 1 else f"{clip.media.name}: {n}" for n in clip.notes]
+        report.words += [clip.words] if clip.words is not None else []
         for name, found in clip.reports.items():
             total = report.streams.setdefault(name, StreamReport(modality=found.modality, present=False, reason=found.reason))
             if found.present:

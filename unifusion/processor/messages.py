@@ -12,7 +12,7 @@ import numpy as np
 
 from unifusion.conversation import Clip, Conversation, Media, Message, Part
 from unifusion.errors import ConfigError
-from unifusion.rows import PART_KINDS
+from unifusion.rows import PART_KINDS, take_lines
 
 __all__ = ["to_conversation"]
 
@@ -62,6 +62,8 @@ def _part(part: Mapping[str, Any] | str) -> Part:
     return Media(
         kind=PART_KINDS[kind], source=source, start_s=_seconds(part, "start"), end_s=_seconds(part, "end"), mute=_mute(part),
         transcript=_said(part), at_least_db=_level(part),
+        subtitles=(lines := take_lines(part.get("subtitles"), f"a {kind} part")),
+        words_from=str(part.get("words_from") or "") if lines else "",
     )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from unifusion.batch import StreamReport
-from unifusion.conversation import Altered, Clip, Media, Mix, Take
+from unifusion.batch import StreamReport, WordsReport
+from unifusion.conversation import Altered, Clip, Line, Media, Mix, Take
 from unifusion.errors import LimitError, MediaError, NoStreamError
 from unifusion.limits import Limits
 from unifusion.processor.altering import altered
@@ -58,6 +58,28 @@ class OpenedMedia:
     reports: dict[str, StreamReport]
     duration_s: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Timed words of what is shown, from its start."""
+        return self.media.lines(self.duration_s)
+
+    @property
+    def shown_lines(self) -> tuple[Line, ...]:
+        """Those that stand in the prompt: where a stream reads text, it has them."""
+        return () if any(r.present and r.modality == "text" for r in self.reports.values()) else self.lines
+
+    @property
+    def words(self) -> WordsReport | None:
+        """What became of the clip's timed words; None where it came with none, or they are muted."""
+        if not self.media.subtitles or "text" in self.media.mute:
+            return None
+        lines, end_s, seconds = self.lines, 0.0, 0.0
+        for line in sorted(lines, key=lambda x: x.start_s):
+            seconds += max(0.0, line.end_s - max(line.start_s, end_s))
+            end_s = max(end_s, line.end_s)
+        place = "prompt" if self.shown_lines or not lines else "stream"
+        return WordsReport(source=self.media.words_from, lines=len(lines), seconds=round(seconds, 3), place=place)
 
 
 class MediaOpener:
@@ -126,7 +148,7 @@ class MediaOpener:
             if cropped_s > _EPSILON_S and spec.modality != "text":  # words are read whole
                 reports[name].cropped_s = round(cropped_s, 3)
                 reports[name].reason = f"only the first {clip.duration_s:.1f} s are shown to the model; choose a span with start and end"
-        if not streams and not media.mute and len(self.wanted) == len(self.specs):
+        if not streams and not media.mute and not clip.subtitles and len(self.wanted) == len(self.specs):
             found = "; ".join(f"{n}: {r.reason}" for n, r in reports.items())
             told = ", or say what is said in it" if any(s.modality == "text" for s in self.specs.values()) else ""
             raise NoStreamError(
@@ -136,21 +158,25 @@ class MediaOpener:
 
     def _decode(self, media: Media) -> tuple[Clip, list[str], float]:
         """Decode the span, at most `max_seconds` of it; return the clip, its notes, and the seconds left out."""
-        if media.transcript and len(media.transcript) > self.limits.max_text_chars:
+        length = max(len(media.transcript or ""), sum(len(line.text) for line in media.lines(self.max_seconds)))
+        if length > self.limits.max_text_chars:
             raise LimitError(
-                f"{media.name}: a transcript of {len(media.transcript)} characters, the limit is {self.limits.max_text_chars};",
+                f"{media.name}: a transcript of {length} characters, the limit is {self.limits.max_text_chars};",
                 remedy="give that of a shorter span.",
             )
         read = {s.modality for s in self.wanted.values()} - set(media.mute)
         # Words are spread over what is decoded: so that they come out as with all streams, all are decoded.
-        wanted = {s.modality for s in self.specs.values()} - set(media.mute) if "text" in read and media.transcript else read
+        spread = "text" in read and (media.transcript or media.subtitles)
+        wanted = {s.modality for s in self.specs.values()} - set(media.mute) if spread else read
         video, sound = self.rates
         picture, heard = bool(wanted & {"video", "image"}) and media.kind != "audio", "audio" in wanted and media.kind != "image"
         clip, cropped_s = decode(
             media, rate_hz=video if picture else None, audio=heard, sampling_rate_hz=sound or 16_000,
             max_seconds=self.max_seconds, limits=self.limits, isolate=self.isolate, strict=self.strict,
         )  # fmt: skip
-        clip = raised(replace(clip, transcript=media.transcript or clip.transcript), media.at_least_db)
+        lines = media.lines(clip.duration_s)
+        said = " ".join(line.text for line in lines) if lines else media.transcript or clip.transcript
+        clip = raised(replace(clip, transcript=said, subtitles=lines), media.at_least_db)
         return clip, list(clip.notes), cropped_s
 
     def _stream(self, spec: StreamSpec, clip: Clip) -> tuple[StreamItem, StreamReport, list[str]]:

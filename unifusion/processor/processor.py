@@ -16,7 +16,7 @@ from unifusion.limits import Limits
 from unifusion.processor.chat_format import ChatFormat
 from unifusion.processor.conversing import IGNORED, Batch, Conversing, Row, padded
 from unifusion.processor.fitting import Fitting, fit_pieces
-from unifusion.processor.layout import lay_out, placeholder
+from unifusion.processor.layout import Spoken, lay_out, placeholder
 from unifusion.processor.messages import to_conversation
 from unifusion.processor.opening import MediaOpener, OpenedMedia
 from unifusion.processor.streams import FusedSpec, StreamSpec, in_order, stems_only
@@ -135,11 +135,14 @@ class UniFusionProcessor(Conversing, ProcessorMixin):
         return row
 
     def add_media(self, row: Row, clip: OpenedMedia, number: int | None) -> None:
-        """Append stamps and placeholders of one clip; `number` is told when a conversation has several."""
+        """Append stamps, placeholders and stamped words of one clip; `number` is told when a conversation has several."""
         row.starts.append(len(row.ids))
         fused = [(name, f.n_tokens) for name, f in self.fusions.items() if any(s in clip.streams for s in f.of)]
         for piece in lay_out(clip, window_s=self.window_s, number=number, fused=fused):
-            row.add(self.text.control(piece) if isinstance(piece, str) else [self.placeholder_ids[piece[0]]] * piece[1])
+            if isinstance(piece, Spoken):
+                row.add(self.text.user(piece.text))
+            else:
+                row.add(self.text.control(piece) if isinstance(piece, str) else [self.placeholder_ids[piece[0]]] * piece[1])
 
     def collate(self, rows: Sequence[Row], *, side: Literal["left", "right"] = "right", start: int = 0) -> Batch:
         """Pad rows into one batch; media of all rows in order, each stream apart.

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from unifusion.errors import LimitError, MediaError
 from unifusion.limits import Limits
+from unifusion.media.subtitles import parse_subtitles
 
 __all__ = ["BESIDE", "Said", "read_beside"]
 
 BESIDE = (".srt", ".vtt", ".txt")
 """Endings of a file beside `X.mp4` that holds its words, the first that is there counts."""
-_STAMP = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
-_TIMES = re.compile(rf"^\s*{_STAMP}\s*-->\s*{_STAMP}")
-_MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,30 +69,7 @@ def read_beside(path: Path, limits: Limits) -> Said:
         raise MediaError(f"{path}: words that cannot be read ({error});", remedy=remedy) from error
     if path.suffix.lower() == ".txt":
         return Said(text=" ".join(text.split()))
-    cues = tuple(_cues(text))
+    cues = tuple((line.start_s, line.end_s, line.text) for line in parse_subtitles(text, name=str(path)))
     if not cues:
         raise MediaError(f"{path}: subtitles without a cue;", remedy="cues begin with a line like 00:00:01,000 --> 00:00:02,500.")
     return Said(cues=cues)
-
-
-def _cues(text: str) -> list[tuple[float, float, str]]:
-    """The cues of subtitles, without markup; those without words are left out."""
-    cues: list[tuple[float, float, str]] = []
-    for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").replace("\r", "\n")):
-        lines = block.split("\n")
-        at = next((n for n, line in enumerate(lines) if _TIMES.match(line)), None)
-        if at is None:
-            continue
-        match = _TIMES.match(lines[at])
-        parts = match.groups() if match else ()
-        start_s, end_s = _seconds(parts[:4]), _seconds(parts[4:])
-        words = " ".join(_MARKUP.sub(" ", " ".join(lines[at + 1 :])).split())
-        if words and end_s > start_s:
-            cues.append((start_s, end_s, words))
-    return cues
-
-
-def _seconds(parts: tuple[str | None, ...]) -> float:
-    """Hours (or none), minutes, seconds and their fraction as seconds."""
-    hours, minutes, seconds, fraction = parts
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{fraction}")

@@ -17,12 +17,13 @@ from unifusion.limits import Limits
 from unifusion.media.below import files_below, is_media
 from unifusion.retrieval.entry import Name, name_of
 from unifusion.retrieval.said import BESIDE, Said, read_beside
-from unifusion.rows import json_row, take_clips
+from unifusion.rows import NamedClips, json_row, take_clips
 
 __all__ = ["Wanted", "absolute", "scan"]
 
 _NO_CLIPS = (*BESIDE, ".jsonl", ".json")
 _RENDERED = "clip-world://"
+_NOT_METADATA = ("texts", "metadata", "transcript", "subtitles", "caption", "messages")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +95,8 @@ def scan(words: Sequence[str | Path], *, without: Path | None = None, limits: Li
     """Clips of folders, files and `.jsonl` manifests, and how many files of folders were passed over as no media.
 
     Below a folder a clip is what begins like one, or is called like one. A manifest's row holds `path` (or `video`, `audio`, `image`),
-    perhaps `start_s`, `end_s`, `transcript`, `caption`, `texts` and `metadata`; every other plain value of it is metadata as well. A clip
-    that several words name is one, as the manifest has it. Words are also read from a file beside a clip (`BESIDE`).
+    perhaps `start_s`, `end_s`, `transcript`, `subtitles`, `caption`, `texts` and `metadata`; every other plain value of it is metadata as
+    well. A clip that several words name is one, as the manifest has it. Words are also read from a file beside a clip (`BESIDE`).
 
     Args:
         words: names of folders, files, manifests.
@@ -182,8 +183,16 @@ def _of_row(fields: dict[str, Any], where: str, manifest: Path) -> Iterator[Want
         path = name if name.startswith(_RENDERED) else absolute(manifest.parent / name)
         yield Wanted(
             path=path, root=str(manifest), listed=True, start_s=clips.start_s, end_s=clips.end_s, asked="" if key == "path" else key,
-            said=Said(text=" ".join((clips.said(number) or "").split())), texts=texts, metadata=metadata,
+            said=_said(clips, number), texts=texts, metadata=metadata,
         )  # fmt: skip
+
+
+def _said(clips: NamedClips, number: int) -> Said:
+    """What a row says of the words in one of its clips: with their times where it has them."""
+    lines = clips.lines(number).get("subtitles", ())
+    if lines:
+        return Said(cues=tuple((line.start_s, line.end_s, line.text) for line in lines))
+    return Said(text=" ".join((clips.said(number) or "").split()))
 
 
 def _known(fields: dict[str, Any], where: str) -> tuple[dict[str, str], dict[str, Any]]:
@@ -195,7 +204,7 @@ def _known(fields: dict[str, Any], where: str) -> tuple[dict[str, str], dict[str
     if isinstance(fields.get("caption"), str):
         texts.setdefault("caption", fields["caption"])
     for key, value in fields.items():
-        if key not in ("texts", "metadata", "transcript", "caption", "messages") and isinstance(value, str | int | float | bool | list):
+        if key not in _NOT_METADATA and isinstance(value, str | int | float | bool | list):
             metadata.setdefault(key, value)
     if any(isinstance(value, float) and not math.isfinite(value) for value in metadata.values()):
         raise DatasetError(f"{where}: a number that is none;", remedy="leave unknown values out.")

@@ -52,8 +52,9 @@ class PreparedOpener:
         Raises:
             MediaError: the clip cannot be read.
         """
-        words = media.transcript if any(s.modality == "text" for s in self.inner.wanted.values()) else None
-        key = hashlib.sha256(f"{media_key(replace(media, transcript=words), self.inner.limits)}{self._choices}".encode()).hexdigest()
+        reads = any(s.modality == "text" for s in self.inner.wanted.values())
+        bare = media if reads else replace(media, transcript=None, subtitles=())
+        key = hashlib.sha256(f"{media_key(bare, self.inner.limits)}{self._choices}".encode()).hexdigest()
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def open(self, media: Media) -> OpenedMedia:

@@ -1,11 +1,13 @@
 """What the engine does with ours it does with others': talks, streams, batches, labels, emotions, reports."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.existing import TAKES
 from tests.toys import clip, mixed, talk, video
-from unifusion.conversation import Media
+from unifusion.conversation import Line, Media
 from unifusion.engine import Answer, EmotionAnswer, Engine, LabelScores
 from unifusion.engine.decoding import Sampling
 from unifusion.engine.labels import label_ids, score_batch, score_labels_slowly
@@ -58,6 +60,21 @@ def test_turns_are_those_of_a_fresh_pass(engine, name):
     for stream in TAKES[name]:
         placeholder = engine.processor.placeholder_ids[stream]
         assert session.report.streams[stream].tokens == session.row.ids.count(placeholder) > 0
+
+
+def test_timed_words_stand_behind_the_clip_and_text_goes_on_after_them(engine):
+    lines = (Line(0.2, 0.8, "look"), Line(1.0, 1.6, "out"))
+    session = engine.session()
+    session.add(replace(video(seed=1, seconds=2.0), subtitles=lines, words_from="a.srt"))
+    session.add(video(seed=2))
+    answer = session.ask("what?", max_new_tokens=4)
+    text = engine.processor.tokenizer.decode(session.row.ids)
+    assert text.index('t=0.2s "look"') < text.index('t=1.0s "out"') < text.index("clip 2")
+    assert vars(answer.report.words[0]) == {"source": "a.srt", "lines": 2, "seconds": 1.2, "place": "prompt"}
+    end = len(engine.processor.text.control(engine.processor.format.assistant_end))
+    start = len(session.row.ids) - end - len(answer.ids)
+    row = session.row
+    assert greedy(engine, type(row)(ids=row.ids[:start], labels=row.labels[:start], media=row.media, starts=row.starts), 4) == answer.ids
 
 
 def test_a_second_turn_prepares_and_encodes_nothing_again(engine, monkeypatch):

@@ -16,6 +16,7 @@ from unifusion.models.existing.family import Family, Piece, Prepared, thinned
 from unifusion.models.existing.template import Template
 from unifusion.processor import Batch, Conversing, OpenedMedia, Row, StreamItem
 from unifusion.processor.conversing import padded
+from unifusion.processor.layout import stamped
 from unifusion.processor.opening import absence, at_rate, at_sampling_rate, decode, raised
 from unifusion.processor.text import TextEncoder
 
@@ -147,6 +148,8 @@ class ExistingProcessor(Conversing):
         row.starts.append(len(row.ids))
         for ids in self._ids(pieces):
             row.add(ids)
+        for line in clip.shown_lines:  # behind the clip: within it, places and numbers of tokens are the family's own
+            row.add(self.text.user(stamped(line).text))
 
     def _ids(self, pieces: Sequence[Piece]) -> list[list[int]]:
         """Each piece as ids; texts that follow each other are tokenised apart, at the control tokens between them."""
