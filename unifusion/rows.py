@@ -88,8 +88,13 @@ def too_long(where: str, most: int) -> DatasetError:
     return DatasetError(f"{where}: more than {most} bytes in one row;", remedy="keep clips and long texts in files of their own.")
 
 
-def json_row(line: str | bytes, where: str) -> dict[str, Any]:
+def json_row(line: str | bytes, where: str, *, any_value: bool = False) -> dict[str, Any]:
     """Read one line.
+
+    Args:
+        line: the line.
+        where: how errors call it.
+        any_value: take whatever Python reads: rows that a program wrote, which nobody trains on.
 
     Raises:
         DatasetError: it is not a JSON object in UTF-8, or holds what no tokenizer, file or table takes: a key twice, NaN or an infinite
@@ -97,12 +102,13 @@ def json_row(line: str | bytes, where: str) -> dict[str, Any]:
     """
     try:
         text = line.decode("utf-8") if isinstance(line, bytes) else line
-        raw = json.loads(text.rstrip("\r\n"), parse_constant=_refuse, object_pairs_hook=_each_once)
+        strictly: Any = {} if any_value else {"parse_constant": _refuse, "object_pairs_hook": _each_once}
+        raw = json.loads(text.rstrip("\r\n"), **strictly)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not JSON ({error});", remedy="write one JSON object a line, in UTF-8.") from error
     if not isinstance(raw, dict):
         raise DatasetError(f"{where}: {type(raw).__name__}, wanted an object;", remedy='write lines like {"id": "a", "path": "a.mp4"}.')
-    if wrong := _unfit(raw):
+    if not any_value and (wrong := _unfit(raw)):
         raise DatasetError(f"{where}: {wrong};", remedy="write the row again without it.")
     return raw
 

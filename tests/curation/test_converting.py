@@ -177,7 +177,8 @@ def test_others_spellings(folder):
 
 
 def test_what_a_spelling_cannot_say_is_refused(folder):
-    spanned, tagged = {"id": "a", "messages": TALK}, {"id": "b", "messages": [{"role": "user", "content": "<video> is a tag"}, TALK[2]]}
+    tag = {"role": "user", "content": [{"type": "text", "text": "<video> is a tag"}]}
+    spanned, tagged = {"id": "a", "messages": TALK}, {"id": "b", "messages": [tag, TALK[2]]}
     examples = list(Messages(jsonl(folder / "in.jsonl", spanned, tagged)))
     for example, said in zip(examples, ("has a span or is muted", "holds a tag"), strict=True):
         with pytest.raises(DatasetError, match=said):

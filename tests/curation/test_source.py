@@ -35,6 +35,7 @@ def test_the_layout_of_a_set_tells_its_reader(name, tmp_path):
 def test_files_tell_their_reader_by_their_names(tmp_path):
     for name, reader in (
         ("a.jsonl", "messages"),
+        ("a.json", "messages"),
         ("a.tar", "webdataset"),
         ("a.parquet", "huggingface"),
         ("a.yaml", "mixture"),
@@ -42,7 +43,7 @@ def test_files_tell_their_reader_by_their_names(tmp_path):
     ):
         (tmp_path / name).write_bytes(b"")
         assert guess(tmp_path / name) == reader
-    for name in ("a.json", "a.csv", "a"):
+    for name in ("a.csv", "a.txt", "a"):
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(ConfigError, match="does not say how it is read"):
             guess(tmp_path / name)

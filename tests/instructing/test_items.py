@@ -75,7 +75,7 @@ def test_rows_that_a_task_cannot_ask_are_counted():
     rows = [replace(r, media=(world(n),)) for n, r in enumerate(rows)]
     rows.append(Example(id="r2", media=(world(2),), texts={"event": "a bell"}, labels={"span": [3, 1]}))
     items, left = make(rows)
-    assert [i.row.id for i in items] == ["r0"] and left == {"valence_arousal: ValueError": 1, "when: DatasetError": 1}
+    assert [i.row.id for i in items] == ["r0"] and left == {"valence_arousal: DatasetError": 1, "when: DatasetError": 1}
 
 
 def test_reasons_are_the_answer_where_there_is_no_evidence():

@@ -56,7 +56,7 @@ def spoken(*turns):
         (b'{"messages": [', "not JSON"),
         (said([{"type": "text", "text": 5}]), "a text part holds 5"),
         (said("A \u0000bell."), "holds a NUL"),
-        ({**said("x"), "images": ["a.png"]}, "names clips under images"),
+        ({**said("x"), "images": ["a.png"]}, "names 1 image file"),
         ({**said("x"), "id": [1]}, r"id is \[1\]"),
         (
             {"messages": [{"role": "assistant", "content": "Hi."}], "media": [{"type": "audio", "path": "b.wav"}]},
@@ -93,7 +93,7 @@ def test_control_tokens_in_a_text_are_not_learned(processor, corpus, token):
     assert processor.text.control_in(f"x{token}y") == token
 
 
-@pytest.mark.parametrize("text", ["<video>", "< |end|>", "<|End|>", "<think>", "<s>", "5 < 6 | 7 > 6", "<|im_start|>"])
+@pytest.mark.parametrize("text", ["< |end|>", "<|End|>", "<think>", "<s>", "5 < 6 | 7 > 6", "<|im_start|>"])
 def test_other_texts_stay_text(processor, corpus, text):
     row = Rows(corpus(said(f"A {text} bell.")), processor, max_tokens=256)[0]
     assert not set(row.ids[2:-2]) & set(processor.placeholder_ids.values()) and processor.text.control_in(text) is None

@@ -131,6 +131,10 @@ def _name(value: Any, places: Places, row: str) -> Any:
 
 def media_part(media: Media) -> dict[str, Any]:
     """A clip as a content part with all that is known of it."""
-    told = {"start_s": media.start_s, "end_s": media.end_s, "transcript": media.transcript, "at_least_db": media.at_least_db}
+    told: dict[str, Any] = {"start_s": media.start_s, "end_s": media.end_s, "transcript": media.transcript}
+    told["at_least_db"] = media.at_least_db
+    if media.subtitles:
+        lines = [{"start_s": line.start_s, "end_s": line.end_s, "text": line.text} for line in media.subtitles]
+        told |= {"subtitles": lines, "words_from": media.words_from or None}
     part: dict[str, Any] = {"type": media.kind, "path": media.source, **{k: v for k, v in told.items() if v is not None}}
     return {**part, "mute": list(media.mute)} if media.mute else part

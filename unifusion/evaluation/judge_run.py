@@ -29,7 +29,7 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
         lines = path.read_text(encoding="utf-8").split("\n")  # not at U+2028 and its like, which texts may hold
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read {path}: {error};", remedy="give the predictions.jsonl of a suite.") from error
-    rows = [(number, json_row(line, f"{path}, line {number}")) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [(number, json_row(line, f"{path}, line {number}", any_value=True)) for number, line in enumerate(lines, 1) if line.strip()]
     lacking: Counter[str] = Counter()
     first = 0
     kept = []

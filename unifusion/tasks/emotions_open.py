@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unifusion.conversation import Example
+from unifusion.errors import DatasetError
 from unifusion.metrics._emotion_words import emotion_words
 from unifusion.metrics.emotion_wheel_f import emotion_wheel_f
 from unifusion.metrics.hit_rate import hit_rate
@@ -33,10 +34,13 @@ class EmotionsOpen(Task):
         """The true words.
 
         Raises:
-            DatasetError: there are none.
+            DatasetError: there are none, or what is there is no words.
         """
         truth = self.truth(example, "emotions", "emotion")
-        return (truth,) if isinstance(truth, str) else tuple(map(str, truth))
+        words = (truth,) if isinstance(truth, str) else tuple(truth) if isinstance(truth, list | tuple) else ()
+        if not words or not all(isinstance(word, str) and word.strip() for word in words):
+            raise DatasetError(f"example {example.id!r} has emotions {truth!r};", remedy="give a word, or a list of words.")
+        return words
 
     def score(self, answer: str, example: Example) -> Score:
         """F on the wheels of this answer alone; details tell how many words it has, and `skipped` of a truth outside the vocabulary."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from unifusion.conversation import Altered, Clip, Example, Media, Mix
+from unifusion.conversation import Altered, Clip, Example, Line, Media, Mix
 from unifusion.errors import UniFusionError
 
 __all__ = ["BASELINES", "CONDITIONS", "TAMPERED", "Donors", "Shown", "streams_of", "under"]
@@ -69,14 +69,18 @@ def under(condition: str, row: Example, donors: Donors) -> Shown | None:
     if condition == "blind":
         return Shown(_without_words(replace(row, media=())))
     if condition == "text":
-        said = row.texts.get("transcript") or " ".join(m.transcript for m in row.media if m.transcript)
+        said = words_of(row)
         return Shown(replace(row, media=(), texts={**row.texts, "transcript": said})) if said and row.media else None
     if condition == "shuffled":
         seed = int.from_bytes(hashlib.sha256(row.id.encode()).digest()[:4], "big")
         return Shown(_changed(row, "picture", lambda m: _altered(m, shuffle=seed))) if _moves(row) else None
     if condition == "other clip":
         donor = donors.of(row, "any") if has else None
-        return None if donor is None else Shown(_with_words(replace(row, media=donor.media), donor), donor)
+        if donor is None:
+            return None
+        texts = {k: v for k, v in row.texts.items() if k != "transcript"}
+        said = words_of(donor)
+        return Shown(replace(row, media=donor.media, texts={**texts, "transcript": said} if said else texts), donor)
     return _one_stream(condition, row, donors) if {"sound", "picture"} <= has else None  # else nothing is left to answer by
 
 
@@ -97,8 +101,17 @@ def _one_stream(condition: str, row: Example, donors: Donors) -> Shown | None:
 
 def _altered(media: Media, **how: object) -> Media:
     """A clip as one that is altered when it is opened."""
-    base = replace(media, mute=(), transcript=None, at_least_db=None)
-    return replace(media, source=Altered(base=base, **how), start_s=None, end_s=None)  # type: ignore[arg-type]
+    base = replace(media, mute=(), transcript=None, subtitles=(), words_from="", at_least_db=None)
+    altered = Altered(base=base, **how)  # type: ignore[arg-type]
+    return replace(media, source=altered, start_s=None, end_s=None, subtitles=_from_start(media))
+
+
+def _from_start(media: Media) -> tuple[Line, ...]:
+    """A clip's timed words with times that count from the start of its span."""
+    start_s = media.start_s or 0.0
+    return tuple(
+        Line(max(line.start_s - start_s, 0.0), line.end_s - start_s, line.text) for line in media.subtitles if line.end_s > start_s
+    )
 
 
 def _changed(row: Example, stream: str, change: Callable[[Media], Media]) -> Example:
@@ -109,17 +122,27 @@ def _changed(row: Example, stream: str, change: Callable[[Media], Media]) -> Exa
 def _without_words(row: Example) -> Example:
     """A row of which nobody tells what is said."""
     texts = {k: v for k, v in row.texts.items() if k != "transcript"}
-    return replace(row, texts=texts, media=tuple(replace(m, transcript=None) for m in row.media))
+    silent = tuple(replace(m, transcript=None, subtitles=(), words_from="") for m in row.media)
+    return replace(row, texts=texts, media=silent)
 
 
 def _with_words(row: Example, donor: Example) -> Example:
     """A row in which is said what is said in another one, where either has words."""
     bare = _without_words(row)
-    said = donor.texts.get("transcript") or " ".join(m.transcript for m in donor.media if m.transcript)
+    said = words_of(donor)
     if not said or bare == row:
         return bare
-    media = tuple(replace(m, transcript=said) if "sound" in streams_of(m) else m for m in bare.media)
+    voice = next((m for m in donor.media if "sound" in streams_of(m)), None)
+    told = (
+        {"subtitles": _from_start(voice), "words_from": voice.words_from} if voice is not None and voice.subtitles else {"transcript": said}
+    )
+    media = tuple(replace(m, **told) if "sound" in streams_of(m) else m for m in bare.media)  # type: ignore[arg-type]
     return replace(bare, media=media, texts={**bare.texts, "transcript": said})
+
+
+def words_of(row: Example) -> str:
+    """What is said in a row's clips, where somebody has told."""
+    return row.texts.get("transcript") or " ".join(m.transcript or " ".join(line.text for line in m.subtitles) for m in row.media).strip()
 
 
 def _streams(row: Example) -> frozenset[str]:
