@@ -25,7 +25,7 @@ def test_some_of_a_row_is_hidden_and_some_is_seen(times, share, draw):
     found = features([sorted(times)])
     hidden = hidden_moments(found, [draw], "video", share=share, span_s=0.5)
     assert 0 < hidden.sum() < len(times)
-    moments = np.floor(np.array(sorted(times)) / 0.5)
+    moments = np.floor(np.array(sorted(times), np.float32) / 0.5)  # as features have them
     if len(set(moments)) > 1:  # tokens of one moment are hidden together
         assert all(len(set(hidden[0][torch.from_numpy(moments == m)].tolist())) == 1 for m in set(moments))
     assert torch.equal(hidden, hidden_moments(found, [draw], "video", share=share, span_s=0.5))
