@@ -1,0 +1,63 @@
+"""The engine as a system: clips opened once, decoded ahead, muted without opening again; answers are the engine's own."""
+
+import threading
+
+import pytest
+
+from tests.toys import chat_model, talk, video
+from unifusion.engine import Engine
+from unifusion.errors import MediaError
+from unifusion.evaluation.suite.system import EngineSystem
+
+
+@pytest.fixture
+def engine():
+    return Engine(*chat_model(seed=1))
+
+
+def opened_by(engine, monkeypatch):
+    """What is opened, and in which thread."""
+    opener, told = engine.processor.opener, []
+    real = opener.open
+
+    def noting(media, **more):
+        told.append((media, threading.current_thread().name))
+        return real(media, **more)
+
+    monkeypatch.setattr(opener, "open", noting)
+    return told
+
+
+def test_a_clip_is_opened_once_for_all_that_is_asked(engine, monkeypatch):
+    clip, told = video(seed=1), opened_by(engine, monkeypatch)
+    system = EngineSystem(engine, "folder/toy")
+    talks = [talk((m,), words) for m in (clip, clip.muted("audio")) for words in ("what?", "and why?")]
+    said = system.answer(talks, max_new_tokens=4, batch_size=2)
+    scored = system.score_labels(talks, [("a", "b")] * 4, task="", batch_size=4)
+    assert len(told) == 1 and system.name == "toy" and system.can_score
+    assert [a.ids for a in said] == [a.ids for a in Engine(*chat_model(seed=1)).answer(talks, max_new_tokens=4)]
+    assert [s.report.streams["audio"].present for s in scored] == [True, True, False, False]
+    system.forget()
+    system.answer(talks[:1], max_new_tokens=1, batch_size=1)
+    assert len(told) == 2
+
+
+def test_what_is_expected_is_decoded_in_another_thread(engine, monkeypatch):
+    clips, told = [video(seed=k) for k in range(3)], opened_by(engine, monkeypatch)
+    system = EngineSystem(engine, "toy")
+    system.expect([clips[0], clips[1].muted("video"), clips[0]])
+    said = system.answer([talk((c,), "what?") for c in clips], max_new_tokens=3, batch_size=3)
+    ahead = {id(m.source) for m, name in told if name.startswith("decode ahead")}
+    assert len(told) == 3 and ahead == {id(clips[0].source), id(clips[1].source)}
+    alone = Engine(*chat_model(seed=1)).answer([talk((c,), "what?") for c in clips], max_new_tokens=3)
+    assert [a.ids for a in said] == [a.ids for a in alone]
+
+
+def test_a_clip_that_fails_ahead_fails_its_own_question(engine, tmp_path):
+    from dataclasses import replace
+
+    bad = replace(video(seed=1), source=str(tmp_path / "none.mp4"))
+    system = EngineSystem(engine, "toy")
+    system.expect([bad, video(seed=2)])
+    first, second = system.answer([talk((bad,), "what?"), talk((video(seed=2),), "what?")], max_new_tokens=2, batch_size=2)
+    assert isinstance(first, MediaError) and "none.mp4" in str(first) and second.text is not None
