@@ -163,9 +163,6 @@ class OneByOne:
         """Likelihoods."""
         return [self.engine.score_labels([talk], [own], task=task)[0] for talk, own in zip(conversations, labels, strict=True)]
 
-    def expect(self, media: Sequence[Media]) -> None:
-        """Nothing is done ahead."""
-
     def forget(self) -> None:
         """Nothing is kept."""
 

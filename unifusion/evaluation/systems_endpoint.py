@@ -84,9 +84,6 @@ class EndpointSystem:
         """No server tells how likely an answer is that it did not give."""
         return False
 
-    def expect(self, media: Sequence[Media]) -> None:
-        """Nothing is done ahead: a clip is sent with its question."""
-
     def forget(self) -> None:
         """Let kept clips go: none is kept."""
 

@@ -98,16 +98,12 @@ class Kept:
         """The clip with its features, without the muted streams."""
         whole = replace(media, mute=())
         if whole not in self.clips:
-            self.clips[whole] = self.first(whole)
+            self.clips[whole] = self.engine.open(whole)[0]
         opened = self.clips[whole]
         muted = {n for n, r in opened.reports.items() if r.modality in media.mute}
         absent = {n: StreamReport(modality=opened.reports[n].modality, present=False, reason="muted on request") for n in muted}
         streams = {n: s for n, s in opened.streams.items() if n not in muted}
         return replace(opened, media=media, streams=streams, reports={n: absent.get(n, r) for n, r in opened.reports.items()})
-
-    def first(self, whole: Media) -> OpenedMedia:
-        """A clip that was not opened yet, with its features."""
-        return self.engine.open(whole)[0]
 
 
 def evaluate_world(

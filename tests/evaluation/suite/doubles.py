@@ -68,7 +68,7 @@ class Rule:
     name, weights = "rule", "w1"
 
     def __init__(self, rule, *, can_score=True):
-        self.rule, self.can_score, self.asked, self.expected, self.forgot = rule, can_score, [], [], 0
+        self.rule, self.can_score, self.asked, self.forgot = rule, can_score, [], 0
 
     def _said(self, conversation):
         self.asked.append(conversation)
@@ -99,9 +99,6 @@ class Rule:
             logs = tuple(0.0 if c == said else -5.0 for c in choices)
             out.append(LabelScores(labels=tuple(choices), log_probs=logs, report=self._report(conversation)))
         return out
-
-    def expect(self, media):
-        self.expected += list(media)
 
     def forget(self):
         self.forgot += 1

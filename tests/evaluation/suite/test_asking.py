@@ -81,14 +81,6 @@ def test_clips_are_forgotten_batch_by_batch(tmp_path):
     assert system.forgot == 4
 
 
-def test_the_clips_of_the_next_rows_are_expected_while_these_are_asked(tmp_path):
-    system = Rule(listener)
-    behind = []
-    system.rule = lambda conversation: (behind.append(len(system.expected)), listener(conversation))[1]
-    asked(system, part(ROWS), tmp_path, conditions=("all",), batch_size=2)
-    assert behind[0] == 8 and {id(m.source) for m in system.expected} == {id(r.media[0].source) for r in ROWS}
-
-
 def test_a_clip_that_fails_is_an_error_of_its_own(tmp_path):
     def rule(conversation):
         if conversation.id == "r2" and conversation.media:

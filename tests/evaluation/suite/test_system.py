@@ -1,4 +1,4 @@
-"""The engine as a system: clips opened once, decoded ahead, muted without opening again; answers are the engine's own."""
+"""The engine as a system: clips opened once, muted without opening again; answers are the engine's own."""
 
 import threading
 
@@ -42,22 +42,10 @@ def test_a_clip_is_opened_once_for_all_that_is_asked(engine, monkeypatch):
     assert len(told) == 2
 
 
-def test_what_is_expected_is_decoded_in_another_thread(engine, monkeypatch):
-    clips, told = [video(seed=k) for k in range(3)], opened_by(engine, monkeypatch)
-    system = EngineSystem(engine, "toy")
-    system.expect([clips[0], clips[1].muted("video"), clips[0]])
-    said = system.answer([talk((c,), "what?") for c in clips], max_new_tokens=3, batch_size=3)
-    ahead = {id(m.source) for m, name in told if name.startswith("decode ahead")}
-    assert len(told) == 3 and ahead == {id(clips[0].source), id(clips[1].source)}
-    alone = Engine(*chat_model(seed=1)).answer([talk((c,), "what?") for c in clips], max_new_tokens=3)
-    assert [a.ids for a in said] == [a.ids for a in alone]
-
-
-def test_a_clip_that_fails_ahead_fails_its_own_question(engine, tmp_path):
+def test_a_clip_that_fails_fails_its_own_question(engine, tmp_path):
     from dataclasses import replace
 
     bad = replace(video(seed=1), source=str(tmp_path / "none.mp4"))
     system = EngineSystem(engine, "toy")
-    system.expect([bad, video(seed=2)])
     first, second = system.answer([talk((bad,), "what?"), talk((video(seed=2),), "what?")], max_new_tokens=2, batch_size=2)
     assert isinstance(first, MediaError) and "none.mp4" in str(first) and second.text is not None

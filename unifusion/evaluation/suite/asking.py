@@ -26,7 +26,7 @@ __all__ = ["SCORINGS", "Question", "ask_part", "first_scoring", "questions_of", 
 
 SCORINGS = ("likelihood", "generation", "rotated")
 """The likeliest of the closed set; what is said in words; the same question once for each order that turning its options gives."""
-_DIGITS = 5
+_DIGITS = 4
 """Of probabilities; further ones depend on how rows were batched."""
 
 
@@ -66,22 +66,14 @@ def ask_part(system: System, part: Part, sink: OutFile, conditions: Sequence[str
     """
     donors = Donors(part.rows, part.truth, seed=seed)
     rows = sorted(part.rows, key=lambda row: (length_of(row), row.id))
-
-    def coming(start: int) -> list[Question]:
-        """What waits for an answer among the rows from `start` on; its clips are expected."""
-        some = rows[start : start + batch_size]
-        waiting = sink.waiting([q for row in some for q in questions_of(part, row, conditions, donors, can_score=system.can_score)])
-        system.expect([m for q in waiting for talk in q.conversations for m in talk.media])
-        return waiting
-
     with tqdm(total=len(rows), desc=part.name, unit="row", disable=None) as bar:
-        following = coming(0)
         for start in range(0, len(rows), batch_size):
-            waiting, following = following, coming(start + batch_size)
+            some = rows[start : start + batch_size]
+            waiting = sink.waiting([q for row in some for q in questions_of(part, row, conditions, donors, can_score=system.can_score)])
             for batch in _alike(waiting):
                 sink.write(_asked(system, part, batch, batch_size))
             system.forget()
-            bar.update(min(batch_size, len(rows) - start))
+            bar.update(len(some))
 
 
 def first_scoring(part: Part, *, can_score: bool) -> str:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from unifusion.conversation import Conversation, Media
+from unifusion.conversation import Conversation
 from unifusion.engine import Answer, Engine, LabelScores
 from unifusion.engine.prefixes import Prefixes
 from unifusion.errors import UniFusionError
 from unifusion.evaluation.outfile import weights_of
 from unifusion.evaluation.world import Kept
-from unifusion.processor import OpenedMedia
 
 __all__ = ["EngineSystem", "System"]
-
-_THREADS = 2
-"""That decode ahead."""
 
 
 class System(Protocol):
@@ -48,31 +42,8 @@ class System(Protocol):
     ) -> Sequence[LabelScores | UniFusionError]:  # fmt: skip
         """Likelihoods of each conversation's labels, in order; one that fails holds its error."""
 
-    def expect(self, media: Sequence[Media]) -> None:
-        """These clips come next: who decodes them himself may begin."""
-
     def forget(self) -> None:
         """The clips that were asked about so far do not come again."""
-
-
-class _Ahead(Kept):
-    """Opens and encodes each clip once; those that are expected are decoded in other threads meanwhile."""
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode ahead")
-        self._coming: dict[Media, Future[OpenedMedia]] = {}
-
-    def expect(self, media: Sequence[Media]) -> None:
-        """Begin to decode."""
-        for whole in dict.fromkeys(replace(m, mute=()) for m in media):
-            if whole not in self.clips and whole not in self._coming:
-                self._coming[whole] = self._pool.submit(self.engine.processor.open, whole)
-
-    def first(self, whole: Media) -> OpenedMedia:
-        """A clip that was expected, or not."""
-        coming = self._coming.pop(whole, None)
-        return self.engine.encode(coming.result() if coming is not None else self.engine.processor.open(whole))
 
 
 class EngineSystem:
@@ -87,7 +58,7 @@ class EngineSystem:
 
     def __init__(self, engine: Engine, name: str) -> None:
         self.name, self.weights = Path(name).name, weights_of(name)
-        self._kept = _Ahead(engine)
+        self._kept = Kept(engine)
         self.engine = copy.copy(engine)
         self.engine.processor = engine.processor.with_opener(self._kept)
         self.engine.prefixes = Prefixes(self.engine.model, self.engine.processor)
@@ -103,10 +74,6 @@ class EngineSystem:
     ) -> list[LabelScores | UniFusionError]:  # fmt: skip
         """See System; with the temperature and biases that the checkpoint holds for the task."""
         return self.engine.score_labels(conversations, labels, task=task, batch_size=batch_size)
-
-    def expect(self, media: Sequence[Media]) -> None:
-        """Decode what comes next while the model answers."""
-        self._kept.expect(media)
 
     def forget(self) -> None:
         """Let the clips go."""
