@@ -82,6 +82,20 @@ def told(text, finish="stop", tokens=3):
 
 
 @contextmanager
+def running(handler):
+    """Serve by a handler of requests; yields the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
 def serving(answer=lambda body: told(looks(body))):
     """Serve `answer(body) -> (status, JSON)`; yields the address and what was asked."""
     asked = []
@@ -100,12 +114,5 @@ def serving(answer=lambda body: told(looks(body))):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with running(Handler) as url:
+        yield url, asked

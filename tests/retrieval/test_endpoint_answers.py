@@ -4,15 +4,15 @@ import base64
 import io
 import json
 import logging
-import threading
 import time
 import wave
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from tests.evaluation.servers import running
 from tests.retrieval.toys import picture, tone
 from unifusion.errors import ConfigError
 from unifusion.retrieval.endpoint_answers import EndpointAnswers
@@ -50,15 +50,8 @@ def serving(*replies, delay_s=0.0):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with running(Handler) as url:
+        yield url, asked
 
 
 @pytest.fixture

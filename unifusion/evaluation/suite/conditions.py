@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from unifusion.conversation import Altered, Clip, Example, Line, Media, Mix
+from unifusion.conversation import Altered, Clip, Example, Media, Mix
 from unifusion.errors import UniFusionError
 
 __all__ = ["BASELINES", "CONDITIONS", "TAMPERED", "Donors", "Shown", "streams_of", "under"]
@@ -103,15 +104,7 @@ def _altered(media: Media, **how: object) -> Media:
     """A clip as one that is altered when it is opened."""
     base = replace(media, mute=(), transcript=None, subtitles=(), words_from="", at_least_db=None)
     altered = Altered(base=base, **how)  # type: ignore[arg-type]
-    return replace(media, source=altered, start_s=None, end_s=None, subtitles=_from_start(media))
-
-
-def _from_start(media: Media) -> tuple[Line, ...]:
-    """A clip's timed words with times that count from the start of its span."""
-    start_s = media.start_s or 0.0
-    return tuple(
-        Line(max(line.start_s - start_s, 0.0), line.end_s - start_s, line.text) for line in media.subtitles if line.end_s > start_s
-    )
+    return replace(media, source=altered, start_s=None, end_s=None, subtitles=media.lines(math.inf))
 
 
 def _changed(row: Example, stream: str, change: Callable[[Media], Media]) -> Example:
@@ -134,7 +127,7 @@ def _with_words(row: Example, donor: Example) -> Example:
         return bare
     voice = next((m for m in donor.media if "sound" in streams_of(m)), None)
     told = (
-        {"subtitles": _from_start(voice), "words_from": voice.words_from} if voice is not None and voice.subtitles else {"transcript": said}
+        {"subtitles": voice.lines(math.inf), "words_from": voice.words_from} if voice is not None and voice.subtitles else {"transcript": said}
     )
     media = tuple(replace(m, **told) if "sound" in streams_of(m) else m for m in bare.media)  # type: ignore[arg-type]
     return replace(bare, media=media, texts={**bare.texts, "transcript": said})

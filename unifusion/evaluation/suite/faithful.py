@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unifusion.conversation import Example
-from unifusion.errors import DatasetError
 from unifusion.evaluation.suite.conditions import CONDITIONS
 from unifusion.evaluation.suite.parts import Part
 from unifusion.metrics.bootstrap import bootstrap
@@ -69,10 +68,7 @@ def _lent(part: Part, rows: Mapping[str, Example], records: Sequence[Record], re
         lender = rows.get(str(record.get("lender", "")))
         if lender is None or part.truth(lender) == record["truth"]:
             continue
-        try:
-            follows.append(part.task.score(str(record["answer"]), lender).value)
-        except DatasetError:
-            continue
+        follows.append(part.task.score(str(record["answer"]), lender).value)
         stays.append(float(record["score"]))
         groups.append(record["group"] or record["row"])
     if not follows:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from unifusion.conversation import Example
-from unifusion.errors import DatasetError
 from unifusion.evaluation.suite.asking import SCORINGS, first_scoring
 from unifusion.evaluation.suite.parts import Part
 from unifusion.metrics.bootstrap import bootstrap
@@ -150,12 +149,7 @@ def _majority(part: Part) -> dict[str, Any]:
     """The answer that is right most often (the first of equals by name), given to every row."""
     counted = Counter(part.truth(row) for row in part.rows)
     answer = min(counted, key=lambda text: (-counted[text], text))
-    scores = []
-    for row in part.rows:
-        try:
-            scores.append(part.task.score(answer, row))
-        except DatasetError:
-            scores.append(Score(value=0.0))
+    scores = [part.task.score(answer, row) for row in part.rows]
     told = _told(part, scores, part.rows)
     return {"answer": answer, "value": round(told[part.task.metric], 6)}
 
