@@ -3,7 +3,7 @@
 import pytest
 
 from tests.evaluation.suite.doubles import KINDS, clip, kind_heard, kind_seen, row
-from unifusion.conversation import Altered, Example, Media, Mix
+from unifusion.conversation import Altered, Example, Line, Media, Mix
 from unifusion.evaluation.suite.conditions import CONDITIONS, Donors, streams_of, under
 
 ROWS = [row(i, KINDS[i % 3], group=f"g{i // 2}") for i in range(12)]
@@ -87,6 +87,23 @@ def test_words_go_with_the_sound():
         assert silent.media[0].transcript is None and "transcript" not in silent.texts
         other = under("other clip", example, donors(rows))
         assert other.row.texts["transcript"] == other.lender.texts["transcript"] and other.row.labels == example.labels
+
+
+def test_timed_words_go_with_the_sound_and_count_from_the_start_of_the_span():
+    rows = [
+        Example(id=k, group=k, labels={"sound": k},
+                media=(Media(kind="video", source=clip(k), start_s=0.5, subtitles=(Line(0.6, 0.9, f"word {k}"),), words_from="a.srt"),))
+        for k in KINDS
+    ]  # fmt: skip
+    for example in rows:
+        other = under("other sound", example, donors(rows))
+        (line,) = other.row.media[0].subtitles
+        assert line.text == f"word {other.lender.id}" and line.start_s == pytest.approx(0.1) and other.row.media[0].words_from == "a.srt"
+        (own,) = under("other picture", example, donors(rows)).row.media[0].subtitles
+        assert own.text == f"word {example.id}" and own.start_s == pytest.approx(0.1)
+        assert under("other clip", example, donors(rows)).row.media[0].subtitles[0].start_s == 0.6  # beside its own span
+        assert under("text", example, donors(rows)).row.texts["transcript"] == f"word {example.id}"
+        assert under("no sound", example, donors(rows)).row.media[0].subtitles == ()
 
 
 def test_shuffled_keeps_the_sound_and_needs_pictures_that_move():

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from unifusion.conversation import Altered, Clip, Example, Media, Mix
 from unifusion.errors import UniFusionError
@@ -126,10 +127,10 @@ def _with_words(row: Example, donor: Example) -> Example:
     if not said or bare == row:
         return bare
     voice = next((m for m in donor.media if "sound" in streams_of(m)), None)
-    told = (
-        {"subtitles": voice.lines(math.inf), "words_from": voice.words_from} if voice is not None and voice.subtitles else {"transcript": said}
-    )
-    media = tuple(replace(m, **told) if "sound" in streams_of(m) else m for m in bare.media)  # type: ignore[arg-type]
+    told: dict[str, Any] = {"transcript": said}
+    if voice is not None and voice.subtitles:
+        told = {"subtitles": voice.lines(math.inf), "words_from": voice.words_from}
+    media = tuple(replace(m, **told) if "sound" in streams_of(m) else m for m in bare.media)
     return replace(bare, media=media, texts={**bare.texts, "transcript": said})
 
 
