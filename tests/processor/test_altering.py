@@ -62,6 +62,12 @@ def test_pictures_out_of_order_are_the_same_pictures_at_the_same_times():
     assert np.array_equal(mixed.frames_THWC, opened(altered(media(10), shuffle=3)).frames_THWC)
 
 
+def test_two_pictures_are_always_the_other_way_round():
+    pair = Clip(frames_THWC=np.arange(2, dtype=np.uint8).reshape(2, 1, 1, 1).repeat(3, 3), frame_times_s=np.arange(2) / 4, duration_s=0.5)
+    clips = [opened(altered(Media(kind="video", source=pair), shuffle=seed)) for seed in range(20)]
+    assert all(clip.frames_THWC[:, 0, 0, 0].tolist() == [1, 0] for clip in clips)
+
+
 @pytest.mark.parametrize(("how", "lender"), [("sound", media(50, sound=False)), ("picture", media(50, picture=False))])
 def test_what_is_not_there_cannot_be_lent(how, lender):
     with pytest.raises(MediaError, match=f"has no {how}"):

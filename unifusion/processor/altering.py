@@ -41,10 +41,19 @@ def altered(what: Altered, read: Reader, *, picture: bool, sound: bool) -> Clip:
     if sound and what.sound is not None:
         clip = _with_sound(clip, read(what.sound, picture=False, sound=True), what.sound.name)
     if what.shuffle is not None and clip.frames_THWC is not None:
-        order_T = np.random.default_rng(what.shuffle).permutation(len(clip.frames_THWC))
+        order_T = _disorder(len(clip.frames_THWC), what.shuffle)
         corrupt_T = None if clip.corrupt_T is None else clip.corrupt_T[order_T]
         clip = replace(clip, frames_THWC=clip.frames_THWC[order_T], corrupt_T=corrupt_T)
     return replace(clip, notes=(*clip.notes, f"altered on purpose: {what.how}"))
+
+
+def _disorder(count: int, seed: int) -> np.ndarray:
+    """An order of so many pictures that is not their own, where there are two or more."""
+    rng = np.random.default_rng(seed)
+    order_T = rng.permutation(count)
+    while count > 1 and np.array_equal(order_T, np.arange(count)):
+        order_T = rng.permutation(count)
+    return order_T
 
 
 def _with_picture(clip: Clip, lender: Clip, name: str) -> Clip:

@@ -39,11 +39,26 @@ def test_a_lender_is_of_another_group_and_another_answer():
         assert lender.group != example.group and lender.labels["sound"] != example.labels["sound"]
 
 
-def test_who_lends_does_not_depend_on_the_order_and_does_on_the_seed():
-    first, turned = donors(), donors()
+def test_who_lends_does_not_depend_on_the_order_of_asking_or_of_the_set_and_does_on_the_seed():
+    first, turned, other_way = donors(), donors(), donors(ROWS[::-1])
     a = {r.id: first.of(r, "sound").id for r in ROWS}
-    assert a == {r.id: turned.of(r, "sound").id for r in reversed(ROWS)}
+    assert a == {r.id: turned.of(r, "sound").id for r in reversed(ROWS)} == {r.id: other_way.of(r, "sound").id for r in ROWS}
     assert a != {r.id: donors(seed=1).of(r, "sound").id for r in ROWS}
+
+
+def test_the_true_answer_of_a_row_is_told_once():
+    many, told = [row(i, KINDS[i % 3]) for i in range(300)], []
+    lending = Donors(many, lambda r: told.append(r.id) or r.labels["sound"])
+    assert all(lending.of(r, s).labels["sound"] != r.labels["sound"] for r in many for s in ("sound", "picture"))
+    assert len(told) == len(set(told)) <= 300
+
+
+def test_a_whole_clip_is_lent_to_a_row_of_clips_of_the_same_kinds():
+    heard = [Example(id=f"a{i}", media=(Media(kind="audio", source=clip(k)),), labels={"sound": k}) for i, k in enumerate(KINDS)]
+    twice = Example(id="b", media=(*ROWS[0].media, *ROWS[1].media), labels={"sound": "bell"})
+    mixed = donors([*ROWS, *heard, twice])
+    assert all(mixed.of(r, "any").id.startswith(r.id[0]) for r in (*ROWS, *heard))
+    assert mixed.of(twice, "any") is None and mixed.of(twice, "sound") is not None
 
 
 def test_a_lender_is_asked_the_same_kind_of_thing_where_there_is_one():

@@ -34,7 +34,7 @@ class Shown:
 
 
 class Donors:
-    """Who lends a row a sound, a picture or a whole clip: a function of (seed, ids), never of the order in which rows are asked.
+    """Who lends a row a sound, a picture or a whole clip: a function of (seed, ids of the set), never of the order of rows.
 
     Args:
         rows: of a part.
@@ -43,20 +43,45 @@ class Donors:
     """
 
     def __init__(self, rows: Sequence[Example], truth: Callable[[Example], str], *, seed: int = 0) -> None:
-        self.rows, self.truth, self.seed = rows, truth, seed
+        self.rows, self.seed = rows, seed
+        self._truth, self._told = truth, dict[str, str]()
         self._having: dict[str, list[Example]] = {}
 
     def of(self, row: Example, stream: str) -> Example | None:
-        """A row of another group that has the stream and is asked the same kind of thing, of another true answer if possible."""
+        """A row of another group that has the stream and is asked the same kind of thing, of another true answer if possible.
+
+        Rows stand in an order that the seed draws; each is lent to by the next that fits, from a place of its own.
+        """
+        having = self._rows_with(stream)
+        start = random.Random(f"{self.seed}/{row.id}/{stream}").randrange(max(1, len(having)))
+        found: dict[bool, Example] = {}
+        for other in (*having[start:], *having[:start]):
+            if other.id == row.id or (row.group and other.group == row.group) or (stream == "any" and _kinds(other) != _kinds(row)):
+                continue
+            alike = all(other.labels.get(k) == row.labels.get(k) for k in _KINDS)
+            if alike and self._answer(other) != self._answer(row):
+                return other
+            found.setdefault(alike, other)
+        return found.get(True, found.get(False))
+
+    def _rows_with(self, stream: str) -> list[Example]:
+        """Rows that have a stream, in the order of the seed."""
         if stream not in self._having:
-            self._having[stream] = [r for r in self.rows if stream in _streams(r)]
-        others = [r for r in self._having[stream] if r.id != row.id and (not row.group or r.group != row.group)]
-        alike = [r for r in others if all(r.labels.get(k) == row.labels.get(k) for k in _KINDS)]
-        told = self.truth(row)
-        for some in ([r for r in alike if self.truth(r) != told], alike, others):
-            if some:
-                return random.Random(f"{self.seed}/{row.id}/{stream}").choice(some)
-        return None
+            having = sorted((r for r in self.rows if stream in _streams(r)), key=lambda r: r.id)
+            random.Random(self.seed).shuffle(having)
+            self._having[stream] = having
+        return self._having[stream]
+
+    def _answer(self, row: Example) -> str:
+        """The true answer of a row, told once."""
+        if row.id not in self._told:
+            self._told[row.id] = self._truth(row)
+        return self._told[row.id]
+
+
+def _kinds(row: Example) -> list[str]:
+    """What a row's clips are; a whole clip takes the place of one like it."""
+    return [m.kind for m in row.media]
 
 
 def under(condition: str, row: Example, donors: Donors) -> Shown | None:
