@@ -15,5 +15,6 @@ class Emotion(LabelTask):
 
     prompt = "emotion"
     metric = "macro_recall"
+    is_mean = False
     default_labels = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
     keys = ("emotion", "label")

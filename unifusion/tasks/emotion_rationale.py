@@ -23,6 +23,7 @@ class EmotionRationale(LabelTask):
 
     prompt = "emotion_rationale"
     metric = "macro_recall"
+    is_mean = False
     default_labels = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
     keys = ("emotion", "label")
 

@@ -25,6 +25,7 @@ class EmotionsOpen(Task):
 
     prompt = "emotions_open"
     metric = "emotion_wheel_f"
+    is_mean = False
 
     def fields(self, example: Example, *, with_answer: bool) -> Mapping[str, Any]:
         """The true words."""

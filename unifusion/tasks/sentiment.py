@@ -26,6 +26,7 @@ class Sentiment(Task):
 
     prompt = "sentiment"
     metric = "sentiment_waf"
+    is_mean = False
     default_labels = tuple(_SIGNS)
 
     def fields(self, example: Example, *, with_answer: bool) -> Mapping[str, Any]:

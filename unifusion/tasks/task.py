@@ -77,6 +77,8 @@ class Task(ABC):
     metric: ClassVar[str]
     """Name of the primary number."""
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
+    is_mean: ClassVar[bool] = True
+    """Whether the primary number of a set is the mean of its answers' values."""
     default_labels: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()
     """Modalities of which one must be there, or an answer is a guess; none where any will do."""

@@ -24,6 +24,7 @@ class ValenceArousal(Task):
 
     prompt = "valence_arousal"
     metric = "ccc"
+    is_mean = False
 
     def fields(self, example: Example, *, with_answer: bool) -> Mapping[str, Any]:
         """The true values."""

@@ -48,6 +48,46 @@ def test_the_interval_is_of_pairs(tmp_path):
     assert found["lost"] == pytest.approx(0.5) and 0.2 < found["low"] < 0.5 < found["high"] < 0.8 and found["n"] == 30
 
 
+def of_others(rows, answers, task):
+    """What swapping costs where each row is lent the next one's sound."""
+    lent = [rows[(i + 1) % len(rows)].id for i in range(len(rows))]
+    some = part(rows, task=task)
+    base = [{"row": r.id, "group": r.group, "truth": some.truth(r), "score": 1.0, "answer": some.truth(r)} for r in rows]
+    records = [{**b, "condition": "all"} for b in base]
+    for b, name, answer in zip(base, lent, answers, strict=True):
+        score = some.task.score(answer, next(r for r in rows if r.id == b["row"])).value
+        records.append({**b, "condition": "other sound", "lender": name, "answer": answer, "score": score})
+    return tampering_figures(some, records)["other sound"]
+
+
+def test_nobody_follows_the_answer_to_another_question():
+    texts = [("Who sings?", "a girl"), ("Who sings?", "a boy"), ("How loud?", "very"), ("Who sings?", "nobody")]
+    rows = [Example(id=f"q{i}", media=ROWS[0].media, texts={"question": q, "answer": a}, group=f"g{i}") for i, (q, a) in enumerate(texts)]
+    found = of_others(rows, ["a boy", "very", "nobody", "a girl"], "open_qa")
+    assert (found["n"], found["n_lent"], found["follows"]) == (4, 2, 1.0)  # of the first and the last row alone
+    alike = [Example(id=r.id, media=r.media, texts=r.texts, labels={"family": "f"}, group=r.group) for r in rows]
+    assert of_others(alike, ["a boy", "very", "nobody", "a girl"], "open_qa")["n_lent"] == 4
+
+
+def test_a_letter_is_followed_by_what_it_stands_for():
+    rows = [
+        Example(id=f"q{i}", media=ROWS[0].media, texts={"question": "?"}, labels={"options": options, "option": right}, group=f"g{i}")
+        for i, (options, right) in enumerate([(("x", "y", "z"), 0), (("y", "x", "z"), 0), (("y", "z", "x"), 0), (("v", "w", "u"), 1)])
+    ]  # x, y, y, w: nothing is lent between the second and the third, and the third and the fourth have nothing in common
+    found = of_others(rows, ["B", "A", "A", "A"], "multiple_choice")
+    assert (found["n_lent"], found["follows"], found["stays"]) == (1, 1.0, 0.0)
+
+
+def test_few_groups_have_an_interval_of_their_rows():
+    mixed = [row(i, KINDS[i % 3], group="g") for i in range(30)]
+    records = [
+        {"row": r.id, "group": "g", "condition": c, "truth": "bark", "score": float(c == "all" or i % 2), "answer": "bark"}
+        for i, r in enumerate(mixed) for c in ("all", "blind")
+    ]  # fmt: skip
+    lost = tampering_figures(part(mixed), records)["blind"]
+    assert lost["low"] < lost["lost"] == 0.5 < lost["high"]
+
+
 def test_rows_that_failed_are_in_no_pair():
     records = [
         {"row": "r0", "group": "g0", "condition": c, "scoring": "likelihood", "truth": "bark", "score": 1.0, "answer": "bark"}

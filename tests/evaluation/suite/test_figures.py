@@ -35,9 +35,11 @@ def test_what_is_not_parsed_is_wrong_and_counted():
 
 def test_errors_are_counted_apart_and_are_not_wrong():
     records = [record(r, r.labels["sound"]) for r in ROWS[:4]]
-    records.append({k: v for k, v in record(ROWS[4], "").items() if k not in ("answer", "score")} | {"error": "broken"})
-    cell = part_figures(part(ROWS), records, can_score=True)["conditions"]["all"]["likelihood"]
-    assert (cell["value"], cell["n"], cell["errors"]) == (1.0, 4, 1)
+    bad = {k: v for k, v in record(ROWS[4], "").items() if k not in ("answer", "score")}
+    records.append({**bad, "error": "broken", "error_kind": "MediaError"})
+    told = part_figures(part(ROWS), records, can_score=True)
+    cell = told["conditions"]["all"]["likelihood"]
+    assert (cell["value"], cell["n"], cell["errors"]) == (1.0, 4, 1) and told["failed"] == {"r4": "MediaError"}
     only = part_figures(part(ROWS), [records[-1]], can_score=True)["conditions"]["all"]["likelihood"]
     assert (only["value"], only["n"], only["errors"]) == (None, 0, 1)
 
@@ -56,6 +58,25 @@ def test_a_figure_that_is_no_mean_has_an_interval_of_its_own():
     whole = told["conditions"]["all"]["likelihood"]
     assert told["metric"] == "macro_recall" and whole["value"] == pytest.approx(0.5) == told["chance"] == told["majority"]["value"]
     assert whole["metrics"]["accuracy"] == pytest.approx(0.75) and whole["high"] <= 1.0
+
+
+def test_what_is_no_mean_is_drawn_as_itself_where_it_equals_the_mean():
+    rows = [Example(id=f"e{i}", media=ROWS[0].media, labels={"emotion": "happy" if i % 2 else "sad"}, group=f"g{i}") for i in range(40)]
+    records = [{**record(r, "happy"), "truth": r.labels["emotion"]} for r in rows]
+    whole = part_figures(part(rows, task="emotion", labels=("happy", "sad")), records, can_score=True)["conditions"]["all"]["likelihood"]
+    assert whole["metrics"]["accuracy"] == whole["value"] == whole["low"] == whole["high"] == 0.5  # recalls are 0 and 1 in every draw
+
+
+def test_conditions_stand_in_one_order_whatever_was_asked_first():
+    records = [record(r, "bark", condition=c) for c in ("text", "other sound", "blind", "all") for r in ROWS]
+    assert list(part_figures(part(ROWS), records, can_score=True)["conditions"]) == ["all", "blind", "text", "other sound"]
+
+
+def test_no_option_that_is_named_at_any_turn_is_not_one_option():
+    some = Example(id="o", media=ROWS[0].media, texts={"question": "?"}, labels={"options": ("x", "y"), "option": 0}, group="g")
+    told = {"part": "toy", "row": "o", "group": "g", "condition": "all", "scoring": "rotated", "answer": [], "truth": "A", "score": 0.0}
+    cell = part_figures(part([some], task="multiple_choice"), [{**told, "turns": [{"parsed": None, "score": 0.0}] * 2}], can_score=True)
+    assert cell["conditions"]["all"]["rotated"]["metrics"]["same_option"] == 0.0 and cell["conditions"]["all"]["rotated"]["unparsed"] == 1.0
 
 
 def test_turned_options():

@@ -64,7 +64,7 @@ def ask_part(system: System, part: Part, sink: OutFile, conditions: Sequence[str
 
     Shows a progress bar on a terminal.
     """
-    donors = Donors(part.rows, part.truth, seed=seed)
+    donors = Donors(part.rows, part.meant, seed=seed)
     rows = sorted(part.rows, key=lambda row: (length_of(row), row.id))
     with tqdm(total=len(rows), desc=part.name, unit="row", disable=None) as bar:
         for start in range(0, len(rows), batch_size):
@@ -78,7 +78,7 @@ def ask_part(system: System, part: Part, sink: OutFile, conditions: Sequence[str
 
 def first_scoring(part: Part, *, can_score: bool) -> str:
     """The scoring by which a part is judged: likelihood where all its rows choose among a closed set, else generation."""
-    return "likelihood" if can_score and all(part.task.choices(row) for row in part.rows) else "generation"
+    return "likelihood" if can_score and part.closed else "generation"
 
 
 def questions_of(part: Part, row: Example, conditions: Sequence[str], donors: Donors, *, can_score: bool) -> Iterator[Question]:

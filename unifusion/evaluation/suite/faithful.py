@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from unifusion.conversation import Example
 from unifusion.evaluation.suite.conditions import CONDITIONS
+from unifusion.evaluation.suite.figures import interval_of
 from unifusion.evaluation.suite.parts import Part
-from unifusion.metrics.bootstrap import bootstrap
 from unifusion.prompts import RationaleAnswer
+from unifusion.tasks.task import OptionTask
 
 __all__ = ["citation_figures", "tampering_figures"]
 
 _SWAPS = {"sound": "other sound", "picture": "other picture"}
 _CITED = {"picture": "picture", "sound": "sound", "words": "sound"}
 """Stream that a rationale names -> what has to be swapped for it to change."""
+_ASKED = ("question", "event", "text")
+"""Texts of a row that its prompt may ask about."""
 
 Record = Mapping[str, Any]
 
@@ -31,8 +35,9 @@ def tampering_figures(part: Part, records: Sequence[Record], *, resamples: int =
 
     Returns:
         Condition -> `n`, `whole` (mean score under `all`), `value` (under the condition, against the row's own truth), `lost` with `low`
-        and `high`, `lost_share` of `whole`; where a row lent something and its own answer is another one, `n_lent`, `follows` (mean score
-        against the lender's truth: of a question about the stream that was swapped, 1 is faithful) and `stays` (against its own).
+        and `high`, `lost_share` of `whole`; where a row lent something, is asked the same and answers it otherwise, `n_lent`, `follows`
+        (mean score against the lender's truth: of a question about the stream that was swapped, 1 is faithful) and `stays` (against its
+        own). Questions of one `family` are the same in other words; a letter means the text of its option.
     """
     rows = {row.id: row for row in part.rows}
     by: dict[str, dict[str, Record]] = {}
@@ -51,8 +56,7 @@ def tampering_figures(part: Part, records: Sequence[Record], *, resamples: int =
 def _lost(pairs: Sequence[tuple[Record, Record]], resamples: int) -> dict[str, Any]:
     """The score that is gone."""
     first, second = ([float(pair[i]["score"]) for pair in pairs] for i in (0, 1))
-    groups = [a["group"] or a["row"] for a, _ in pairs]
-    interval = bootstrap([a - b for a, b in zip(first, second, strict=True)], groups, resamples=resamples)
+    interval = interval_of([a for a, _ in pairs], [a - b for a, b in zip(first, second, strict=True)], resamples=resamples)
     whole = sum(first) / len(first)
     return {
         "n": len(pairs), "whole": round(whole, 6), "value": round(sum(second) / len(second), 6), "lost": round(interval.estimate, 6),
@@ -63,21 +67,34 @@ def _lost(pairs: Sequence[tuple[Record, Record]], resamples: int) -> dict[str, A
 
 def _lent(part: Part, rows: Mapping[str, Example], records: Sequence[Record], resamples: int) -> dict[str, Any]:
     """Against whose truth the answers are right."""
-    follows, stays, groups = [], [], []
+    lent, follows = [], []
     for record in records:
         lender = rows.get(str(record.get("lender", "")))
-        if lender is None or part.truth(lender) == record["truth"]:
-            continue
-        follows.append(part.task.score(str(record["answer"]), lender).value)
-        stays.append(float(record["score"]))
-        groups.append(record["group"] or record["row"])
-    if not follows:
+        right_of = None if lender is None else _told_by(part, rows[record["row"]], lender)
+        if right_of is not None:
+            lent.append(record)
+            follows.append(part.task.score(str(record["answer"]), right_of).value)
+    if not lent:
         return {}
-    told = bootstrap(follows, groups, resamples=resamples)
+    told = interval_of(lent, follows, resamples=resamples)
     return {
         "n_lent": len(follows), "follows": round(told.estimate, 6), "follows_low": round(told.low, 6), "follows_high": round(told.high, 6),
-        "stays": round(sum(stays) / len(stays), 6),
+        "stays": round(sum(float(r["score"]) for r in lent) / len(lent), 6),
     }  # fmt: skip
+
+
+def _told_by(part: Part, row: Example, lender: Example) -> Example | None:
+    """What an answer that follows the lender is right of; None where the lender is asked something else, or answers alike."""
+    family = row.labels.get("family")
+    rephrased = {"question"} if family is not None and family == lender.labels.get("family") else set()
+    shown = {*_ASKED} & {*part.task.template.source.fields} - rephrased
+    answer = part.meant(lender)
+    if answer == part.meant(row) or any(row.texts.get(key) != lender.texts.get(key) for key in shown):
+        return None
+    if not isinstance(part.task, OptionTask):
+        return lender
+    options = part.task.options(row)
+    return replace(row, labels={**row.labels, "option": options.index(answer)}) if answer in options else None
 
 
 def citation_figures(part: Part, records: Sequence[Record]) -> dict[str, Any]:

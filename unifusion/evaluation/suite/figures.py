@@ -5,17 +5,19 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from unifusion.conversation import Example
 from unifusion.evaluation.suite.asking import SCORINGS, first_scoring
+from unifusion.evaluation.suite.conditions import CONDITIONS
 from unifusion.evaluation.suite.parts import Part
-from unifusion.metrics.bootstrap import bootstrap
+from unifusion.metrics.bootstrap import Interval, bootstrap
 from unifusion.tasks.task import LabelTask, OptionTask, Score
 
-__all__ = ["part_figures", "suite_figures"]
+__all__ = ["interval_of", "part_figures", "suite_figures"]
 
 _SLOW_RESAMPLES = 200
 """Of a metric that is no mean over rows, which has to be computed again for each."""
@@ -29,7 +31,7 @@ _KINDS = ("type", "needs", "family")
 def suite_figures(
     name: str, parts: Sequence[Part], records: Sequence[Mapping[str, Any]], *, can_score: bool, resamples: int = 1000
 ) -> dict[str, Any]:  # fmt: skip
-    """All parts' figures; see `part_figures`. `mean` is the plain mean of the parts' values, blind and not."""
+    """All parts' figures; see `part_figures`."""
     by_part: dict[str, list[Mapping[str, Any]]] = {part.name: [] for part in parts}
     for record in records:
         if record["part"] in by_part:
@@ -50,7 +52,7 @@ def part_figures(part: Part, records: Sequence[Mapping[str, Any]], *, can_score:
     Returns:
         `task`, `metric`, `direction`, `n` rows, `groups`, `first` (the scoring it is judged by), `chance` (None where answers are free),
         `majority` (always the most frequent right answer, and what that is), `left_out`, `conditions` (condition -> scoring -> value,
-        low, high, n, unparsed, errors, metrics), `kinds` (the same of rows of one kind, as they are).
+        low, high, n, unparsed, errors, metrics), `kinds` (the same of rows of one kind, as they are), `failed` (row -> kind of its error).
     """
     rows = {row.id: row for row in part.rows}
     cells: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -65,8 +67,9 @@ def part_figures(part: Part, records: Sequence[Mapping[str, Any]], *, can_score:
         "task": part.source.task, "dataset": part.source.dataset, "split": part.source.split, "metric": part.task.metric,
         "direction": part.task.direction, "n": len(part.rows), "groups": len({row.group or row.id for row in part.rows}),
         "first": first, "chance": _chance(part), "majority": _majority(part), "left_out": dict(part.left_out),
-        "conditions": {c: {s: conditions[c][s] for s in SCORINGS if s in conditions[c]} for c in conditions},
+        "conditions": {c: {s: conditions[c][s] for s in SCORINGS if s in conditions[c]} for c in CONDITIONS if c in conditions},
         "kinds": _kinds(part, rows, cells.get(("all", first), []), resamples),
+        "failed": dict(sorted((str(r["row"]), str(r["error_kind"])) for own in cells.values() for r in own if "error" in r)),
     }  # fmt: skip
 
 
@@ -84,13 +87,11 @@ def _cell(
     scores = [part.task.score(str(r["answer"]), e) for r, e in zip(good, examples, strict=True)]
     told = _told(part, scores, examples)
     value = told[part.task.metric]
-    values, groups = np.array([s.value for s in scores]), [r["group"] or r["row"] for r in good]
-    if abs(float(values.mean()) - value) < 1e-9:
-        interval = bootstrap(values, groups, within=_few(groups), resamples=resamples)
+    if part.task.is_mean:
+        interval = interval_of(good, [s.value for s in scores], resamples=resamples)
     else:
-        picked = np.arange(len(good))
         again = {"statistic": lambda some: _again(part, scores, examples, some), "resamples": min(resamples, _SLOW_RESAMPLES)}
-        interval = bootstrap(picked, groups, within=_few(groups), **again)  # type: ignore[arg-type]
+        interval = interval_of(good, range(len(good)), **again)  # type: ignore[arg-type]
     metrics = {k: round(float(v), 6) for k, v in told.items()}
     metrics |= {f"mean_{k}": round(_mean([s.details[k] for s in scores if k in s.details]), 6) for k in _detailed(scores)}
     return {
@@ -99,9 +100,16 @@ def _cell(
     }  # fmt: skip
 
 
-def _few(groups: Sequence[Any]) -> bool:
-    """Whether whole groups alone say too little, so that rows are drawn within them too."""
-    return len(set(groups)) < _FEW_GROUPS
+def interval_of(records: Sequence[Mapping[str, Any]], values: Sequence[float], **how: Any) -> Interval:
+    """The interval of one value a record, of its groups; of rows within them too, where whole groups alone say too little.
+
+    Args:
+        records: with `group` and `row`.
+        values: of the records.
+        how: see `bootstrap`.
+    """
+    groups = [r["group"] or r["row"] for r in records]
+    return bootstrap(values, groups, within=len(set(groups)) < _FEW_GROUPS, **how)
 
 
 def _again(part: Part, scores: Sequence[Score], examples: Sequence[Example], some: np.ndarray) -> float:
@@ -128,10 +136,10 @@ def _mean(values: Sequence[float]) -> float:
 
 def _turned(good: Sequence[Mapping[str, Any]], resamples: int) -> dict[str, Any]:
     """Accuracy over all turns, and how many are right at every turn."""
-    groups = [r["group"] or r["row"] for r in good]
-    interval = bootstrap([float(r["score"]) for r in good], groups, within=_few(groups), resamples=resamples)
+    interval = interval_of(good, [float(r["score"]) for r in good], resamples=resamples)
     turns = [t for r in good for t in r["turns"]]
-    same = [len({t["parsed"] for t in r["turns"]}) == 1 for r in good]
+    named = [{t["parsed"] for t in r["turns"]} for r in good]
+    same = [len(letters) == 1 and None not in letters for letters in named]
     metrics = {"every_turn": _mean([float(r["score"] == 1.0) for r in good]), "same_option": _mean([float(s) for s in same])}
     return {
         "value": round(interval.estimate, 6), "low": round(interval.low, 6), "high": round(interval.high, 6),
@@ -167,7 +175,7 @@ def _kinds(
     out = {}
     for kind in sorted(found):
         cell = _cell(part, rows, sorted(found[kind], key=lambda r: str(r["row"])), "generation", resamples)
-        some = Part(name=part.name, source=part.source, rows=tuple(rows[str(r["row"])] for r in found[kind]), labels=part.labels)
+        some = replace(part, rows=tuple(rows[str(r["row"])] for r in found[kind]))
         out[kind] = {**{k: cell[k] for k in ("n", "value", "low", "high", "unparsed")}, "majority": _majority(some)["value"]}
         if isinstance(part.task, OptionTask):
             out[kind]["chance"] = _chance(some)

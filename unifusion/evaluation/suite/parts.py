@@ -87,9 +87,18 @@ class Part:
         given = self.source.max_new_tokens
         return _TOKENS.get(self.source.task, _FEW) if given is None else given
 
+    @cached_property
+    def closed(self) -> bool:
+        """Whether all its rows choose among a closed set."""
+        return all(self.task.choices(row) for row in self.rows)
+
     def truth(self, row: Example) -> str:
         """The right answer as the task trains it."""
         return self.task.conversation(row, with_answer=True).messages[-1].text
+
+    def meant(self, row: Example) -> str:
+        """The right answer in words: of a letter, the option that it stands for."""
+        return self.task.options(row)[self.task.target(row)] if isinstance(self.task, OptionTask) else self.truth(row)
 
 
 def read_sources(path: str | Path) -> dict[str, Source]:
