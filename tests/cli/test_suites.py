@@ -43,6 +43,10 @@ def test_a_set_of_ones_own_twice(run, toy_folder, sounds, tmp_path):
     assert (whole["n"], whole["errors"]) == (8, 1) and results["parts"]["messages"]["chance"] == 0.5
     records = [json.loads(line) for line in (tmp_path / "a" / "predictions.jsonl").read_text().splitlines()]
     (bad,) = {r["error"] for r in records if "error" in r}
+    assert "1 of 9 rows failed, counted apart: broken (MediaError)" in err
+    assert "broken (MediaError)" in (tmp_path / "a" / "index.html").read_text()
+    line = out.splitlines()[3].split()
+    assert line[:3] == ["messages", "accuracy", "↑"] and line[-1] == "1"
     assert "broken.wav" in bad
     assert all(
         r["report"]["streams"]["audio"]["present"] == (r["condition"] == "all") for r in records if "report" in r and r["report"]["streams"]
@@ -74,7 +78,8 @@ def test_sets_that_are_not_there_are_told(run, toy_folder, tmp_path):
     ("words", "said"),
     [
         (("--parts", "ravdes"), "no part 'ravdes'"), (("--conditions", "deaf"), "no condition 'deaf'"), ((), "--out is not given"),
-        (("--data", "nowhere", "--parts", "esc10"), "none of the suite's sets is there: esc10"),
+        (("--data", "nowhere", "--parts", "esc10"), "none of the sets is there in nowhere: esc10"),
+        (("--batch-size", "0"), "--batch-size is 0; give 1 or more"), (("--most", "-1"), "--most is -1; give 0 or more"),
     ],
 )  # fmt: skip
 def test_wrong_choices_are_one_line(run, toy_folder, tmp_path, words, said):

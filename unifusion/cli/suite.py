@@ -30,12 +30,14 @@ def suite(
     words = ["--out" if word == "-o" else word for word in (sys.argv[1:] if argv is None else argv)]
     c = parse(choices, words, prog=f"unifusion eval {name}")
     quiet_libraries()
-    from unifusion.evaluation.suite.report import suite_table, tampering_tables
+    from unifusion.evaluation.suite.report import failed_rows, suite_table, tampering_tables
     from unifusion.evaluation.suite.running import run_suite
 
     results, page = run_suite(name, parts, c, _system(c))
     for part, why in results["absent"].items():
         print(f"unifusion: {part} is not measured: {why}", file=sys.stderr)
+    for line in failed_rows(results):
+        print(f"unifusion: {line}", file=sys.stderr)
     shown = [suite_table(results), *tampering_tables(results)]
     print("\n\n".join([*(f"{table.caption}\n{table.text()}" for table in shown), str(page)]))
     return results, page

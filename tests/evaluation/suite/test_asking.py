@@ -9,6 +9,7 @@ from unifusion.conversation import Example, Media
 from unifusion.errors import MediaError
 from unifusion.evaluation.outfile import OutFile
 from unifusion.evaluation.suite.asking import ask_part, first_scoring, rotated
+from unifusion.evaluation.suite.conditions import CONDITIONS
 from unifusion.evaluation.suite.running import SuiteRun
 from unifusion.tasks.multiple_choice import MultipleChoice
 from unifusion.tasks.which_of import WhichOf
@@ -48,6 +49,17 @@ def test_who_cannot_score_is_asked_in_words_alone(tmp_path):
     system = Rule(listener, can_score=False)
     found = asked(system, part(ROWS), tmp_path)
     assert {r["scoring"] for r in found} == {"generation"} and first_scoring(part(ROWS), can_score=False) == "generation"
+
+
+def test_a_run_that_was_cut_short_anywhere_goes_on_to_the_same_bytes(tmp_path):
+    rows = [row(0, "bark", picture=False), row(1, "bell"), row(2, "rain", sound=False), row(3, "bark"), row(4, "bell")]
+    whole = asked(Rule(listener), part(rows), tmp_path, CONDITIONS)
+    path = tmp_path / "predictions.jsonl"
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    for cut in range(len(lines)):
+        path.write_bytes(b"".join(lines[:cut]) + lines[cut][:20])
+        assert asked(Rule(listener), part(rows), tmp_path, CONDITIONS) == whole and path.read_bytes() == content
 
 
 def test_a_run_that_was_cut_short_goes_on(tmp_path):

@@ -44,6 +44,11 @@ def test_nothing_left_is_an_error_that_says_why(tmp_path):
         part_of("x", Source(dataset="messages", task="emotion"), manifest(tmp_path, sounds(4)))
 
 
+def test_rows_of_one_id_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="x: 1 ids are of more than one row, such as 's0'"):
+        part_of("x", Source(dataset="messages", task="sound"), manifest(tmp_path, [*sounds(4), sounds(1)[0]]))
+
+
 def test_rows_are_thinned_evenly(tmp_path):
     part = part_of("x", Source(dataset="messages", task="sound"), manifest(tmp_path, sounds(10)), most=4)
     assert [r.id for r in part.rows] == ["s0", "s2", "s5", "s7"]
@@ -81,7 +86,7 @@ def test_sets_that_are_not_there_are_told(tmp_path):
     assert [p.name for p in parts] == ["here"] and absent == {"gone": "esc10 is not in the folder of data"}
     _, unnamed = read_parts({**sources, "world": Source.world("sound", 40, "sound_kind")}, None)
     assert set(unnamed) == {"here", "gone"} and "--data" in unnamed["here"]
-    with pytest.raises(ConfigError, match="none of the suite's sets is there: here, gone"):
+    with pytest.raises(ConfigError, match=r"none of the sets is there: here, no folder of data was given .*; gone"):
         read_parts(sources, None)
 
 

@@ -42,6 +42,14 @@ def test_a_clip_is_opened_once_for_all_that_is_asked(engine, monkeypatch):
     assert len(told) == 2
 
 
+def test_weights_are_known_by_what_they_are_and_how_labels_are_weighed(engine):
+    same, other = EngineSystem(Engine(*chat_model(seed=1)), "elsewhere/toy"), EngineSystem(Engine(*chat_model(seed=2)), "folder/toy")
+    first = EngineSystem(engine, "folder/toy").weights
+    assert first == same.weights != other.weights
+    engine.model.config.calibration = {"sound": {"temperature": 2.0}}
+    assert EngineSystem(engine, "folder/toy").weights != first
+
+
 def test_a_clip_that_fails_fails_its_own_question(engine, tmp_path):
     from dataclasses import replace
 

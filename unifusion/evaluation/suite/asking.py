@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
+from itertools import product
 from string import ascii_uppercase
 from typing import Any
 
@@ -16,7 +17,7 @@ from unifusion.engine import Answer, LabelScores
 from unifusion.errors import UniFusionError
 from unifusion.evaluation.outfile import OutFile
 from unifusion.evaluation.predict import ask
-from unifusion.evaluation.suite.conditions import Donors, under
+from unifusion.evaluation.suite.conditions import CONDITIONS, Donors, under
 from unifusion.evaluation.suite.lengths import length_of
 from unifusion.evaluation.suite.parts import Part
 from unifusion.evaluation.suite.system import System
@@ -141,9 +142,9 @@ def _words(conversation: Conversation) -> str:
 
 
 def _alike(questions: Sequence[Question]) -> Iterator[list[Question]]:
-    """Questions of one condition and scoring together, in order."""
-    kinds = dict.fromkeys((q.condition, q.scoring) for q in questions)
-    return ([q for q in questions if (q.condition, q.scoring) == kind] for kind in kinds)
+    """Questions of one condition and scoring together, in the same order whichever of them are answered already."""
+    kinds = ([q for q in questions if (q.condition, q.scoring) == kind] for kind in product(CONDITIONS, SCORINGS))
+    return (some for some in kinds if some)
 
 
 def _asked(system: System, part: Part, batch: Sequence[Question], batch_size: int) -> list[dict[str, Any]]:

@@ -150,7 +150,9 @@ def read_parts(
         else:
             found.append(part_of(name, source, place, most=source.most or most, seed=seed))
     if not found:
-        raise ConfigError(f"none of the suite's sets is there: {', '.join(absent)};", remedy="name the folder they lie in with --data.")
+        told = "; ".join(f"{name}, {why}" for name, why in absent.items())
+        where = "" if data is None else f" in {data}"
+        raise ConfigError(f"none of the sets is there{where}: {told};", remedy="name the folder that they lie in with --data.")
     return found, absent
 
 
@@ -158,7 +160,7 @@ def part_of(name: str, source: Source, place: Path | None, *, most: int = 0, see
     """Read one part.
 
     Raises:
-        DatasetError: it cannot be read, or no row of it can be asked.
+        DatasetError: it cannot be read, no row of it can be asked, or two rows have one id.
     """
     rows = read_rows(place if place is not None else ".", source.split, dataset=source.dataset, options=source.options) or []
     rows = [
@@ -166,6 +168,10 @@ def part_of(name: str, source: Source, place: Path | None, *, most: int = 0, see
         for r in rows
         if all(r.labels.get(key) in values for key, values in source.keep.items())
     ]
+    twice = [ident for ident, n in Counter(r.id for r in rows).items() if n > 1]
+    if twice:
+        found = f"{name}: {len(twice)} ids are of more than one row, such as {twice[0]!r};"
+        raise DatasetError(found, remedy="give each row an id of its own, or none.")
     kind = catalog.load("tasks", source.task)
     labels = _labels(kind, rows)
     task = kind(seed=seed, labels=labels)

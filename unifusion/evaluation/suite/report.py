@@ -15,7 +15,7 @@ from unifusion.evaluation.emotion_report import write_run
 from unifusion.evaluation.page import Page, Picture, Section, Table, csv_text, number, signed
 from unifusion.evaluation.suite.card_entry import card_entry
 
-__all__ = ["suite_table", "tampering_tables", "write_suite"]
+__all__ = ["failed_rows", "suite_table", "tampering_tables", "write_suite"]
 
 log = logging.getLogger(__name__)
 _COLUMNS = (
@@ -33,7 +33,11 @@ _COLUMNS = (
     "errors",
     "chance",
     "majority",
+    "direction",
 )
+_ARROWS = {"higher": "↑", "lower": "↓"}
+_NAMED = 20
+"""Failed rows that the page names; predictions.jsonl names all."""
 _METHOD = (
     "Every row is asked in words that a function of (seed, row) chose, and answered greedily. A part whose answers are a closed set "
     "is judged by likelihood: the set's likeliest answer. Beside it stand the answer that was said in words (generation; what "
@@ -42,7 +46,7 @@ _METHOD = (
     "Chance is that of a blind draw among the set; majority is the answer that is right most often, given always. Blind: the same "
     "question without clip or words; text: with the words that are said, without the clip. Files that cannot be read are no wrong "
     "answers: they are errors, counted apart. Intervals are 95 % percentiles of bootstrap draws of groups (speakers, talks, source "
-    "videos), and of rows within them where there are fewer than twenty groups.",
+    "videos), and of rows within them where there are fewer than twenty groups. ↑: higher is better.",
 )
 _TAMPERING = (
     "The same rows with a stream muted, another row's sound or picture in its place, pictures out of order, or another clip. Whole "
@@ -77,7 +81,7 @@ def write_suite(results: Mapping[str, Any], folder: Path) -> Path:
 
 
 def suite_table(results: Mapping[str, Any]) -> Table:
-    """A line a part: its value with interval, chance, majority, blind, text, and the other scorings."""
+    """A line a part: its value with interval, chance, majority, blind, text, the other scorings, and the rows that failed."""
     rows = []
     for name, part in results["parts"].items():
         whole = part["conditions"]["all"]
@@ -85,10 +89,23 @@ def suite_table(results: Mapping[str, Any]) -> Table:
         baselines = [_short(_first(part, c)) for c in ("blind", "text")]
         told = _first(part, "all")
         unparsed = number((whole.get("generation") or {}).get("unparsed"))
-        others = [number(part["chance"]), number(part["majority"]["value"]), *baselines, cells["generation"], cells["rotated"], unparsed]
-        rows.append([name, part["metric"], str((told or {}).get("n", 0)), _between(told), *others])
-    columns = ("part", "figure", "rows", "value (95 %)", "chance", "majority", "blind", "text", "generated", "rotated", "unparsed")
+        beside = [number(part["chance"]), number(part["majority"]["value"]), *baselines, cells["generation"], cells["rotated"], unparsed]
+        figure = f"{part['metric']} {_ARROWS[part['direction']]}"
+        rows.append([name, figure, str((told or {}).get("n", 0)), _between(told), *beside, str(len(part["failed"]))])
+    others = ("chance", "majority", "blind", "text", "generated", "rotated", "unparsed", "failed")
+    columns = ("part", "figure", "rows", "value (95 %)", *others)
     return Table(caption=f"{results['model']['name']} on suite {results['suite']}", columns=columns, rows=rows)
+
+
+def failed_rows(results: Mapping[str, Any]) -> list[str]:
+    """A line a part of which rows failed, with their names."""
+    out = []
+    for name, part in results["parts"].items():
+        if failed := part["failed"]:
+            named = ", ".join(f"{row} ({kind})" for row, kind in list(failed.items())[:_NAMED])
+            more = f", {len(failed) - _NAMED:,} more" * (len(failed) > _NAMED)
+            out.append(f"{name}: {len(failed):,} of {part['n']:,} rows failed, counted apart: {named}{more}; predictions.jsonl says why.")
+    return out
 
 
 def _first(part: Mapping[str, Any], condition: str) -> Mapping[str, Any] | None:
@@ -113,7 +130,8 @@ def _cells(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row a part, condition and scoring."""
     out = []
     for name, part in results["parts"].items():
-        fixed = {"part": name, **{k: part[k] for k in ("task", "metric", "groups", "chance")}, "majority": part["majority"]["value"]}
+        told = {k: part[k] for k in ("task", "metric", "groups", "chance", "direction")}
+        fixed = {"part": name, **told, "majority": part["majority"]["value"]}
         for condition, scorings in part["conditions"].items():
             for scoring, cell in scorings.items():
                 out.append({**fixed, "condition": condition, "scoring": scoring, **{k: v for k, v in cell.items() if k != "metrics"}})
@@ -200,7 +218,7 @@ def _page(results: Mapping[str, Any], table: Table, pictures: list[Picture]) -> 
     lead += [f"Not measured: {name}, {why}." for name, why in results["absent"].items()]
     left_out = [f"{name}: {n:,} rows are left out, {why}." for name, p in results["parts"].items() for why, n in p["left_out"].items()]
     kinds = [_kinds_table(name, part) for name, part in results["parts"].items() if part["kinds"]]
-    sections = [Section(title="Figures", texts=left_out, tables=[table], pictures=pictures)]
+    sections = [Section(title="Figures", texts=[*left_out, *failed_rows(results)], tables=[table], pictures=pictures)]
     if tampered := tampering_tables(results):
         sections.append(Section(title="Faithfulness", texts=[_TAMPERING], tables=tampered))
     if kinds:

@@ -125,6 +125,9 @@ def run_suite(name: str, parts: Mapping[str, Source], choices: SuiteChoices, sys
     for condition in conditions:
         if condition not in CONDITIONS:
             raise ConfigError(f"no condition {condition!r};", remedy=nearest(condition, list(CONDITIONS)))
+    for key, least in (("batch_size", 1), ("resamples", 1), ("most", 0)):
+        if getattr(choices, key) < least:
+            raise ConfigError(f"--{key.replace('_', '-')} is {getattr(choices, key)};", remedy=f"give {least} or more.")
     sources, place = chosen_sources(choices, parts)
     found, absent = read_parts(sources, place, most=choices.most, seed=choices.seed)
     folder = Path(choices.out)
