@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from unifusion import catalog
@@ -72,6 +74,26 @@ def test_asking_does_not_look_at_the_truth(name):
         task.conversation(unseen, with_answer=True)
     with pytest.raises(UniFusionError, match="e1"):
         task.score("yes", unseen)
+
+
+ODD = [None, "abc", 5, -1, 1.5, float("nan"), float("inf"), True, [], ["a"], [1, 2], {}, {"a": 1}, [None], [[1]], "", 10**400, [{"a": 1}]]
+FURTHER = ("option", "answers", "captions", "descriptions", "emotions", "tolerance", "checker", "windows", "cited", "turns")
+
+
+@pytest.mark.filterwarnings("ignore:ccc. a series is constant")
+@pytest.mark.parametrize("name", TASKS)
+def test_labels_of_any_type_are_read_or_refused_by_name(name):
+    task = catalog.load("tasks", name)()
+    for key in (*LABELS, "options", *FURTHER):
+        for value in ODD:
+            row = full(name, labels={**full(name).labels, key: value})
+            try:
+                task.conversation(row, with_answer=True)
+                scores = [task.score(answer, row) for answer in ("yes", "A", "happy", "1.0 to 2.0 s", "valence 0.1, arousal 0.2", "")]
+            except UniFusionError as error:
+                assert "e1" in str(error) or "template" in str(error)
+            else:
+                assert all(math.isfinite(s.value) for s in scores)
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -123,9 +123,11 @@ def test_when_scores_both_borders():
     assert (score.value, score.parsed) == (1.0, (1.5, 2.5))
     assert score.details == {"time_error_s": pytest.approx(0.5), "temporal_iou": pytest.approx(1 / 3)}
     assert When().score("1.0 to 2.6 s", example).value == 0.0
+    assert When().score("soon", example).details == {"temporal_iou": 0.0}
     instant = Example(id="t", texts={"event": "the bell"}, labels={"time_s": 1.5, "tolerance": 0.1})
     assert When().conversation(instant, with_answer=True).messages[1].text == "1.5 seconds"
     assert [When().score(a, instant).value for a in ("1.6 s", "1.7 s", "soon")] == [1, 0, 0]
+    assert set(When().score("1.5 s", instant).details) == {"time_error_s"}  # an instant overlaps with nothing
     exact = Example(id="t", labels={"time_s": 1.5, "tolerance": 0})
     assert [When().score(a, exact).value for a in ("1.5 s", "1.6 s")] == [1, 0]
 

@@ -40,4 +40,4 @@ class Caption(Task):
 
     def _references(self, example: Example) -> list[str]:
         """All true captions."""
-        return [str(self.truth(example, "caption")), *map(str, example.labels.get("captions", ()))]
+        return [str(self.truth(example, "caption")), *self.further(example, "captions")]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unifusion.conversation import Example
+from unifusion.errors import DatasetError
 from unifusion.metrics.exact_match import exact_match
 from unifusion.prompts import CitedAnswer
 from unifusion.tasks.task import Score, Task
@@ -26,15 +27,26 @@ class CitedQa(Task):
 
     def fields(self, example: Example, *, with_answer: bool) -> Mapping[str, Any]:
         """The numbers that the true answer cites."""
-        return {"cited": tuple(example.labels.get("cited") or ())} if with_answer else {}
+        return {"cited": self._cited(example)} if with_answer else {}
 
     def score(self, answer: str, example: Example) -> Score:
         """Words and numbers."""
-        references = [str(self.truth(example, "answer")), *(str(a) for a in example.labels.get("answers") or ())]
+        references = [str(self.truth(example, "answer")), *self.further(example, "answers")]
         parsed = self.parse(answer, example)
         if not isinstance(parsed, CitedAnswer):
             return Score(value=0.0)
-        wanted, named = set(example.labels.get("cited") or ()), set(parsed.numbers)
+        wanted, named = set(self._cited(example)), set(parsed.numbers)
         right = exact_match(parsed.text, references)
         f1 = 2 * len(wanted & named) / (len(wanted) + len(named)) if wanted | named else 1.0
         return Score(value=right * float(wanted == named), parsed=parsed, details={"words": right, "cited_f1": f1})
+
+    def _cited(self, example: Example) -> tuple[int, ...]:
+        """The numbers that the answer rests on.
+
+        Raises:
+            DatasetError: they are no list of numbers.
+        """
+        found = example.labels.get("cited") or ()
+        if not isinstance(found, list | tuple) or not all(isinstance(n, int) for n in found):
+            raise DatasetError(f"example {example.id!r} has cited {found!r};", remedy="give a list of whole numbers.")
+        return tuple(found)

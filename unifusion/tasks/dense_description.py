@@ -22,7 +22,7 @@ class DenseDescription(Task):
 
     def score(self, answer: str, example: Example) -> Score:
         """ROUGE-L; the details hold the overlap F1 of words."""
-        references = [str(self.truth(example, "description")), *map(str, example.labels.get("descriptions", ()))]
+        references = [str(self.truth(example, "description")), *self.further(example, "descriptions")]
         parsed = self.parse(answer, example)
         if not isinstance(parsed, FreeAnswer):
             return Score(value=0.0)

@@ -29,6 +29,8 @@ class Instruction(Task):
         turns = example.labels.get("turns")
         if not turns:
             return super().conversation(example, with_answer=with_answer)
+        if not isinstance(turns, list | tuple) or not all(isinstance(turn, Message) for turn in turns):
+            raise DatasetError(f"example {example.id!r} has turns {turns!r};", remedy="give a list of Message.")
         messages = _with_clips(tuple(turns), example)
         if with_answer:
             messages += (Message(role="assistant", parts=(str(self.truth(example, "answer")),), supervised=True),)
@@ -36,7 +38,7 @@ class Instruction(Task):
 
     def score(self, answer: str, example: Example) -> Score:
         """ROUGE-L against the best reference; the details hold the overlap F1 of words."""
-        references = [str(self.truth(example, "answer")), *(str(a) for a in example.labels.get("answers") or ())]
+        references = [str(self.truth(example, "answer")), *self.further(example, "answers")]
         parsed = self.parse(answer, example)
         if not isinstance(parsed, FreeAnswer):
             return Score(value=0.0)

@@ -12,7 +12,7 @@ from unifusion.metrics.time_error import time_error
 from unifusion.metrics.token_f1 import token_f1
 from unifusion.prompts import LabelAnswer, NumberAnswer, SpanAnswer, ValenceArousalAnswer
 from unifusion.prompts.parsers import load_parser
-from unifusion.tasks.task import Score, Task
+from unifusion.tasks.task import Score, Task, tolerance_of
 
 __all__ = ["OpenQa"]
 
@@ -37,7 +37,7 @@ class OpenQa(Task):
 
     def choices(self, example: Example) -> tuple[str, ...]:
         """The options of a closed question, the truth among them; empty for an open one."""
-        options = tuple(str(o) for o in example.labels.get("options") or ())
+        options = self.further(example, "options")
         truth = example.texts.get("answer")
         return options if not options or truth is None or exact_match(truth, options) else (*options, truth)
 
@@ -47,14 +47,13 @@ class OpenQa(Task):
             "exact": self._exact, "set": self._set, "number": self._number, "time": self._time, "free": self._free,
         }  # fmt: skip
         checker = example.labels.get("checker") or "exact"
-        if checker not in checkers:
+        if not isinstance(checker, str) or checker not in checkers:
             raise DatasetError(f"example {example.id!r} has checker {checker!r};", remedy=nearest(str(checker), list(checkers)))
         return checkers[checker](answer, example)
 
     def _references(self, example: Example) -> list[str]:
         """All right answers."""
-        further = example.labels.get("answers") or ()
-        return [str(self.truth(example, "answer")), *(str(a) for a in further)]
+        return [str(self.truth(example, "answer")), *self.further(example, "answers")]
 
     def _exact(self, answer: str, example: Example) -> Score:
         """The right one of the options, or equality after normalisation."""
@@ -80,14 +79,14 @@ class OpenQa(Task):
             if not isinstance(said, ValenceArousalAnswer):
                 return Score(value=0.0)
             error = max(abs(said.valence - truth.valence), abs(said.arousal - truth.arousal))
-            return Score(value=float(error <= _allowed(example, 0.0)), parsed=(said.valence, said.arousal), details={"error": error})
+            return Score(value=float(error <= tolerance_of(example, 0.0)), parsed=(said.valence, said.arousal), details={"error": error})
         read = load_parser("number")
         values = [p.value for r in self._references(example) if isinstance(p := read(r), NumberAnswer)]
         parsed = read(answer)
         if not values or not isinstance(parsed, NumberAnswer):
             return self._stated(answer, example)
         error = min(abs(parsed.value - v) for v in values)
-        return Score(value=float(error <= _allowed(example, 0.0)), parsed=parsed.value, details={"error": error})
+        return Score(value=float(error <= tolerance_of(example, 0.0)), parsed=parsed.value, details={"error": error})
 
     def _time(self, answer: str, example: Example) -> Score:
         """The time within the tolerance at both ends."""
@@ -98,7 +97,7 @@ class OpenQa(Task):
             return self._stated(answer, example)
         error_s = min(time_error((parsed.start_s, parsed.end_s), s) for s in spans)
         return Score(
-            value=float(error_s <= _allowed(example, 0.5)), parsed=(parsed.start_s, parsed.end_s), details={"time_error_s": error_s}
+            value=float(error_s <= tolerance_of(example, 0.5)), parsed=(parsed.start_s, parsed.end_s), details={"time_error_s": error_s}
         )
 
     def _stated(self, answer: str, example: Example) -> Score:
@@ -114,9 +113,3 @@ class OpenQa(Task):
 def _items(text: str) -> frozenset[str]:
     """What a list names, each item normalised."""
     return frozenset(filter(None, (normalise(i) for i in re.split(r",|;|\n|\band\b|&", text))))
-
-
-def _allowed(example: Example, default: float) -> float:
-    """The tolerance, and 1e-6 so that an error of exactly the tolerance counts whatever the last bit of the subtraction."""
-    given = example.labels.get("tolerance")
-    return (default if given is None else float(given)) + 1e-6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,10 +39,10 @@ class Sentiment(Task):
             DatasetError: there is none.
         """
         raw = self.truth(example, "sentiment")
-        value = _SIGNS.get(raw.lower()) if isinstance(raw, str) else float(raw) if isinstance(raw, int | float) else None
-        if value is None or not math.isfinite(value):
+        value = _SIGNS.get(raw.lower()) if isinstance(raw, str) else raw if isinstance(raw, int | float) else None
+        if value is None or not abs(value) < 1e9:
             raise DatasetError(f"example {example.id!r} has sentiment {raw!r};", remedy=f"give a number, or {', '.join(_SIGNS)}.")
-        return value
+        return float(value)
 
     def _word(self, value: float) -> str:
         """A number as a word."""

@@ -13,7 +13,7 @@ from unifusion.conversation import Conversation, Example
 from unifusion.errors import DatasetError
 from unifusion.prompts import LabelAnswer, OptionAnswer, Parsed, Template, load_template
 
-__all__ = ["LabelTask", "OptionTask", "Score", "Task", "history_of", "said_alone"]
+__all__ = ["LabelTask", "OptionTask", "Score", "Task", "history_of", "said_alone", "tolerance_of"]
 
 _TURNS = 12
 """Of what was said before a row: the last ones."""
@@ -48,6 +48,19 @@ def history_of(example: Example) -> tuple[Mapping[str, Any], ...]:
     if not whole:
         raise DatasetError(f"example {example.id!r} has history {history!r};", remedy="each turn needs speaker and text.")
     return tuple(history)
+
+
+def tolerance_of(example: Example, default: float) -> float:
+    """How far off a right answer may be, and 1e-6 so that an error of exactly that counts whatever the last bit of a subtraction.
+
+    Raises:
+        DatasetError: `labels["tolerance"]` is no number, or below 0.
+    """
+    given = example.labels.get("tolerance")
+    told = default if given is None else given
+    if not isinstance(told, int | float) or not 0 <= told < 1e9:
+        raise DatasetError(f"example {example.id!r} has tolerance {given!r};", remedy="give a number of 0 or more.")
+    return told + 1e-6
 
 
 def said_alone(said: str, question: str, *, bare: str | None = None) -> str:
@@ -169,6 +182,19 @@ class Task(ABC):
         raise DatasetError(
             f"example {example.id!r} has no {' or '.join(map(repr, keys))}, it has {known};", remedy="fill it in the dataset reader."
         )
+
+
+    def further(self, example: Example, key: str) -> tuple[str, ...]:
+        """Further texts under a label: a list of them, or one; none where it is not there.
+
+        Raises:
+            DatasetError: it holds something else.
+        """
+        found = example.labels.get(key) or ()
+        texts = (found,) if isinstance(found, str) else found
+        if not isinstance(texts, list | tuple) or not all(isinstance(t, str | int | float) for t in texts):
+            raise DatasetError(f"example {example.id!r} has {key} {found!r};", remedy="give a list of texts.")
+        return tuple(str(t) for t in texts)
 
 
 class LabelTask(Task):

@@ -10,7 +10,7 @@ from unifusion.errors import DatasetError
 from unifusion.metrics.temporal_iou import temporal_iou
 from unifusion.metrics.time_error import time_error
 from unifusion.prompts import SpanAnswer
-from unifusion.tasks.task import Score, Task
+from unifusion.tasks.task import Score, Task, tolerance_of
 
 __all__ = ["When"]
 
@@ -34,20 +34,21 @@ class When(Task):
         return {"start_s": start_s, "end_s": end_s}
 
     def score(self, answer: str, example: Example) -> Score:
-        """1 within the tolerance, else 0; `parsed` is (start_s, end_s), details give the error and the overlap."""
+        """1 within the tolerance, else 0; `parsed` is (start_s, end_s), details give the error of what was read.
+
+        Of a true span, which an instant is not, they give the overlap too: 0 where nothing was read.
+        """
         target = self._target(example)
         parsed = self.parse(answer, example)
+        spans = target[0] < target[1]
         if not isinstance(parsed, SpanAnswer):
-            return Score(value=0.0)
+            return Score(value=0.0, details={"temporal_iou": 0.0} if spans else {})
         said = (parsed.start_s, parsed.end_s)
         error_s = time_error(said, target)
-        given = example.labels.get("tolerance")
-        tolerance_s = self.tolerance_s if given is None else float(given)
-        # 1e-6: an error of exactly the tolerance counts, whatever the last bit of the subtraction.
         return Score(
-            value=float(error_s <= tolerance_s + 1e-6),
+            value=float(error_s <= tolerance_of(example, self.tolerance_s)),
             parsed=said,
-            details={"time_error_s": error_s, "temporal_iou": temporal_iou(said, target)},
+            details={"time_error_s": error_s} | ({"temporal_iou": temporal_iou(said, target)} if spans else {}),
         )
 
     def _target(self, example: Example) -> tuple[float, float]:
@@ -55,7 +56,7 @@ class When(Task):
         raw = self.truth(example, "span", "time_s")
         try:
             borders = [float(raw)] * 2 if isinstance(raw, int | float) else [float(v) for v in raw]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DatasetError(
                 f"example {example.id!r} has time {raw!r};", remedy="give span: [start_s, end_s] or time_s: seconds."
             ) from error

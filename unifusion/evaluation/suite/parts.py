@@ -218,6 +218,7 @@ def _unfit(task: Task, row: Example) -> str:
     try:
         conversation = task.conversation(row, with_answer=True)
         choices = task.options(row) if isinstance(task, OptionTask) else task.choices(row)
+        task.score(conversation.messages[-1].text, row)
     except (DatasetError, PromptError):
         return "it lacks what the task shows or scores"
     if len(choices) == 1 or len(set(choices)) != len(choices):
