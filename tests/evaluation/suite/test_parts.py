@@ -95,6 +95,11 @@ def test_sets_that_are_not_there_are_told(tmp_path):
     [
         ("[]", "holds no parts"), ("{", "cannot read"), ("a: {dataset: esc10, task: sound, spllit: val}", "unknown key 'spllit'.*split"),
         ("a: {dataset: esc11, task: sound}", "dataset is 'esc11'.*esc10"), ("a: {dataset: esc10, task: sond}", "task is 'sond'.*sound"),
+        ("a: {dataset: esc10, task: sound, most: -1}", "most is -1.*whole number"),
+        ("a: {dataset: esc10, task: sound, max_new_tokens: 0}", "max_new_tokens is 0"),
+        ("a: {dataset: esc10, task: sound, split: 3}", "split is 3.*a word"),
+        ("a: {dataset: esc10, task: sound, options: [b]}", "options is .*keys and values"),
+        ("a: {dataset: esc10, task: sound, keep: {kind: b}}", "keep.kind is 'b'.*list"),
         ("a: {dataset: esc10}", "task is None"), ("a: 3", "holds no parts"),
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ __all__ = ["card_entry"]
 def card_entry(results: Mapping[str, Any]) -> str:
     """Return YAML for the front matter of a card, as `huggingface_hub` reads it (`ModelCardData`).
 
-    Every figure says by its metric's `args` how it was scored; chance and the blind figure stand beside it under the same data.
+    Every figure says by its metric's `name` how it was scored; chance and the blind figure stand beside it under the same data.
     """
     entries = []
     for name, part in results["parts"].items():

@@ -22,6 +22,8 @@ __all__ = ["Part", "Source", "part_of", "read_parts", "read_sources"]
 
 _TOKENS = {"caption": 96, "dense_description": 220, "emotion_rationale": 160, "dialogue_reply": 64}
 _FEW = 24
+_TYPES = {"path": str, "split": str, "options": dict, "keep": dict, "most": int, "max_new_tokens": int}
+_WANTED = {str: "a word", dict: "keys and values", int: "a whole number that is not too low"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,13 @@ def read_sources(path: str | Path) -> dict[str, Source]:
         for key in source:
             if key not in known:
                 raise ConfigError(f"{path}, part {name!r}: unknown key {key!r};", remedy=nearest(str(key), known))
+        for key, kind in _TYPES.items():
+            least = 1 if key == "max_new_tokens" else 0
+            if key in source and (not isinstance(source[key], kind) or (kind is int and source[key] < least)):
+                raise ConfigError(f"{path}, part {name!r}: {key} is {source[key]!r};", remedy=f"give {_WANTED[kind]}.")
+        for key, values in source.get("keep", {}).items():
+            if not isinstance(values, list):
+                raise ConfigError(f"{path}, part {name!r}: keep.{key} is {values!r};", remedy="give a list of values.")
         for key in ("dataset", "task"):
             if source.get(key) not in catalog.names(f"{key}s"):
                 found = f"{path}, part {name!r}: {key} is {source.get(key)!r};"
