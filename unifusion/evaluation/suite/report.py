@@ -43,16 +43,16 @@ _METHOD = (
     "is judged by likelihood: the set's likeliest answer. Beside it stand the answer that was said in words (generation; what "
     "cannot be read counts as wrong, and is counted apart) and, of lettered options, the mean over all turns of their order "
     "(rotated).",
-    "Chance is that of a blind draw among the set; majority is the answer that is right most often, given always. Blind: the same "
+    "Chance is that of a blind draw among the set; majority is the most frequent true answer, given always. Blind: the same "
     "question without clip or words; text: with the words that are said, without the clip. Files that cannot be read are no wrong "
     "answers: they are errors, counted apart. Intervals are 95 % percentiles of bootstrap draws of groups (speakers, talks, source "
     "videos), and of rows within them where there are fewer than twenty groups. ↑: higher is better.",
 )
 _TAMPERING = (
     "The same rows with a stream muted, another row's sound or picture in its place, pictures out of order, or another clip. Whole "
-    "and then are mean scores against the row's own answer. Where the lender's answer is another one, an answer that follows the "
-    "lender was moved by what was lent; one that stays was not. Of a question about the sound, faithful is: follows with another "
-    "sound, stays with another picture. Where a question needs both, or names a thing that the lender's clip lacks, the right "
+    "and then are mean scores against the row's own answer. Where the lender is asked the same and its answer is another one, an answer "
+    "that follows the lender was moved by what was lent; one that stays was not. Of a question about the sound, faithful is: follows "
+    "with another sound, stays with another picture. Where a question needs both, or names a thing that the lender's clip lacks, the right "
     "answer may be a third one."
 )
 
