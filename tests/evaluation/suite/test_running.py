@@ -50,6 +50,13 @@ def test_again_gives_the_same_bytes(made, tmp_path):
     assert all((folder / name).read_bytes() == (tmp_path / name).read_bytes() for name in FILES)
 
 
+def test_what_a_kill_left_is_swept(made):
+    folder, _, _ = made
+    (folder / ".pictures-x.tmp").mkdir()
+    run_suite("toy", PARTS, choices(folder), Rule(first_option))
+    assert sorted(p.name for p in folder.iterdir() if p.name.endswith(".tmp")) == []
+
+
 def test_the_table_has_what_makes_a_figure_comparable(made):
     _, results, _ = made
     table = suite_table(results)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unifusion import atomic
 from unifusion.errors import ConfigError, nearest
 from unifusion.evaluation.outfile import OutFile
 from unifusion.evaluation.suite.asking import ask_part
@@ -134,22 +135,31 @@ def run_suite(name: str, parts: Mapping[str, Source], choices: SuiteChoices, sys
     path = folder / "predictions.jsonl"
     run = SuiteRun(suite=name, model=system.name, weights=system.weights, seed=choices.seed)
     with OutFile.open(path, run, overwrite=choices.overwrite, retry_errors=choices.retry_errors) as sink:
+        atomic.sweep(folder)
         for part in found:
             ask_part(system, part, sink, conditions, batch_size=choices.batch_size, seed=choices.seed)
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    own = _of(records, found, conditions)
-    figures = suite_figures(name, found, own, can_score=system.can_score, resamples=choices.resamples)
-    if set(conditions) & set(TAMPERED):
-        for part in found:
-            of_part = [r for r in own if r["part"] == part.name and r["scoring"] == figures["parts"][part.name]["first"]]
-            figures["parts"][part.name]["tampering"] = tampering_figures(part, of_part, resamples=choices.resamples)
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        figures = _figures(name, found, _of(records, found, conditions), system, choices)
+        told = {
+            **figures, "model": {"name": run.model, "weights": run.weights}, "seed": choices.seed, "resamples": choices.resamples,
+            "absent": absent, "rows": _rows_hash(found),
+        }  # fmt: skip
+        return told, write_suite(told, folder)
+
+
+def _figures(
+    name: str, parts: Sequence[Part], records: Sequence[Mapping[str, Any]], system: System, choices: SuiteChoices
+) -> dict[str, Any]:  # fmt: skip
+    """All figures, those of tampering too where something was tampered with."""
+    figures = suite_figures(name, parts, records, can_score=system.can_score, resamples=choices.resamples)
+    if set(choices.conditions) & set(TAMPERED):
+        for part in parts:
+            told = figures["parts"][part.name]
+            own = [r for r in records if r["part"] == part.name and r["scoring"] == told["first"]]
+            told["tampering"] = tampering_figures(part, own, resamples=choices.resamples)
             if part.source.task == "emotion_rationale":
-                figures["parts"][part.name]["citations"] = citation_figures(part, of_part)
-    told = {
-        **figures, "model": {"name": run.model, "weights": run.weights}, "seed": choices.seed, "resamples": choices.resamples,
-        "absent": absent, "rows": _rows_hash(found),
-    }  # fmt: skip
-    return told, write_suite(told, folder)
+                told["citations"] = citation_figures(part, own)
+    return figures
 
 
 def _of(records: Sequence[Mapping[str, Any]], parts: Sequence[Part], conditions: Sequence[str]) -> list[Mapping[str, Any]]:
