@@ -6,7 +6,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -162,6 +162,9 @@ class OneByOne:
     ) -> list[Any]:  # fmt: skip
         """Likelihoods."""
         return [self.engine.score_labels([talk], [own], task=task)[0] for talk, own in zip(conversations, labels, strict=True)]
+
+    def expect(self, clips: Iterator[Media]) -> None:
+        """Each clip is opened when it is asked about."""
 
     def forget(self) -> None:
         """Nothing is kept."""

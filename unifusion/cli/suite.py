@@ -59,4 +59,5 @@ def _system(c: SuiteChoices) -> System:
     from unifusion.engine import Engine
     from unifusion.evaluation.suite.system import EngineSystem
 
-    return EngineSystem(Engine.from_pretrained(c.model, device=device_of(c.device), isolate=True, strict=False), c.model)
+    engine = Engine.from_pretrained(c.model, device=device_of(c.device), isolate=True, strict=False)
+    return EngineSystem(engine, c.model, workers=c.workers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -83,6 +83,9 @@ class EndpointSystem:
     def can_score(self) -> bool:
         """No server tells how likely an answer is that it did not give."""
         return False
+
+    def expect(self, clips: Iterator[Media]) -> None:
+        """Nothing is opened before it is sent."""
 
     def forget(self) -> None:
         """Let kept clips go: none is kept."""

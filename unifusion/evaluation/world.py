@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,17 +88,23 @@ def _written(script: Any, folder: Path) -> Path:
 
 
 class Kept:
-    """Opens and encodes each clip once, whatever is asked about it and whichever streams are muted."""
+    """Opens and encodes each clip once, whatever is asked about it and whichever streams are muted.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: encodes, and opens clips.
+        opens: opens them in place of the engine.
+    """
+
+    def __init__(self, engine: Engine, *, opens: Callable[[Media], OpenedMedia] | None = None) -> None:
         self.engine = engine
+        self.opens = engine.processor.open if opens is None else opens
         self.clips: dict[Media, OpenedMedia] = {}
 
     def open(self, media: Media) -> OpenedMedia:
         """The clip with its features, without the muted streams."""
         whole = replace(media, mute=())
         if whole not in self.clips:
-            self.clips[whole] = self.engine.open(whole)[0]
+            self.clips[whole] = self.engine.encode(self.opens(whole))
         opened = self.clips[whole]
         muted = {n for n, r in opened.reports.items() if r.modality in media.mute}
         absent = {n: StreamReport(modality=opened.reports[n].modality, present=False, reason="muted on request") for n in muted}

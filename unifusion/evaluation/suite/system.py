@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from unifusion.conversation import Conversation
+from unifusion.conversation import Conversation, Media
 from unifusion.encoders.encoder import weights_hash
 from unifusion.engine import Answer, Engine, LabelScores
 from unifusion.engine.prefixes import Prefixes
 from unifusion.errors import UniFusionError
+from unifusion.evaluation.suite.ahead import Ahead
 from unifusion.evaluation.world import Kept
 
 __all__ = ["EngineSystem", "System"]
@@ -44,6 +45,9 @@ class System(Protocol):
     ) -> Sequence[LabelScores | UniFusionError]:  # fmt: skip
         """Likelihoods of each conversation's labels, in order; one that fails holds its error."""
 
+    def expect(self, clips: Iterator[Media]) -> None:
+        """The clips that will be asked about, in order, without what is muted of them; they may be taken from it ahead."""
+
     def forget(self) -> None:
         """The clips that were asked about so far do not come again."""
 
@@ -54,14 +58,16 @@ class EngineSystem:
     Args:
         engine: the model.
         name: of the checkpoint, or its folder.
+        workers: processes that open clips ahead.
     """
 
     can_score = True
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, *, workers: int = 0) -> None:
         told = f"{weights_hash(engine.model)}{json.dumps(engine.model.config.calibration, sort_keys=True)}"
         self.name, self.weights = Path(name).name, hashlib.sha256(told.encode()).hexdigest()[:16]
-        self._kept = Kept(engine)
+        self._ahead = Ahead(engine.processor, workers=workers)
+        self._kept = Kept(engine, opens=self._ahead.open)
         self.engine = copy.copy(engine)
         self.engine.processor = engine.processor.with_opener(self._kept)
         self.engine.prefixes = Prefixes(self.engine.model, self.engine.processor)
@@ -78,8 +84,13 @@ class EngineSystem:
         """See System; with the temperature and biases that the checkpoint holds for the task."""
         return self.engine.score_labels(conversations, labels, task=task, batch_size=batch_size)
 
+    def expect(self, clips: Iterator[Media]) -> None:
+        """Open them ahead."""
+        self._ahead.over(clips)
+
     def forget(self) -> None:
         """Let the clips go."""
         self._kept.clips.clear()
+        self._ahead.forget()
         if self.engine.prefixes is not None:
             self.engine.prefixes.forget()

@@ -1,0 +1,117 @@
+"""Clips opened by other processes while the model answers about those before them."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import signal
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from unifusion.conversation import Media
+from unifusion.errors import ConfigError, UniFusionError
+from unifusion.processor import Conversing, OpenedMedia
+from unifusion.training.loader import no_child_signals
+
+__all__ = ["Ahead"]
+
+log = logging.getLogger(__name__)
+_CLIPS = 4
+"""That each process opens before they are asked for."""
+
+
+class Ahead:
+    """Opens clips in the order in which they will be asked for, in other processes.
+
+    A clip is the same wherever it was opened. One that cannot be opened there, or was not told of, is opened here, so that whatever is
+    wrong is said once and here; so are all, when a process dies.
+
+    Args:
+        processor: opens clips.
+        workers: processes; 0 opens each clip here when it is asked for.
+
+    Raises:
+        ConfigError: fewer than none.
+    """
+
+    def __init__(self, processor: Conversing, *, workers: int) -> None:
+        if workers < 0:
+            raise ConfigError(f"{workers} workers cannot open clips;", remedy="take 0 or more.")
+        self.processor, self.workers = processor, workers
+        self._coming: Iterator[bytes | None] = iter(())
+        self._told: deque[Media] = deque()
+        self._waiting: dict[Media, bytes | None] = {}
+
+    def over(self, clips: Iterator[Media]) -> None:
+        """Begin with the clips that will be asked for; what is left of others is let go."""
+        self._told.clear()
+        self.forget()
+        if self.workers:
+            loader: DataLoader[bytes | None] = DataLoader(
+                _Opening(self.processor), sampler=self._telling(clips), batch_size=None, num_workers=self.workers,  # type: ignore[arg-type]
+                prefetch_factor=_CLIPS, collate_fn=_as_it_is, worker_init_fn=_leave_interrupts,
+                timeout=2 * self.processor.limits.decode_timeout_s,
+                generator=torch.Generator().manual_seed(0),  # or it draws from the program's own
+            )  # fmt: skip
+            with no_child_signals():  # or a process that dies is an error wherever the program is just then
+                self._coming = iter(loader)
+
+    def _telling(self, clips: Iterator[Media]) -> Iterator[Media]:
+        """The clips, in the order in which they come back."""
+        for media in clips:
+            self._told.append(media)
+            yield media
+
+    def forget(self) -> None:
+        """Let go what was opened and not asked for."""
+        self._waiting.clear()
+
+    def open(self, media: Media) -> OpenedMedia:
+        """A clip, decoded and preprocessed.
+
+        Raises:
+            MediaError: it cannot be opened.
+        """
+        while media not in self._waiting and media in self._told:
+            try:
+                packed = next(self._coming)
+            except (RuntimeError, OSError) as error:
+                log.warning("a process that opened clips ahead is gone (%s): they are opened one by one from here on", error)
+                self._told.clear()
+                self._coming = iter(())
+                break
+            self._waiting[self._told.popleft()] = packed
+        packed = self._waiting.pop(media, None)
+        if packed is None:
+            return self.processor.open(media)
+        opened: OpenedMedia = pickle.loads(packed)
+        return opened
+
+
+class _Opening(Dataset[bytes | None]):
+    """Opens whichever clip it is asked for. What comes back are bytes: shared memory is short in a container."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __getitem__(self, media: Media) -> bytes | None:
+        """The clip, or None where it cannot be opened."""
+        try:
+            return pickle.dumps(self.processor.open(media), protocol=pickle.HIGHEST_PROTOCOL)
+        except UniFusionError:
+            return None
+
+
+def _as_it_is(item: Any) -> Any:
+    """Nothing is put together."""
+    return item
+
+
+def _leave_interrupts(worker: int) -> None:
+    """An interrupt ends the run, which ends its workers."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
