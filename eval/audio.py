@@ -12,6 +12,7 @@ from unifusion.evaluation.suite.running import SuiteChoices
 PARTS = {
     "esc10": Source(dataset="esc10", task="sound", path="esc10", split="val"),
     "vggsound": Source(dataset="vggsound", task="sound", path="vggsound"),
+    "audioset": Source(dataset="audioset", task="sounds", path="audioset", options={"only_downloaded": True}),
     "audiocaps": Source(dataset="audiocaps", task="caption", path="audiocaps"),
     "clotho": Source(dataset="clotho", task="caption", path="clotho"),
     "music_avqa": Source(dataset="music_avqa", task="open_qa", path="music_avqa"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from unifusion.prompts.parsed import Unparsed
 
-__all__ = ["NUMBER", "digits_of_words", "find_label", "plain"]
+__all__ = ["NUMBER", "digits_of_words", "find_label", "find_labels", "plain"]
 
 NUMBER = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,15})?"
 """A decimal number: "3", "-0.25", "1,250.5"."""
@@ -76,6 +76,26 @@ def find_label(text: str, choices: Sequence[str], aliases: Mapping[str, Iterable
             return _only(table[whole], "the answer")
     found = {c for o in _occurrences(whole, synonyms | terms) if not o.negated for c in o.names}
     return _only(found, f"{text.strip()[:80]!r}") if found else Unparsed(f"none of {', '.join(choices)} in {text.strip()[:80]!r}")
+
+
+def find_labels(text: str, choices: Sequence[str]) -> tuple[str, ...] | Unparsed:
+    """Return all of `choices` that `text` names, in the order of `choices`.
+
+    They are found as `find_label` finds one inside a text. A name of several words for one thing ("Bark, bow-wow", as AudioSet has them) is
+    found by any of them that no other choice has.
+    """
+    whole, terms = plain(text), _grouped(choices)
+    parts: dict[str, set[str]] = {}
+    for choice in choices:
+        for part in map(plain, choice.split(",") if "," in choice else ()):
+            if part and part not in terms:
+                parts.setdefault(part, set()).add(choice)
+    table = terms | {part: names for part, names in parts.items() if len(names) == 1}
+    found = {name for o in _occurrences(whole, table) if not o.negated for name in o.names}
+    found |= terms.get(whole, set())  # a word of one letter is found only so
+    if not found:
+        return Unparsed(f"none of {len(choices)} labels in {text.strip()[:80]!r}" if whole else "empty answer")
+    return tuple(choice for choice in dict.fromkeys(choices) if choice in found)
 
 
 def _grouped(choices: Sequence[str]) -> dict[str, set[str]]:

@@ -14,6 +14,7 @@ __all__ = [
     "Evidence",
     "FreeAnswer",
     "LabelAnswer",
+    "LabelsAnswer",
     "NumberAnswer",
     "OptionAnswer",
     "Parsed",
@@ -39,6 +40,13 @@ class LabelAnswer:
     """One of a closed set, spelled as in the set."""
 
     label: str
+
+
+@dataclass(frozen=True)
+class LabelsAnswer:
+    """One or more of a closed set, spelled as in the set."""
+
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -135,8 +143,8 @@ class CitedAnswer:
 
 
 Parsed = (
-    LabelAnswer | OptionAnswer | YesNoAnswer | NumberAnswer | SpanAnswer | ValenceArousalAnswer | RationaleAnswer | CitedAnswer | FreeAnswer
-    | Unparsed
+    LabelAnswer | LabelsAnswer | OptionAnswer | YesNoAnswer | NumberAnswer | SpanAnswer | ValenceArousalAnswer | RationaleAnswer
+    | CitedAnswer | FreeAnswer | Unparsed
 )  # fmt: skip
 Parser = Callable[..., Parsed]
 """`parser(text, *, choices=(), **options) -> Parsed`; never raises on any text."""

@@ -154,6 +154,12 @@ class Task(ABC):
             DatasetError: the example has no truth to score against.
         """
 
+    @classmethod
+    def labels_of(cls, example: Example) -> tuple[str, ...]:
+        """Labels of an example, of which a set's closed set of answers is made; none where the task has none."""
+        del example
+        return ()
+
     def choices(self, example: Example) -> tuple[str, ...]:
         """Closed answers that label scoring may compare by likelihood; empty for free text."""
         del example
@@ -203,6 +209,11 @@ class LabelTask(Task):
     metric = "accuracy"
     keys: ClassVar[tuple[str, ...]]
     """Keys of the truth in the example's labels, the first one there counts."""
+
+    @classmethod
+    def labels_of(cls, example: Example) -> tuple[str, ...]:
+        """The true label."""
+        return next(((str(example.labels[key]),) for key in cls.keys if example.labels.get(key) not in (None, "")), ())
 
     def target(self, example: Example) -> str:
         """Return the true label, spelled as in `labels`.

@@ -15,12 +15,12 @@ from unifusion import catalog
 from unifusion.conversation import Example
 from unifusion.errors import ConfigError, DatasetError, PromptError, nearest
 from unifusion.processor.messages import to_conversation
-from unifusion.tasks.task import LabelTask, OptionTask, Task
+from unifusion.tasks.task import OptionTask, Task
 from unifusion.training.affect_data import read_rows
 
 __all__ = ["Part", "Source", "part_of", "read_parts", "read_sources"]
 
-_TOKENS = {"caption": 96, "dense_description": 220, "emotion_rationale": 160, "dialogue_reply": 64}
+_TOKENS = {"caption": 96, "dense_description": 220, "emotion_rationale": 160, "dialogue_reply": 64, "sounds": 96}
 _FEW = 24
 _TYPES = {"path": str, "split": str, "options": dict, "keep": dict, "most": int, "max_new_tokens": int}
 _WANTED = {str: "a word", dict: "keys and values", int: "a whole number that is not too low"}
@@ -214,10 +214,7 @@ def _as_turns(row: Example) -> Example:
 
 def _labels(kind: Any, rows: Sequence[Example]) -> tuple[str, ...] | None:
     """The closed set of a task of labels: those that any row of the set has."""
-    if not issubclass(kind, LabelTask):
-        return None
-    told = (next((r.labels[k] for k in kind.keys if r.labels.get(k)), None) for r in rows)
-    return tuple(sorted({str(label) for label in told if label is not None})) or None
+    return tuple(sorted({label for row in rows for label in kind.labels_of(row)})) or None
 
 
 def _unfit(task: Task, row: Example) -> str:
