@@ -30,6 +30,8 @@ def row(texts=None, **labels):
     (row(valence=0.5), []),
     (row(sound="rain"), ["sound"]),
     (row(sound=""), []),
+    (row(sounds=("rain", "wind")), ["sounds"]),
+    (row(sound="rain", sounds=("rain",)), ["sound"]),
     (row(digit="one"), ["digit"]),
     (row({"event": "a bell"}, time_s=0.0), ["when"]),
     (row({"event": "a bell"}), []),
@@ -73,6 +75,8 @@ def test_labels_are_the_tasks_own_or_the_parts():
     others = [row(emotion=e) for e in ("happy", "worried")]
     assert LabelSets(others).choices("emotion", others[0], 0) == {"labels": ["happy", "worried"]}
     assert LabelSets(others, ["happy", "worried", "sad"]).choices("emotion", others[0], 0) == {"labels": ["happy", "worried", "sad"]}
+    heard = [Example(id=f"s{n}", labels={"sounds": (f"kind {n:02}", "kind 99")}) for n in range(60)]
+    assert len(LabelSets(heard).choices("sounds", heard[0], 0)["labels"]) == 61
     assert LabelSets(others).choices("caption", others[0], 0) == {} == LabelSets([]).choices("sound", others[0], 0)
 
 

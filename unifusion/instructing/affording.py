@@ -57,11 +57,14 @@ _AFFORDS: dict[str, Test] = {
     "emotion_rationale": _explains,
     "valence_arousal": lambda row: row.labels.get("valence") is not None and row.labels.get("arousal") is not None,
     "sound": _has("sound"),
+    "sounds": lambda row: _has("sounds")(row) and not _has("sound")(row),
     "digit": _has("digit"),
     "when": lambda row: _has("event")(row) and any(row.labels.get(key) is not None for key in ("span", "time_s")),
     "dialogue_reply": lambda row: row.labels.get("history") is not None and _has("reply")(row),
 }
-OF_CLIP = ("caption", "match", "which_of", "dense_description", "emotion", "emotion_rationale", "valence_arousal", "sound", "digit")
+OF_CLIP = (
+    "caption", "match", "which_of", "dense_description", "emotion", "emotion_rationale", "valence_arousal", "sound", "sounds", "digit",
+)  # fmt: skip
 """Tasks that ask the same of every row of a clip: one row of it is asked."""
 
 
@@ -122,28 +125,24 @@ class LabelSets:
     def choices(self, name: str, row: Example, seed: int) -> Mapping[str, Any]:
         """Options for the task of a row: `labels`, where they are not the task's own."""
         kind = catalog.load("tasks", name)
-        if not issubclass(kind, LabelTask):
+        if not kind.labels_of(row):
             return {}
         if name not in self._found:
             self._found[name] = self._given or self._known(kind)
         labels = self._found[name]
-        if labels is None or len(labels) <= MOST_LABELS:
+        if labels is None or len(labels) <= MOST_LABELS or not issubclass(kind, LabelTask):
             return {} if labels is None else {"labels": labels}
-        right, rng = self._raw(kind, row), random.Random(f"{seed}/labels/{name}/{row.id}")
+        (right,), rng = kind.labels_of(row), random.Random(f"{seed}/labels/{name}/{row.id}")
         few = [*rng.sample([label for label in labels if label != right], FEW - 1), right]
         return {"labels": rng.sample(few, len(few))}
 
-    def _known(self, kind: type[LabelTask]) -> list[str] | None:
+    def _known(self, kind: Any) -> list[str] | None:
         """All labels of the part, in order; None where the task's own hold each of them."""
         task, own = kind(), True
         for row in self._rows:
             try:
-                if self._raw(kind, row):
+                if kind.labels_of(row):
                     task.target(row)
             except DatasetError:
                 own = False
-        return None if own else sorted({raw for row in self._rows if (raw := self._raw(kind, row))})
-
-    def _raw(self, kind: type[LabelTask], row: Example) -> str:
-        """A row's label as it is written."""
-        return next((str(row.labels[key]) for key in kind.keys if row.labels.get(key)), "")
+        return None if own else sorted({label for row in self._rows for label in kind.labels_of(row)})
