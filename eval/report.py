@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def flags(argv: Sequence[str] | None) -> list[str]:
-    """The words with their flags: leading files are `--predictions`, `-o` is `--out`."""
-    words = ["--out" if word == "-o" else word for word in (sys.argv[1:] if argv is None else argv)]
+    """The words with their flags: leading files are `--predictions`."""
+    words = list(sys.argv[1:] if argv is None else argv)
     first = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
     return (["--predictions", ",".join(words[:first])] if first else []) + words[first:]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +56,7 @@ class Choices:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Embed the split's rows, measure and write the report."""
-    words = ["--out" if word == "-o" else word for word in (sys.argv[1:] if argv is None else argv)]
-    c = parse(Choices, words, prog="unifusion eval retrieval")
+    c = parse(Choices, argv, prog="unifusion eval retrieval")
     quiet_libraries()
     from unifusion.engine.embedder import Embedder  # after the choices are known to be good: it brings torch
 

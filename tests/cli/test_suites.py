@@ -74,6 +74,23 @@ def test_sets_that_are_not_there_are_told(run, toy_folder, tmp_path):
     assert set(json.loads((tmp_path / "results.json").read_text())["absent"]) == {"fsdd"}
 
 
+def test_the_emotion_sets_of_a_folder(run, toy_folder, sounds, tmp_path):
+    """Those that are there are asked and the paper's table has their figures; one set by its task is asked alike."""
+    rows = [{"id": f"m{i}", "audio": f"{i}.wav", "sentiment": (-1.0, 2.0)[i % 2], "emotion": ("sad", "happy")[i % 2]} for i in range(4)]
+    (sounds.parent / "mosi.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    few = ("--model", toy_folder, "--most", "2", "--conditions", "blind", "--resamples", "20")
+    code, out, err = run("eval", "emotion", *few, "--data", sounds.parent, "--parts", "CMU-MOSI,clip_world,ravdess", "-o", tmp_path / "a")
+    assert code == 0, err
+    assert "ravdess_speech is not in the folder of data" in err and "clip_world" in out
+    assert "| CMU-MOSI |" in out and (tmp_path / "a" / "unibench.md").read_text() in out
+    one = ("--dataset", "messages", "--task", "emotions_open", "--data", sounds.parent / "mosi.jsonl")
+    assert run("eval", "emotion", *few, *one, "-o", tmp_path / "b")[0] == 0
+    assert json.loads((tmp_path / "b" / "results.json").read_text())["parts"]["messages"]["metric"] == "emotion_wheel_f"
+    (sounds.parent / "parts.yaml").write_text("mine: {dataset: messages, task: sentiment, path: mosi.jsonl}\n")
+    assert run("eval", "emotion", *few, "--data", sounds.parent / "parts.yaml", "-o", tmp_path / "c")[0] == 0
+    assert list(json.loads((tmp_path / "c" / "results.json").read_text())["parts"]) == ["mine"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

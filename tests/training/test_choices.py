@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from unifusion.errors import ConfigError
-from unifusion.training.choices import as_dict, parse
+from unifusion.training.choices import as_dict, given, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,10 @@ class Choices:
 def test_flags_are_typed():
     got = parse(Choices, ["--steps", "7", "--rate", "2e-4", "--fast", "yes", "--names", "a,b", "--limit", "3"])
     assert got == Choices(steps=7, rate=2e-4, fast=True, names=("a", "b"), limit=3)
+
+
+def test_where_it_is_written_is_short():
+    assert parse(Choices, ["-o", "runs/y"]).out == "runs/y" == parse(Choices, ["--out=runs/y"]).out
 
 
 def test_a_file_is_read_and_flags_win(tmp_path):
@@ -102,3 +106,9 @@ def test_an_unknown_key_of_a_file_is_refused(tmp_path):
 
 def test_what_is_saved_is_plain():
     assert as_dict(Choices(names=("a",)))["names"] == ["a"]
+
+
+def test_what_is_told_is_known_before_it_is_read(tmp_path):
+    (tmp_path / "c.yaml").write_text("lr: 1\nname: x\n")
+    words = ["--config", str(tmp_path / "c.yaml"), "--name", "y", "-o", "z", "--flag", "--data-root=w"]
+    assert given(words) == {"config": str(tmp_path / "c.yaml"), "lr": 1, "name": "y", "flag": None, "data_root": "w"}

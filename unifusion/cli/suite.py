@@ -27,8 +27,7 @@ def suite(
     Raises:
         UniFusionError: what went wrong, with the remedy.
     """
-    words = ["--out" if word == "-o" else word for word in (sys.argv[1:] if argv is None else argv)]
-    c = parse(choices, words, prog=f"unifusion eval {name}")
+    c = parse(choices, argv, prog=f"unifusion eval {name}")
     quiet_libraries()
     from unifusion.evaluation.suite.report import failed_rows, suite_table, tampering_tables
     from unifusion.evaluation.suite.running import run_suite

@@ -19,7 +19,7 @@ import yaml
 from unifusion import share
 from unifusion.errors import ConfigError, nearest
 
-__all__ = ["as_dict", "parse", "shared_yaml"]
+__all__ = ["as_dict", "given", "parse", "shared_yaml"]
 
 C = TypeVar("C")
 _REQUIRED = "(required)"
@@ -28,6 +28,7 @@ _TRUE, _FALSE = {"true", "yes", "1", "on"}, {"false", "no", "0", "off"}
 
 def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") -> C:
     """Build `cls` from `--config FILE.yaml` and flags; flags win. `--help` lists every choice with its type and default.
+    What is called `out` is `-o` for short.
 
     Field names become flags with dashes; a field's help is the string below it in the class, as in this package's dataclasses, or in the
     class it inherits from. What is required is listed first, then the class's own choices, then inherited ones.
@@ -42,6 +43,7 @@ def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") ->
     for field in _in_order(cls):
         default = _default(field)
         parser.add_argument(
+            *(("-o",) if field.name == "out" else ()),
             f"--{field.name.replace('_', '-')}",
             dest=field.name,
             default=argparse.SUPPRESS,
@@ -108,6 +110,19 @@ def shared_yaml(kind: str, name: str) -> Path:
     if name not in known:
         raise ConfigError(f"train/{kind} has no {name!r};", remedy=nearest(name, known))
     return folder / f"{name}.yaml"
+
+
+def given(words: Sequence[str]) -> dict[str, Any]:
+    """What a person told, unread and untyped, by name: the file of `--config`, then flags.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in {word.split("=")[0] for word in words if word.startswith("--")}:
+        parser.add_argument(name, dest=name[2:].replace("-", "_"), nargs="?")
+    flags = vars(parser.parse_known_args(words)[0])
+    return {**(_read(Path(flags["config"])) if flags.get("config") else {}), **flags}
 
 
 def _read(path: Path) -> dict[str, Any]:
