@@ -91,11 +91,23 @@ def test_the_emotion_sets_of_a_folder(run, toy_folder, sounds, tmp_path):
     assert list(json.loads((tmp_path / "c" / "results.json").read_text())["parts"]) == ["mine"]
 
 
+def test_a_set_without_its_clips_is_left_out(run, toy_folder, sounds, tmp_path):
+    """The others are asked; alone it is the error that says why."""
+    (sounds.parent / "gone.jsonl").write_text(json.dumps({"id": "g", "question": "High?", "answer": "yes"}) + "\n")
+    parts = [f"{name}: {{dataset: messages, task: open_qa, path: {name}.jsonl, most: 2}}\n" for name in ("gone", "rows")]
+    (sounds.parent / "two.yaml").write_text("".join(parts))
+    few = ("--model", toy_folder, "--data", sounds.parent / "two.yaml", "--conditions", "blind", "--resamples", "20", "-o", tmp_path / "a")
+    code, out, err = run("eval", "small", *few)
+    assert code == 0 and "gone is not measured: no row can be asked by task 'open_qa': its clip is not there (1)" in err and "rows" in out
+    code, _, err = run("eval", "small", *few, "--parts", "gone")
+    assert code == 2 and "gone: no row can be asked by task 'open_qa'" in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--parts", "ravdes"), "no part 'ravdes'"), (("--conditions", "deaf"), "no condition 'deaf'"), ((), "--out is not given"),
-        (("--data", "nowhere", "--parts", "esc10"), "none of the sets is there in nowhere: esc10"),
+        (("--data", "nowhere", "--parts", "esc10"), "none of the sets of nowhere can be asked: esc10: esc10 is not in the folder"),
         (("--batch-size", "0"), "--batch-size is 0; give 1 or more"), (("--most", "-1"), "--most is -1; give 0 or more"),
     ],
 )  # fmt: skip

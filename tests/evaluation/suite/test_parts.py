@@ -86,7 +86,7 @@ def test_sets_that_are_not_there_are_told(tmp_path):
     assert [p.name for p in parts] == ["here"] and absent == {"gone": "esc10 is not in the folder of data"}
     _, unnamed = read_parts({**sources, "world": Source.world("sound", 40, "sound_kind")}, None)
     assert set(unnamed) == {"here", "gone"} and "--data" in unnamed["here"]
-    with pytest.raises(ConfigError, match=r"none of the sets is there: here, no folder of data was given .*; gone"):
+    with pytest.raises(ConfigError, match=r"none of the sets can be asked: here: .*gone"):
         read_parts(sources, None)
 
 

@@ -24,6 +24,7 @@ _TOKENS = {"caption": 96, "dense_description": 220, "emotion_rationale": 160, "d
 _FEW = 24
 _TYPES = {"path": str, "split": str, "options": dict, "keep": dict, "most": int, "max_new_tokens": int}
 _WANTED = {str: "a word", dict: "keys and values", int: "a whole number that is not too low"}
+_TOLD = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,8 @@ def read_parts(
         ConfigError: no part is left.
         DatasetError: data that are there cannot be read.
     """
-    found, absent = [], {}
+    found: list[Part] = []
+    absent: dict[str, str] = {}
     for name, source in sources.items():
         place = None if source.path is None or data is None else Path(data) / source.path
         if source.path is not None and place is None:
@@ -157,11 +159,16 @@ def read_parts(
         elif place is not None and not place.exists():
             absent[name] = f"{source.path} is not in the folder of data"
         else:
-            found.append(part_of(name, source, place, most=source.most or most, seed=seed))
+            part, why = _read(name, source, place, most=source.most or most, seed=seed)
+            if part is None:
+                absent[name] = why
+            else:
+                found.append(part)
     if not found:
-        told = "; ".join(f"{name}, {why}" for name, why in absent.items())
-        where = "" if data is None else f" in {data}"
-        raise ConfigError(f"none of the sets is there{where}: {told};", remedy="name the folder that they lie in with --data.")
+        told = "; ".join(f"{name}: {why}" for name, why in list(absent.items())[:_TOLD])
+        more = f"; and {len(absent) - _TOLD} others" * (len(absent) > _TOLD)
+        where = "" if data is None else f" of {data}"
+        raise ConfigError(f"none of the sets{where} can be asked: {told}{more};", remedy="name the folder that they lie in with --data.")
     return found, absent
 
 
@@ -170,6 +177,18 @@ def part_of(name: str, source: Source, place: Path | None, *, most: int = 0, see
 
     Raises:
         DatasetError: it cannot be read, no row of it can be asked, or two rows have one id.
+    """
+    part, why = _read(name, source, place, most=most, seed=seed)
+    if part is None:
+        raise DatasetError(f"{name}: {why};", remedy="check the split, or the reader's options.")
+    return part
+
+
+def _read(name: str, source: Source, place: Path | None, *, most: int, seed: int) -> tuple[Part | None, str]:
+    """A part; none, and why, where no row of it can be asked.
+
+    Raises:
+        DatasetError: it cannot be read.
     """
     rows = read_rows(place if place is not None else ".", source.split, dataset=source.dataset, options=source.options) or []
     rows = [
@@ -194,12 +213,10 @@ def part_of(name: str, source: Source, place: Path | None, *, most: int = 0, see
             good.append(row)
     if not good:
         told = "; ".join(f"{why} ({n})" for why, n in left_out.most_common(2)) or "the split is empty"
-        raise DatasetError(
-            f"{name}: no row can be asked by task {source.task!r}: {told};", remedy="check the split, or the reader's options."
-        )
+        return None, f"no row can be asked by task {source.task!r}: {told}"
     if most and len(good) > most:
         good = [good[i * len(good) // most] for i in range(most)]
-    return Part(name=name, source=source, rows=tuple(good), labels=labels, left_out=dict(left_out), seed=seed)
+    return Part(name=name, source=source, rows=tuple(good), labels=labels, left_out=dict(left_out), seed=seed), ""
 
 
 def _as_turns(row: Example) -> Example:
