@@ -30,7 +30,7 @@ LABELS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Interleaved rounds; medians of per-round ratios of process CPU time."""
+    """Interleaved rounds; medians of per-round ratios of process CPU time, of a suite's of wall time: it has further processes."""
 
     model: str = "checkpoints/tiny-chat"
     clip: str = "clip-world://1000/3?split=test_iid"
@@ -39,22 +39,26 @@ class Choices:
     rounds: int = 9
     suite_rows: int = 32
     """Of each part that a suite is measured on; 0 leaves it out."""
+    workers: int = 2
+    """Processes that open clips for a suite."""
     threads: int = 1
 
 
-def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds of this process, and the result."""
-    began = time.process_time()
+def timed(run: Callable[[], Any], clock: Callable[[], float]) -> tuple[float, Any]:
+    """Seconds, and the result."""
+    began = clock()
     result = run()
-    return time.process_time() - began, result
+    return clock() - began, result
 
 
-def ratios(slow: Callable[[], Any], fast: Callable[[], Any], rounds: int) -> dict[str, float]:
+def ratios(
+    slow: Callable[[], Any], fast: Callable[[], Any], rounds: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:  # fmt: skip
     """Interleave both, order turned each round, after one warm-up; median, least and greatest ratio."""
     slow(), fast()
     found, times = [], []
     for number in range(rounds):
-        pair = [timed(f)[0] for f in ((slow, fast) if number % 2 else (fast, slow))]
+        pair = [timed(f, clock)[0] for f in ((slow, fast) if number % 2 else (fast, slow))]
         slow_s, fast_s = pair if number % 2 else pair[::-1]
         found.append(slow_s / fast_s)
         times.append((slow_s, fast_s))
@@ -170,16 +174,17 @@ class OneByOne:
         """Nothing is kept."""
 
 
-def suites(engine: Engine, model: str, rows: int, rounds: int) -> dict[str, Any]:
+def suites(engine: Engine, c: Choices, rounds: int) -> dict[str, Any]:
     """A part of a suite, in batches of 16 with each clip opened and read once, against one question at a time."""
     found = {}
     asked = (("options", "which_of", "which_of"), ("labels", "emotion", "overall_emotion"), ("captions", "caption", "caption"))
     for name, task, family in asked:
-        part = part_of(name, Source.world(task, 12 * rows, family), None, most=rows)
-        slow, fast = (partial(_answers, system, part) for system in (OneByOne(engine), EngineSystem(engine, model)))
+        part = part_of(name, Source.world(task, 12 * c.suite_rows, family), None, most=c.suite_rows)
+        slow, fast = (partial(_answers, system, part) for system in (OneByOne(engine), EngineSystem(engine, c.model, workers=c.workers)))
         said = (slow(), fast())
         questions = sum(len(v) if isinstance(v, list) else 1 for v in said[0].values())
-        found[name] = {"questions": questions, "rows": len(part.rows), "answers_equal": said[0] == said[1], **ratios(slow, fast, rounds)}
+        told = {"questions": questions, "rows": len(part.rows), "answers_equal": said[0] == said[1]}
+        found[name] = {**told, **ratios(slow, fast, rounds, time.perf_counter)}
     return found
 
 
@@ -203,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "second_turn": second_turn(engine, media, c.rounds),
         "seven_labels": labels(engine, media, c.rounds),
         "batch": batches(engine),
-        "suite": suites(engine, c.model, c.suite_rows, min(c.rounds, 5)) if c.suite_rows else {},
+        "suite": suites(engine, c, min(c.rounds, 5)) if c.suite_rows else {},
         "threads": c.threads,
     }
     path = Path(c.out)
