@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from tests.evaluation.servers import frames, serving, tone
+from tests.peers import folder_of
 from unifusion.conversation import Clip
 from unifusion.media.written import write_film
 
@@ -157,3 +158,24 @@ def test_a_server_that_is_not_there_is_told(run, films, tmp_path):
     assert code == 2 and "--endpoint-model" in err
     code, _, err = run("eval", "small", *given, "--endpoint-style", "film", "-o", tmp_path)
     assert code == 2 and "--endpoint-style is 'film'" in err
+
+
+@pytest.mark.parametrize("name", ["audio_flamingo_3", "gemma4"])
+def test_any_model_of_transformers_is_measured_twice_alike(run, sounds, tmp_path, name):
+    """By likelihood, in words and with rotated options; the report says what it got."""
+    folder = folder_of(name, str(tmp_path))
+    few = ("--task", "multiple_choice", "--resamples", "20", "--conditions", "blind,no sound")
+    given = ("eval", "small", "--model", folder, "--dataset", "messages", "--data", sounds, *few)
+    for out, batch in (("a", "16"), ("b", "3")):
+        code, _, err = run(*given, "-o", tmp_path / out, "--batch-size", batch)
+        assert code == 0, err
+    assert (tmp_path / "a" / "results.json").read_bytes() == (tmp_path / "b" / "results.json").read_bytes()
+    conditions = json.loads((tmp_path / "a" / "results.json").read_text())["parts"]["messages"]["conditions"]
+    assert set(conditions["all"]) == {"likelihood", "generation", "rotated"}
+    whole = conditions["all"]["likelihood"]
+    assert (whole["n"], whole["errors"], conditions["blind"]["likelihood"]["n"]) == (8, 1, 9)
+    records = [json.loads(line) for line in (tmp_path / "a" / "predictions.jsonl").read_text().splitlines()]
+    told = {(r["condition"], *(n for n, s in r["report"]["streams"].items() if s["present"])) for r in records if "report" in r}
+    assert told == {("all", "audio"), ("blind",)}
+    code, _, err = run(*given, "-o", tmp_path / "c", "--frames", "0")
+    assert code == 2 and "--frames is 0" in err

@@ -46,15 +46,24 @@ def _system(c: SuiteChoices) -> System:
     """What is measured.
 
     Raises:
-        ConfigError: the endpoint's model is not named, or its address is none.
+        ConfigError: the endpoint's model is not named, its address is none, or no pictures are to be shown.
     """
+    if c.frames < 1:
+        raise ConfigError(f"--frames is {c.frames};", remedy="wanted 1 or more; `no picture` among --conditions shows none.")
     if c.endpoint is not None:
         from unifusion.evaluation.systems_endpoint import EndpointSystem
         from unifusion.evaluation.systems_media import Style
 
         if c.endpoint_style not in get_args(Style):
             raise ConfigError(f"--endpoint-style is {c.endpoint_style!r};", remedy=nearest(c.endpoint_style, list(get_args(Style))))
-        return EndpointSystem.at(c.endpoint, c.endpoint_model, key_env=c.endpoint_key_env or "", style=c.endpoint_style)
+        key_env = c.endpoint_key_env or ""
+        return EndpointSystem.at(c.endpoint, c.endpoint_model, key_env=key_env, style=c.endpoint_style, media={"frames": c.frames})
+    from unifusion.models.peers import is_peer
+
+    if is_peer(c.model):
+        from unifusion.evaluation.systems_transformers import TransformersSystem
+
+        return TransformersSystem.from_pretrained(c.model, device=device_of(c.device), frames=c.frames, isolate=True, workers=c.workers)
     from unifusion.engine import Engine
     from unifusion.evaluation.suite.system import EngineSystem
 

@@ -15,6 +15,7 @@ from unifusion.engine import Answer, LabelScores
 from unifusion.errors import ConfigError, LimitError, UniFusionError
 from unifusion.evaluation.systems_media import Sent, Style, sent
 from unifusion.limits import Limits
+from unifusion.processor.conversing import check_limits
 from unifusion.wire import EndpointError, Wire
 
 __all__ = ["EndpointSystem"]
@@ -117,7 +118,8 @@ class EndpointSystem:
         """One answer, or what went wrong."""
         began = time.perf_counter()
         try:
-            clips = [(m, sent(m, style=self.style, limits=self.limits, **self.media)) for m in self._checked(conversation)]
+            check_limits(conversation, self.limits)
+            clips = [(m, sent(m, style=self.style, limits=self.limits, **self.media)) for m in conversation.media]
             heavy = sum(shown.n_bytes for _, shown in clips)
             if heavy > self.max_bytes:
                 raise LimitError(
@@ -132,20 +134,6 @@ class EndpointSystem:
         now = time.perf_counter()
         timing = {"open_s": sending - began, "total_s": now - began, "new_tokens": float(count)}
         return Answer(text=text, report=_report([s for _, s in clips]), timing=timing, stopped=ended)
-
-    def _checked(self, conversation: Conversation) -> tuple[Media, ...]:
-        """The clips of a conversation within the limits.
-
-        Raises:
-            LimitError: too many, or too long a text.
-        """
-        longest = max((len(m.text) for m in conversation.messages), default=0)
-        if len(conversation.media) > self.limits.max_media or longest > self.limits.max_text_chars:
-            raise LimitError(
-                f"{conversation.id or 'a conversation'} has {len(conversation.media)} clips and texts of up to {longest} characters;",
-                remedy=f"the limits are {self.limits.max_media} and {self.limits.max_text_chars}.",
-            )
-        return conversation.media
 
     def _request(self, conversation: Conversation, clips: Sequence[Sent], max_new_tokens: int) -> dict[str, Any]:
         """The body. A message without clips is plain text, which every server takes."""

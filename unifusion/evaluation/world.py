@@ -88,23 +88,21 @@ def _written(script: Any, folder: Path) -> Path:
 
 
 class Kept:
-    """Opens and encodes each clip once, whatever is asked about it and whichever streams are muted.
+    """Opens each clip once, whatever is asked about it and whichever streams are muted.
 
     Args:
-        engine: encodes, and opens clips.
-        opens: opens them in place of the engine.
+        opens: gives a clip as the model takes it, encoded where it can be.
     """
 
-    def __init__(self, engine: Engine, *, opens: Callable[[Media], OpenedMedia] | None = None) -> None:
-        self.engine = engine
-        self.opens = engine.processor.open if opens is None else opens
+    def __init__(self, opens: Callable[[Media], OpenedMedia]) -> None:
+        self.opens = opens
         self.clips: dict[Media, OpenedMedia] = {}
 
     def open(self, media: Media) -> OpenedMedia:
         """The clip with its features, without the muted streams."""
         whole = replace(media, mute=())
         if whole not in self.clips:
-            self.clips[whole] = self.engine.encode(self.opens(whole))
+            self.clips[whole] = self.opens(whole)
         opened = self.clips[whole]
         muted = {n for n, r in opened.reports.items() if r.modality in media.mute}
         absent = {n: StreamReport(modality=opened.reports[n].modality, present=False, reason="muted on request") for n in muted}
@@ -121,7 +119,7 @@ def evaluate_world(
         `needs` and `families`: accuracy per condition, number of questions, and the accuracy of the family's most frequent answer;
         `predictions`: one record per question.
     """
-    kept = Kept(engine)
+    kept = Kept(lambda media: engine.open(media)[0])
     engine = copy.copy(engine)
     engine.processor = engine.processor.with_opener(kept)
     records: list[dict[str, Any]] = [

@@ -20,7 +20,7 @@ from unifusion.processor.fitting import Fitted, Piece
 from unifusion.processor.opening import OpenedMedia
 from unifusion.processor.text import TextEncoder
 
-__all__ = ["IGNORED", "Batch", "Conversing", "Row", "merge_reports", "padded"]
+__all__ = ["IGNORED", "Batch", "Conversing", "Row", "check_limits", "merge_reports", "padded"]
 
 IGNORED = -100
 """Label of a position that is not supervised."""
@@ -145,7 +145,7 @@ class Conversing:
             LimitError: too much media, text or tokens; names the conversation.
             ConfigError: the roles do not follow each other as a talk does.
         """
-        self._check(conversation)
+        check_limits(conversation, self.limits)
         clips = list(opened) if opened is not None else [self.open(m) for m in conversation.media]
         row = Row(media=clips, id=conversation.id)
         for piece in self.pieces(conversation, generate=generate):
@@ -207,17 +207,6 @@ class Conversing:
         new.add(self.text.control(self.format.user_to_assistant))
         return new
 
-    def _check(self, conversation: Conversation) -> None:
-        """Refuse what is above the limits before anything is opened."""
-        if len(conversation.media) > self.limits.max_media:
-            raise LimitError(
-                f"{len(conversation.media)} clips in one conversation, the limit is {self.limits.max_media};",
-                remedy="ask about fewer at once.",
-            )
-        longest = max((len(p) for m in conversation.messages for p in m.parts if isinstance(p, str)), default=0)
-        if longest > self.limits.max_text_chars:
-            raise LimitError(f"a text of {longest} characters, the limit is {self.limits.max_text_chars};", remedy="shorten it.")
-
     def _prefix(self, before: str, role: str, name: str) -> str:
         """The control string between the last role and this one."""
         f = self.format
@@ -250,6 +239,23 @@ def padded(rows: Sequence[Row], pad_id: int, side: Literal["left", "right"]) -> 
         labels[i, where] = torch.tensor(row.labels, dtype=torch.long)
         mask[i, where] = 1
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def check_limits(conversation: Conversation, limits: Limits) -> None:
+    """Refuse what is above the limits before anything is opened.
+
+    Raises:
+        LimitError: too many clips, or too long a text; names the conversation.
+    """
+    name = f"{conversation.id}: " if conversation.id else ""
+    if len(conversation.media) > limits.max_media:
+        raise LimitError(
+            f"{name}{len(conversation.media)} clips in one conversation, the limit is {limits.max_media};",
+            remedy="ask about fewer at once.",
+        )
+    longest = max((len(p) for m in conversation.messages for p in m.parts if isinstance(p, str)), default=0)
+    if longest > limits.max_text_chars:
+        raise LimitError(f"{name}a text of {longest} characters, the limit is {limits.max_text_chars};", remedy="shorten it.")
 
 
 def merge_reports(clips: Sequence[OpenedMedia]) -> ModalityReport:

@@ -14,7 +14,7 @@ from unifusion.conversation import Conversation
 from unifusion.errors import ConfigError, UniFusionError
 from unifusion.limits import Limits
 from unifusion.processor.chat_format import ChatFormat
-from unifusion.processor.conversing import IGNORED, Batch, Conversing, Row, padded
+from unifusion.processor.conversing import IGNORED, Batch, Conversing, Row, check_limits, padded
 from unifusion.processor.fitting import Fitting, fit_pieces
 from unifusion.processor.layout import Spoken, lay_out, placeholder
 from unifusion.processor.messages import to_conversation
@@ -112,7 +112,7 @@ class UniFusionProcessor(Conversing, ProcessorMixin):
         Raises:
             LimitError: what may not be cut (answers, control strings, a window of each clip) is still too long; names the conversation.
         """
-        self._check(conversation)
+        check_limits(conversation, self.limits)
         clips = list(opened) if opened is not None else [self.open(m) for m in conversation.media]
         written = list(self.pieces(conversation, generate=generate))
 

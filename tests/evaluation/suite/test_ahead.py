@@ -36,13 +36,13 @@ def equal(one, other):
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_clips_are_those_that_are_opened_here(processor, workers):
-    ahead, clips = Ahead(processor, workers=workers), references(6)
+    ahead, clips = Ahead(processor.open, workers=workers), references(6)
     ahead.over(iter(clips))
     assert all(equal(ahead.open(clip), processor.open(clip)) for clip in clips)
 
 
 def test_other_processes_open_them(processor, monkeypatch):
-    ahead, clips = Ahead(processor, workers=2), references(5)
+    ahead, clips = Ahead(processor.open, workers=2), references(5)
     ahead.over(iter(clips))
     monkeypatch.setattr(processor.opener, "open", None)  # after the processes have begun: what is opened here fails
     assert [ahead.open(clip).media for clip in (*clips[2:], *clips[:2])] == [*clips[2:], *clips[:2]]
@@ -51,7 +51,7 @@ def test_other_processes_open_them(processor, monkeypatch):
 
 
 def test_a_clip_nobody_told_of_is_opened_at_once_and_the_others_stay(processor):
-    ahead, clips = Ahead(processor, workers=1), references(4)
+    ahead, clips = Ahead(processor.open, workers=1), references(4)
     ahead.over(iter(clips[1:]))
     assert ahead.open(clips[0]).media == clips[0]
     assert [ahead.open(clip).media for clip in clips[1:]] == clips[1:]
@@ -62,7 +62,7 @@ def test_a_broken_clip_is_an_error_where_it_is_asked_for(processor, tmp_path):
     bad.write_bytes(b"no video")
     clips = references(3)
     clips[1] = replace(clips[1], source=str(bad))
-    ahead = Ahead(processor, workers=2)
+    ahead = Ahead(processor.open, workers=2)
     ahead.over(iter(clips))
     assert ahead.open(clips[0]).media == clips[0]
     with pytest.raises(MediaError, match=r"bad\.mp4"):
@@ -71,7 +71,7 @@ def test_a_broken_clip_is_an_error_where_it_is_asked_for(processor, tmp_path):
 
 
 def test_clips_are_opened_here_when_a_process_dies(processor, caplog):
-    ahead, clips = Ahead(processor, workers=1), references(30)
+    ahead, clips = Ahead(processor.open, workers=1), references(30)
     ahead.over(iter(clips))
     first = ahead.open(clips[0])
     os.kill(ahead._coming._workers[0].pid, signal.SIGKILL)

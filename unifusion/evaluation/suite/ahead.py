@@ -6,7 +6,7 @@ import logging
 import pickle
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from unifusion.conversation import Media
 from unifusion.errors import ConfigError, UniFusionError
-from unifusion.processor import Conversing, OpenedMedia
+from unifusion.processor import OpenedMedia
 from unifusion.training.loader import no_child_signals
 
 __all__ = ["Ahead"]
 
 log = logging.getLogger(__name__)
+Opens = Callable[[Media], OpenedMedia]
 _CLIPS = 4
 """That each process opens before they are asked for."""
 
@@ -31,17 +32,18 @@ class Ahead:
     wrong is said once and here; so are all, when a process dies.
 
     Args:
-        processor: opens clips.
+        opens: opens a clip, the same in any process.
         workers: processes; 0 opens each clip here when it is asked for.
+        timeout_s: longest wait for a clip, after which all are opened here.
 
     Raises:
         ConfigError: fewer than none.
     """
 
-    def __init__(self, processor: Conversing, *, workers: int) -> None:
+    def __init__(self, opens: Opens, *, workers: int, timeout_s: float = 120.0) -> None:
         if workers < 0:
             raise ConfigError(f"{workers} workers cannot open clips;", remedy="take 0 or more.")
-        self.processor, self.workers = processor, workers
+        self.opens, self.workers, self.timeout_s = opens, workers, timeout_s
         self._coming: Iterator[bytes | None] = iter(())
         self._told: deque[Media] = deque()
         self._waiting: dict[Media, bytes | None] = {}
@@ -52,9 +54,8 @@ class Ahead:
         self.forget()
         if self.workers:
             loader: DataLoader[bytes | None] = DataLoader(
-                _Opening(self.processor), sampler=self._telling(clips), batch_size=None, num_workers=self.workers,  # type: ignore[arg-type]
-                prefetch_factor=_CLIPS, collate_fn=_as_it_is, worker_init_fn=_leave_interrupts,
-                timeout=2 * self.processor.limits.decode_timeout_s,
+                _Opening(self.opens), sampler=self._telling(clips), batch_size=None, num_workers=self.workers,  # type: ignore[arg-type]
+                prefetch_factor=_CLIPS, collate_fn=_as_it_is, worker_init_fn=_leave_interrupts, timeout=self.timeout_s,
                 generator=torch.Generator().manual_seed(0),  # or it draws from the program's own
             )  # fmt: skip
             with no_child_signals():  # or a process that dies is an error wherever the program is just then
@@ -87,7 +88,7 @@ class Ahead:
             self._waiting[self._told.popleft()] = packed
         packed = self._waiting.pop(media, None)
         if packed is None:
-            return self.processor.open(media)
+            return self.opens(media)
         opened: OpenedMedia = pickle.loads(packed)
         return opened
 
@@ -95,13 +96,13 @@ class Ahead:
 class _Opening(Dataset[bytes | None]):
     """Opens whichever clip it is asked for. What comes back are bytes: shared memory is short in a container."""
 
-    def __init__(self, processor: Any) -> None:
-        self.processor = processor
+    def __init__(self, opens: Opens) -> None:
+        self.opens = opens
 
     def __getitem__(self, media: Media) -> bytes | None:
         """The clip, or None where it cannot be opened."""
         try:
-            return pickle.dumps(self.processor.open(media), protocol=pickle.HIGHEST_PROTOCOL)
+            return pickle.dumps(self.opens(media), protocol=pickle.HIGHEST_PROTOCOL)
         except UniFusionError:
             return None
 

@@ -30,7 +30,7 @@ class SuiteChoices:
     out: str
     """Folder of the report (also -o); a run that was cut short goes on in it."""
     model: str = "checkpoints/tiny-chat"
-    """A checkpoint of a chat model, ours or one of transformers, by folder or name."""
+    """A checkpoint of a chat model, ours or any of transformers, by folder or name."""
     data: str | None = None
     """Folder that the suite's sets lie in, or a YAML file of parts of your own; with --dataset, what its reader reads."""
     dataset: str | None = None
@@ -60,6 +60,8 @@ class SuiteChoices:
     """Ask again what failed."""
     device: str = ""
     """Such as cpu or cuda; a GPU where there is one."""
+    frames: int = 8
+    """Most pictures of a clip where it is shown as stills: to a model by its own processor, and to an endpoint by frames."""
     endpoint: str | None = None
     """Measure a model behind an OpenAI-compatible server instead, by its address, such as http://localhost:8000/v1."""
     endpoint_model: str = ""

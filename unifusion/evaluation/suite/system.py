@@ -66,8 +66,8 @@ class EngineSystem:
     def __init__(self, engine: Engine, name: str, *, workers: int = 0) -> None:
         told = f"{weights_hash(engine.model)}{json.dumps(engine.model.config.calibration, sort_keys=True)}"
         self.name, self.weights = Path(name).name, hashlib.sha256(told.encode()).hexdigest()[:16]
-        self._ahead = Ahead(engine.processor, workers=workers)
-        self._kept = Kept(engine, opens=self._ahead.open)
+        self._ahead = Ahead(engine.processor.open, workers=workers, timeout_s=2 * engine.limits.decode_timeout_s)
+        self._kept = Kept(lambda media: engine.encode(self._ahead.open(media)))
         self.engine = copy.copy(engine)
         self.engine.processor = engine.processor.with_opener(self._kept)
         self.engine.prefixes = Prefixes(self.engine.model, self.engine.processor)

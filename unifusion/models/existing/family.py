@@ -15,7 +15,7 @@ from unifusion.conversation import Clip
 from unifusion.errors import MediaError
 from unifusion.processor import OpenedMedia, StreamItem
 
-__all__ = ["Family", "Piece", "Prepared", "Wrap", "frame_rate", "thinned"]
+__all__ = ["Family", "Intake", "Piece", "Prepared", "Wrap", "frame_rate", "thinned"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,44 +69,17 @@ class Prepared:
         return StreamItem(times_S=times, mask_S=mask, token_times_Q=times, tensors=dict(self.tensors), windowed=False)
 
 
-class Family(ABC):
-    """What is a family's own.
+class Intake:
+    """Which streams of a clip a model takes, how they are decoded for it, and what becomes of them."""
 
-    Args:
-        config: of the network, from its config.json.
-        settings: preprocessing by the kinds image_processor, video_processor, feature_extractor and processor, as the folder says.
-    """
-
-    network: ClassVar[str]
-    """Class of transformers that answers in text."""
     takes: ClassVar[tuple[str, ...]]
     """`video` (pictures, moving or still) and `audio`, whichever it has an input for."""
-    tripled: ClassVar[bool] = False
-    """Whether positions are (time, row, column)."""
-    laid_out_by: ClassVar[tuple[str, ...]] = ()
-    """Tensors of a stream that `lay_out` needs; they stay when the rest is encoded."""
     rate_hz: float = 2.0
     """Frames per second that are decoded."""
     max_frames: int = 768
     max_seconds: float = 600.0
     """Longest span shown; the rest is cropped and reported."""
     sampling_rate_hz: int = 16_000
-
-    def __init__(self, config: Any, settings: Mapping[str, Mapping[str, Any]]) -> None:
-        self.config = config
-        self.settings = settings
-
-    @classmethod
-    def template(cls) -> str | None:
-        """The chat template where a folder has none, as the published processor has it in code; None for most."""
-        return None
-
-    @property
-    def placeholders(self) -> dict[str, int]:
-        """Kind -> id of its placeholder token, of those that the config names."""
-        named = {kind: getattr(self.config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")}
-        named = {kind: id if id is not None else getattr(self.config, f"{kind}_token_index", None) for kind, id in named.items()}
-        return {kind: int(id) for kind, id in named.items() if id is not None}
 
     def picture(self, clip: Clip, *, still: bool, most_tokens: int) -> Prepared:
         """Prepare frames (T, H, W, 3); a still as the model takes single images.
@@ -125,6 +98,38 @@ class Family(ABC):
             MediaError: it is too short to become a token.
         """
         raise MediaError("this model has no input for sound;", remedy="give a clip with a picture.")
+
+
+class Family(Intake, ABC):
+    """What is a family's own.
+
+    Args:
+        config: of the network, from its config.json.
+        settings: preprocessing by the kinds image_processor, video_processor, feature_extractor and processor, as the folder says.
+    """
+
+    network: ClassVar[str]
+    """Class of transformers that answers in text."""
+    tripled: ClassVar[bool] = False
+    """Whether positions are (time, row, column)."""
+    laid_out_by: ClassVar[tuple[str, ...]] = ()
+    """Tensors of a stream that `lay_out` needs; they stay when the rest is encoded."""
+
+    def __init__(self, config: Any, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        self.config = config
+        self.settings = settings
+
+    @classmethod
+    def template(cls) -> str | None:
+        """The chat template where a folder has none, as the published processor has it in code; None for most."""
+        return None
+
+    @property
+    def placeholders(self) -> dict[str, int]:
+        """Kind -> id of its placeholder token, of those that the config names."""
+        named = {kind: getattr(self.config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")}
+        named = {kind: id if id is not None else getattr(self.config, f"{kind}_token_index", None) for kind, id in named.items()}
+        return {kind: int(id) for kind, id in named.items() if id is not None}
 
     def lay_out(self, opened: OpenedMedia, wraps: Mapping[str, Wrap]) -> list[Piece]:
         """The tokens of one clip in order: pictures, then sound, each in its wrap."""
@@ -169,5 +174,5 @@ def thinned(clip: Clip, most: int) -> Clip:
     if clip.frames_THWC is None or clip.frame_times_s is None or len(clip.frames_THWC) <= most:
         return clip
     chosen = np.linspace(0, len(clip.frames_THWC) - 1, most).round().astype(int)
-    note = f"{most} of {len(clip.frames_THWC)} frames are shown, evenly spread: the model takes no more"
+    note = f"{most} of {len(clip.frames_THWC)} frames are shown, evenly spread"
     return replace(clip, frames_THWC=clip.frames_THWC[chosen], frame_times_s=clip.frame_times_s[chosen], notes=(*clip.notes, note))

@@ -15,7 +15,7 @@ from unifusion.models.existing.chat import ExistingChat
 from unifusion.models.existing.processor import ExistingProcessor
 from unifusion.models.existing.settings import SETTINGS_FILES, read_settings, template_of
 
-__all__ = ["load_existing", "supported"]
+__all__ = ["checked_config", "dtype_on", "folder_of", "load_existing", "load_network", "supported"]
 
 _FAMILIES = {
     "llava_onevision": "llava_onevision:LlavaOnevision",
@@ -53,21 +53,19 @@ def load_existing(
     Raises:
         CheckpointError: it is not supported, names code, holds pickled weights only, or does not fit its config.
     """
-    folder = _folder(source)
-    raw = check_plain_folder(folder, also=SETTINGS_FILES)
-    if (folder / "adapter_config.json").is_file():  # transformers would fetch the base that the file names
-        raise CheckpointError(f"{folder} holds an adapter of peft;", remedy="merge it into its model first (merge_and_unload).")
-    kind = str(raw.get("model_type"))
+    folder = folder_of(source)
+    kind = str(checked_config(folder).get("model_type"))
     if kind not in _FAMILIES:
         raise CheckpointError(
             f"{folder / 'config.json'} describes a {kind!r} model;",
-            remedy=f"name a folder that unifusion saved, or a model of one of these kinds: {', '.join(supported())}.",
+            remedy=f"name a folder that unifusion saved, or a model of one of these kinds: {', '.join(supported())}."
+            " `unifusion eval` measures other kinds, too.",
         )
     module, _, name = _FAMILIES[kind].partition(":")
     family_class = getattr(importlib.import_module(f"unifusion.models.existing.{module}"), name)
     try:
         with no_progress_bar():
-            network = _network(family_class.network, folder, dtype or (torch.float32 if torch.device(device).type == "cpu" else "auto"))
+            network = load_network(family_class.network, folder, dtype or dtype_on(device))
         tokenizer = _tokenizer(folder, family_class.template())
         family = family_class(network.config, read_settings(folder))
     except UniFusionError:
@@ -79,7 +77,24 @@ def load_existing(
     return model, ExistingProcessor(tokenizer, family, context=int(length))
 
 
-def _folder(source: str | Path) -> Path:
+def dtype_on(device: str | torch.device) -> Any:
+    """The type of weights where nobody asks for one."""
+    return torch.float32 if torch.device(device).type == "cpu" else "auto"
+
+
+def checked_config(folder: Path) -> dict[str, Any]:
+    """The config of a folder whose files run no code.
+
+    Raises:
+        CheckpointError: they would, or it holds an adapter alone.
+    """
+    raw = check_plain_folder(folder, also=SETTINGS_FILES)
+    if (folder / "adapter_config.json").is_file():  # transformers would fetch the base that the file names
+        raise CheckpointError(f"{folder} holds an adapter of peft;", remedy="merge it into its model first (merge_and_unload).")
+    return raw
+
+
+def folder_of(source: str | Path) -> Path:
     """The folder of a model, fetched where it is a name on the hub.
 
     Raises:
@@ -99,7 +114,7 @@ def _folder(source: str | Path) -> Path:
         ) from error
 
 
-def _network(name: str, folder: Path, dtype: Any) -> Any:
+def load_network(name: str, folder: Path, dtype: Any) -> Any:
     """The network with all its weights.
 
     Raises:

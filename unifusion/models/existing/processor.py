@@ -12,7 +12,7 @@ from unifusion.batch import StreamReport
 from unifusion.conversation import Clip, Media
 from unifusion.errors import CheckpointError, MediaError
 from unifusion.limits import Limits
-from unifusion.models.existing.family import Family, Piece, Prepared, thinned
+from unifusion.models.existing.family import Family, Intake, Piece, Prepared, thinned
 from unifusion.models.existing.template import Template
 from unifusion.processor import Batch, Conversing, OpenedMedia, Row, StreamItem
 from unifusion.processor.conversing import padded
@@ -31,11 +31,11 @@ class ExistingOpener:
     """Opens clips for an existing model: decoded by our readers, prepared as the model was published.
 
     Args:
-        family: the model's.
+        family: the model's, or what else takes clips.
         context: tokens that the model takes.
     """
 
-    def __init__(self, family: Family, context: int) -> None:
+    def __init__(self, family: Intake, context: int) -> None:
         self.family = family
         self.context = context
         self.limits = Limits()
