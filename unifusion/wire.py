@@ -6,6 +6,7 @@ import http.client
 import json
 import logging
 import math
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -16,12 +17,15 @@ from typing import Any
 
 from unifusion.errors import ConfigError, UniFusionError
 
-__all__ = ["EndpointError", "Wire"]
+__all__ = ["EndpointError", "Wire", "answer_of", "with_fields"]
 
 LOG = logging.getLogger(__name__)
 _AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
+_OF_ONE = {400, 413, 422}
+"""What a server says of one request; the next may be another matter."""
 _MOST_BYTES = 8 * 1024**2
 _LONGEST_WAIT_S = 30.0
+_THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 _REMEDIES = {
     400: "its message says what it does not take; a server without ears or eyes takes no --send-media.",
     401: "name the environment variable that holds its key: --endpoint-key-env.",
@@ -39,13 +43,14 @@ class EndpointError(UniFusionError):
         found, remedy: as ever.
         again: another attempt may mend it.
         after_s: when the server wants that.
+        gone: whatever else is asked will fail, too: no server, no such model, no right to ask it.
     """
 
     exit_code = 5
 
-    def __init__(self, found: str, *, remedy: str = "", again: bool = False, after_s: float | None = None) -> None:
+    def __init__(self, found: str, *, remedy: str = "", again: bool = False, after_s: float | None = None, gone: bool = False) -> None:
         super().__init__(found, remedy=remedy)
-        self.again, self.after_s = again, after_s
+        self.again, self.after_s, self.gone = again, after_s, gone
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -82,6 +87,8 @@ class Wire:
             raise ConfigError(f"the endpoint's address is none: {error};", remedy=remedy) from error
         if parts.username or parts.password:
             raise ConfigError("the endpoint's address holds a user or a password;", remedy=remedy)
+        if parts.query or parts.fragment:  # often a key; and nothing could be put behind it
+            raise ConfigError("the endpoint's address holds more than host and path;", remedy=remedy)
         if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_one:
             raise ConfigError(f"{self.url!r} is no address of a server;", remedy=remedy)
         if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
@@ -127,9 +134,9 @@ class Wire:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
                 late = f"{self.host} did not answer within {self.timeout_s:g} s;"
-                raise EndpointError(late, remedy="allow more: --endpoint-timeout.", again=True) from error
+                raise EndpointError(late, remedy="allow more: --endpoint-timeout.", again=True, gone=True) from error
             found = f"cannot reach {self.host}: {self._hidden(str(reason) or type(error).__name__)};"
-            raise EndpointError(found, remedy="is the server running, and is --endpoint its address?", again=True) from error
+            raise EndpointError(found, remedy="is the server running, and is --endpoint its address?", again=True, gone=True) from error
 
     def _read(self, reply: Any) -> dict[str, Any]:
         """The body of an answer.
@@ -143,12 +150,15 @@ class Wire:
             size += len(piece)
             if size > _MOST_BYTES or time.monotonic() > until:
                 raise EndpointError(f"{self.host} sends more than {_MOST_BYTES} bytes, or too slowly;", remedy="is it such a server?")
+        body = b"".join(pieces)
         try:
-            found = json.loads(b"".join(pieces))
+            found = json.loads(body)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise EndpointError(f"{self.host} answers no JSON object;", remedy="the address ends in /v1 with most servers.")
+            torn = body.lstrip().startswith(b"{")
+            remedy = "its answer was cut off on the way." if torn else "the address ends in /v1 with most servers; streams are not read."
+            raise EndpointError(f"{self.host} answers no JSON object;", remedy=remedy, again=torn)
         return found
 
     def _refused(self, error: urllib.error.HTTPError) -> EndpointError:
@@ -164,13 +174,46 @@ class Wire:
         words = f": {self._hidden(' '.join(message.split()))[:300]}" if isinstance(message, str) else ""
         remedy = _REMEDIES.get(error.code, "try again later." if error.code in _AGAIN else "see the server's log.")
         return EndpointError(
-            f"{self.host} answers {error.code}{words};", remedy=remedy, again=error.code in _AGAIN,
+            f"{self.host} answers {error.code}{words};", remedy=remedy, again=error.code in _AGAIN, gone=error.code not in _OF_ONE,
             after_s=_seconds(error.headers.get("Retry-After")),
         )  # fmt: skip
 
     def _hidden(self, text: str) -> str:
         """Text without the key, which servers like to repeat."""
         return text.replace(self.key, "***") if self.key else text
+
+
+def with_fields(ours: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request: those that a person adds go before ours, and take one away where they are None."""
+    return {key: value for key, value in {**ours, **further}.items() if value is not None}
+
+
+def answer_of(reply: Mapping[str, Any], name: str) -> tuple[str, bool]:
+    """The text of a chat completion, and whether it ended by itself.
+
+    An empty answer is an answer, and so is a refusal; thoughts before an answer (`reasoning_content`, `<think>..</think>`) are not.
+
+    Args:
+        reply: of `POST /chat/completions`.
+        name: of the model, for errors.
+
+    Raises:
+        EndpointError: there is no text.
+    """
+    try:
+        choice = reply["choices"][0]
+        message, why = choice["message"], choice.get("finish_reason")
+        content, refusal = message.get("content"), message.get("refusal")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise EndpointError(f"{name} answers without a choice;", remedy="is it an OpenAI-compatible server?") from error
+    if isinstance(content, list):
+        content = "".join(str(p.get("text") or p.get("refusal") or "") for p in content if isinstance(p, dict))
+    text = content if isinstance(content, str) and content else refusal if isinstance(refusal, str) else content
+    if not isinstance(text, str) or (why == "length" and _THOUGHT.sub("", text).lstrip().startswith("<think>")):
+        thought = "allow more tokens, or turn its reasoning off by a field of the request's body (--endpoint-body)."
+        remedy = thought if why == "length" else "see the server's log."
+        raise EndpointError(f"{name} says nothing (it ended by {why!r});", remedy=remedy)
+    return _THOUGHT.sub("", text).strip(), why != "length"
 
 
 def _seconds(told: str | None) -> float | None:

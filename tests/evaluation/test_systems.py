@@ -94,7 +94,8 @@ def test_sounds_pictures_arrays_and_several_clips(files):
         assert ask(url, Media(kind="image", source=bitmap.getvalue())).text == "picture of blue"
         long = ask(url, film(files), media={"max_seconds": 1.5})
     assert answer.text == "picture of blue, film of red with no sound, sound of low 1.0 s"
-    assert [c["video"]["present"] for c in answer.report.clips] == [True, True, False] and answer.report.streams["audio"].seconds == 1.0
+    assert [c["streams"]["video"]["present"] for c in answer.report.clips] == [True, True, False]
+    assert answer.report.streams["audio"].seconds == 1.0
     assert long.text == "film of red with low" and long.report.streams["video"].cropped_s == pytest.approx(2.5, abs=0.2)
 
 

@@ -75,8 +75,9 @@ def test_what_is_not_whole_is_written_anew(files, name, kind, options, style, to
     done = sent(media(files, name, kind, **options), style=style, frames=3)
     assert [of_part(p) for p in done.parts] == told and done.n_bytes == sum(len(data_of(p)) for p in done.parts)
     seen = any(t.startswith(("film", "picture")) for t in told)
-    assert done.reports["video"].present == seen and done.reports["audio"].present == any("low" in t or "high" in t for t in told)
-    assert all(r.present or r.reason for r in done.reports.values()) and all(r.present or not r.seconds for r in done.reports.values())
+    reports = done.opened.reports
+    assert reports["video"].present == seen and reports["audio"].present == any("low" in t or "high" in t for t in told)
+    assert all(r.present or r.reason for r in reports.values()) and all(r.present or not r.seconds for r in reports.values())
 
 
 def test_a_picture_has_no_sound_and_a_sound_no_picture(files):
@@ -99,9 +100,9 @@ def test_bytes_and_arrays_are_clips_too(files):
 
 def test_long_clips_are_cropped_and_it_is_told(files):
     done = sent(media(files, "film.mp4"), max_seconds=0.5)
-    assert done.reports["video"].seconds <= 0.7 and done.reports["video"].cropped_s == pytest.approx(1.5, abs=0.2)
+    assert done.opened.reports["video"].seconds <= 0.7 and done.opened.reports["video"].cropped_s == pytest.approx(1.5, abs=0.2)
     kept = sent(media(files, "film.mp4", start_s=0.5, end_s=1.0), max_seconds=0.5)
-    assert kept.reports["audio"].cropped_s == 0.0 and kept.reports["audio"].seconds == pytest.approx(0.5, abs=0.1)
+    assert kept.opened.reports["audio"].cropped_s == 0.0 and kept.opened.reports["audio"].seconds == pytest.approx(0.5, abs=0.1)
 
 
 def test_large_pictures_are_made_small_and_small_ones_left(files, tmp_path):

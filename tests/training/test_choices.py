@@ -31,6 +31,11 @@ def test_where_it_is_written_is_short():
     assert parse(Choices, ["-o", "runs/y"]).out == "runs/y" == parse(Choices, ["--out=runs/y"]).out
 
 
+def test_a_flag_of_yes_or_no_needs_no_word():
+    assert parse(Choices, ["--fast", "--steps", "7"]) == Choices(steps=7, fast=True)
+    assert parse(Choices, ["--fast", "no"]) == Choices()
+
+
 def test_a_file_is_read_and_flags_win(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("steps: 5\nfast: false\nlimit: none\n")

@@ -26,6 +26,9 @@ _PROMPT = "What it is asked; Video-ChatGPT's wording unless told."
 Prompt = Annotated[Path | None, typer.Option("--prompt", metavar="FILE.yaml", help=_PROMPT, show_default=False)]
 _CACHE = "Verdicts that are kept; JUDGED.jsonl.cache.jsonl unless told."
 Cache = Annotated[Path | None, typer.Option("--cache", metavar="FILE", help=_CACHE, show_default=False)]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", metavar="N", min=1, help="Longest reply; a judge that reasons first needs more.")]
+_BODY = "Further fields of requests, such as '{seed: 0}'; null takes one away."
+Body = Annotated[str, typer.Option("--endpoint-body", metavar="'{KEY: VALUE, ..}'", help=_BODY, show_default=False)]
 Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", min=1, max=64, help="Requests at a time.")]
 
 
@@ -40,6 +43,8 @@ def judge(
     prompt: Prompt = None,
     cache: Cache = None,
     concurrency: Concurrency = 4,
+    max_tokens: MaxTokens = 256,
+    endpoint_body: Body = "{}",
     json: common.Json = False,
 ) -> None:
     """Let a language model judge answers: right or not and a score, or which of two is better.
@@ -58,14 +63,33 @@ def judge(
     if endpoint_key_env is not None and not (key := os.environ.get(endpoint_key_env, "").strip()):
         raise ConfigError(f"the environment variable {endpoint_key_env} is empty;", remedy="put the endpoint's key into it.")
     wire = Wire(url=endpoint, key=key, timeout_s=endpoint_timeout)
+    body = _fields(endpoint_body)
     asked = read_judge_prompt(prompt or (ANSWERS if against is None else PAIRS))
     with VerdictCache.open(cache or out.with_name(out.name + ".cache.jsonl")) as kept:
-        model = Judge(wire=wire, model=endpoint_model, prompt=asked, cache=kept, concurrency=concurrency)
+        options = {"concurrency": concurrency, "max_tokens": max_tokens, "body": body}
+        model = Judge(wire=wire, model=endpoint_model, prompt=asked, cache=kept, **options)  # type: ignore[arg-type]
         results = judge_file(predictions, out, model) if against is None else judge_files(predictions, against, out, model)
     if json:
         common.print_json(results)
     else:
         _tell(results)
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """Keys and values.
+
+    Raises:
+        ConfigError: it holds something else.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"--endpoint-body {text!r:.80} holds no keys and values;", remedy="write it like '{seed: 0}'.")
+    return found
 
 
 def _tell(results: dict[str, Any]) -> None:

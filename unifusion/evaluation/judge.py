@@ -7,6 +7,7 @@ mean.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from tqdm.auto import tqdm
 from unifusion.errors import ConfigError
 from unifusion.evaluation.judge_cache import VerdictCache, key_of
 from unifusion.evaluation.judge_prompt import ANSWERS, JudgePrompt, Verdict, read_judge_prompt
-from unifusion.wire import EndpointError, Wire
+from unifusion.wire import EndpointError, Wire, answer_of, with_fields
 
 __all__ = ["Judge", "Judged", "JudgedPair", "figures", "pair_figures"]
 
@@ -106,6 +107,7 @@ class Judge:
         attempts: times that a reply which is no verdict is asked for again, the first included.
         max_tokens: longest reply.
         give_up: failed requests in a row after which the server counts as gone.
+        body: further fields of the request; see `wire.with_fields`.
     """
 
     wire: Wire
@@ -116,6 +118,7 @@ class Judge:
     attempts: int = 2
     max_tokens: int = 256
     give_up: int = 10
+    body: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.model or min(self.concurrency, self.attempts, self.max_tokens, self.give_up) < 1:
@@ -126,7 +129,12 @@ class Judge:
     def identity(self) -> dict[str, Any]:
         """Who judged by what wording, without what the server says of itself."""
         told = {"name": self.prompt.name, "sha256": self.prompt.sha256, "source": self.prompt.source}
-        return {"model": self.model, "host": self.wire.host, "prompt": told, "temperature": 0, "max_tokens": self.max_tokens}
+        return {"host": self.wire.host, "prompt": told, **with_fields(self._fields, self.body)}
+
+    @property
+    def _fields(self) -> dict[str, Any]:
+        """Of each request."""
+        return {"model": self.model, "temperature": 0, "max_tokens": self.max_tokens}
 
     def answers(self, rows: Sequence[Mapping[str, str]]) -> list[Judged]:
         """Judge answers. Each row has question, truth and answer.
@@ -160,7 +168,8 @@ class Judge:
 
     def _all(self, shown: Sequence[dict[str, str]]) -> list[Judged]:
         """Judge what is not in the cache, each text once, several at a time."""
-        keys = [key_of(self.model, self.prompt.sha256, values) for values in shown]
+        name = f"{self.model} {json.dumps(self.body, sort_keys=True)}" if self.body else self.model
+        keys = [key_of(name, self.prompt.sha256, values) for values in shown]
         found = {key: Judged(verdict=known[0], version=known[1], cached=True) for key in keys if (known := self.cache.get(key))}
         waiting = {key: values for key, values in zip(keys, shown, strict=True) if key not in found}
         gone = threading.Event()
@@ -191,16 +200,20 @@ class Judge:
         Raises:
             EndpointError: too many requests in a row failed.
         """
-        body = {"model": self.model, "messages": self.prompt.messages(values), "temperature": 0, "max_tokens": self.max_tokens}
+        body = with_fields({**self._fields, "messages": self.prompt.messages(values), "stream": False}, self.body)
         why = ""
         for _ in range(self.attempts):
             try:
-                told = self.wire.post("/chat/completions", {**body, "stream": False})
+                told = self.wire.post("/chat/completions", body)
             except EndpointError as error:
                 self._count(error)
                 return Judged(failure=UNREACHABLE, reason=str(error))
             self._count(None)
-            reply, version = _said(told), str(told.get("model") or "")
+            try:
+                reply, version = answer_of(told, self.model)[0], str(told.get("model") or "")
+            except EndpointError as error:
+                why = str(error)
+                continue
             verdict = self.prompt.read(reply)
             if isinstance(verdict, Verdict):
                 self.cache.put(key, verdict, version=version, reply=reply)
@@ -220,17 +233,6 @@ class Judge:
             if error is not None and self._row_of_failures >= self.give_up:
                 found = f"{self._row_of_failures} requests to the judge failed in a row, the last: {error.found}"
                 raise EndpointError(found, remedy=f"{error.remedy} What was judged is kept; the same command goes on.") from error
-
-
-def _said(told: Mapping[str, Any]) -> str:
-    """The text of a reply; "" where it has none, which is no verdict."""
-    try:
-        content = told["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError):
-        return ""
-    if isinstance(content, list):
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
 
 
 def _failures(judged: Sequence[Judged]) -> dict[str, int]:

@@ -6,22 +6,22 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from unifusion.batch import ModalityReport, StreamReport
 from unifusion.conversation import Conversation, Media
 from unifusion.engine import Answer, LabelScores
 from unifusion.errors import ConfigError, LimitError, UniFusionError
 from unifusion.evaluation.systems_media import Sent, Style, sent
 from unifusion.limits import Limits
-from unifusion.processor.conversing import check_limits
-from unifusion.wire import EndpointError, Wire
+from unifusion.processor.conversing import check_limits, merge_reports
+from unifusion.processor.layout import stamped
+from unifusion.wire import EndpointError, Wire, answer_of, with_fields
 
 __all__ = ["EndpointSystem"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class EndpointSystem:
     """Answers by `POST /chat/completions`, at temperature 0; asked as an `Engine` is. It cannot score labels.
 
@@ -34,6 +34,7 @@ class EndpointSystem:
         media: further choices of `systems_media.sent`: frames, rate_hz, max_seconds, isolate.
         body: further fields of the request (`seed`, `chat_template_kwargs` ..); they go before ours.
         limits: of texts, number of clips and decoding.
+        give_up: requests in a row that failed for the server's own sake (unreachable, refused whatever is asked), after which it is gone.
     """
 
     wire: Wire
@@ -44,12 +45,14 @@ class EndpointSystem:
     media: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = Limits()
+    give_up: int = 10
 
     def __post_init__(self) -> None:
         if not self.model:
             raise ConfigError("the model of the endpoint is not named;", remedy="--endpoint-model NAME")
         if self.concurrency < 1:
             raise ConfigError(f"{self.concurrency} requests at the same time;", remedy="wanted 1 or more.")
+        self._in_a_row = 0
 
     @classmethod
     def at(cls, url: str, model: str, *, key_env: str = "", timeout_s: float = 120.0, retries: int = 3, **options: Any) -> EndpointSystem:
@@ -85,6 +88,11 @@ class EndpointSystem:
         """No server tells how likely an answer is that it did not give."""
         return False
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """How clips are sent, and what is added to requests."""
+        return {"style": self.style, **self.media, **({"body": dict(self.body)} if self.body else {})}
+
     def expect(self, clips: Iterator[Media]) -> None:
         """Nothing is opened before it is sent."""
 
@@ -94,14 +102,32 @@ class EndpointSystem:
     def answer(
         self, conversations: Sequence[Conversation], *, max_new_tokens: int = 64, batch_size: int = 8
     ) -> list[Answer | UniFusionError]:
-        """Ask all, `concurrency` at a time; an item that fails holds its error. `batch_size` is the server's own business."""
+        """Ask all, `concurrency` at a time; an item that fails holds its error. `batch_size` is the server's own business.
+
+        Raises:
+            EndpointError: the server is gone.
+        """
         del batch_size
         pool = ThreadPoolExecutor(max_workers=self.concurrency)
         try:
             waiting = [pool.submit(self._answered, c, max_new_tokens) for c in conversations]
-            return [w.result() for w in waiting]
+            return [self._counted(w.result()) for w in waiting]
         finally:  # interrupted: what has not begun is not begun
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _counted(self, answer: Answer | UniFusionError) -> Answer | UniFusionError:
+        """The answer, where the server is not gone.
+
+        Raises:
+            EndpointError: it is.
+        """
+        failed = isinstance(answer, EndpointError) and answer.gone
+        self._in_a_row = self._in_a_row + 1 if failed else 0
+        if isinstance(answer, EndpointError) and self._in_a_row >= self.give_up:
+            found = f"{self._in_a_row} requests in a row failed, the last: {answer.found}"
+            remedy = f"{answer.remedy} What was answered is kept; the same command with --retry-errors goes on."
+            raise EndpointError(found, remedy=remedy) from answer
+        return answer
 
     def score_labels(
         self, conversations: Sequence[Conversation], labels: Sequence[Sequence[str]], *, task: str = "", batch_size: int = 8
@@ -119,21 +145,23 @@ class EndpointSystem:
         began = time.perf_counter()
         try:
             check_limits(conversation, self.limits)
-            clips = [(m, sent(m, style=self.style, limits=self.limits, **self.media)) for m in conversation.media]
-            heavy = sum(shown.n_bytes for _, shown in clips)
+            clips = [sent(m, style=self.style, limits=self.limits, **self.media) for m in conversation.media]
+            heavy = sum(shown.n_bytes for shown in clips)
             if heavy > self.max_bytes:
                 raise LimitError(
                     f"{conversation.id or 'a conversation'} holds files of {heavy} bytes, at most {self.max_bytes} are sent;",
                     remedy="show shorter spans, or raise max_bytes.",
                 )
             sending = time.perf_counter()
-            reply = self.wire.post("/chat/completions", self._request(conversation, [s for _, s in clips], max_new_tokens))
-            text, ended, count = self._read(reply)
+            reply = self.wire.post("/chat/completions", self._request(conversation, clips, max_new_tokens))
+            text, ended = answer_of(reply, self.name)
         except UniFusionError as error:
             return error
         now = time.perf_counter()
-        timing = {"open_s": sending - began, "total_s": now - began, "new_tokens": float(count)}
-        return Answer(text=text, report=_report([s for _, s in clips]), timing=timing, stopped=ended)
+        usage = reply.get("usage")
+        count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        timing = {"open_s": sending - began, "total_s": now - began, "new_tokens": float(count) if isinstance(count, int) else 0.0}
+        return Answer(text=text, report=merge_reports([c.opened for c in clips]), timing=timing, stopped=ended)
 
     def _request(self, conversation: Conversation, clips: Sequence[Sent], max_new_tokens: int) -> dict[str, Any]:
         """The body. A message without clips is plain text, which every server takes."""
@@ -142,44 +170,18 @@ class EndpointSystem:
         for message in conversation.messages:
             content: list[Mapping[str, Any]] = []
             for part in message.parts:
-                content += next(left).parts if isinstance(part, Media) else [{"type": "text", "text": part}]
+                content += _shown(next(left)) if isinstance(part, Media) else [_text(part)]
             plain = all(p["type"] == "text" for p in content)
-            messages.append({"role": message.role, "content": message.text if plain else content})
+            messages.append({"role": message.role, "content": "".join(p["text"] for p in content) if plain else content})
         ours = {"model": self.model, "messages": messages, "max_tokens": max_new_tokens, "temperature": 0, "stream": False}
-        return {key: value for key, value in {**ours, **self.body}.items() if value is not None}
-
-    def _read(self, reply: Mapping[str, Any]) -> tuple[str, bool, int]:
-        """The answer, whether it ended by itself, and its tokens as the server counts them. An empty answer is an answer.
-
-        Raises:
-            EndpointError: there is none.
-        """
-        try:
-            choice = reply["choices"][0]
-            content = choice["message"]["content"]
-            ended = choice.get("finish_reason") != "length"
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise EndpointError(f"{self.wire.host} answers without a choice;", remedy="is it an OpenAI-compatible server?") from error
-        if isinstance(content, list):
-            content = "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
-        if not isinstance(content, str):
-            raise EndpointError(f"{self.name} says {content!r:.80}, no text;", remedy="see the server's log.")
-        usage = reply.get("usage")
-        count = usage.get("completion_tokens") if isinstance(usage, dict) else None
-        return content.strip(), ended, count if isinstance(count, int) else 0
+        return with_fields(ours, self.body)
 
 
-def _report(clips: Sequence[Sent]) -> ModalityReport:
-    """What was sent of all clips together, and of each where there are several."""
-    total: dict[str, StreamReport] = {}
-    for clip in clips:
-        for name, own in clip.reports.items():
-            if name not in total:
-                total[name] = replace(own)
-                continue
-            one = total[name]
-            for key in ("seconds", "frames", "samples", "cropped_s"):
-                setattr(one, key, getattr(one, key) + getattr(own, key))
-            one.present, one.reason = one.present or own.present, one.reason if not own.present and not one.present else ""
-    each = [{name: asdict(own) for name, own in clip.reports.items()} for clip in clips] if len(clips) > 1 else []
-    return ModalityReport(streams=total, clips=each)
+def _shown(clip: Sent) -> list[Mapping[str, Any]]:
+    """Content parts of one clip: its files, its timed words."""
+    return [*clip.parts, *(_text(stamped(line).text) for line in clip.opened.shown_lines)]
+
+
+def _text(text: str) -> Mapping[str, Any]:
+    """A content part."""
+    return {"type": "text", "text": text}

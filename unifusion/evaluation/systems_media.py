@@ -16,7 +16,7 @@ from unifusion.limits import Limits
 from unifusion.media import MediaInfo, Sampling, probe, read_clip
 from unifusion.media.source import open_source
 from unifusion.media.written import SIDE_PX, jpegs, wav, write_film
-from unifusion.processor.opening import decode, raised
+from unifusion.processor.opening import OpenedMedia, decode, raised
 
 __all__ = ["STYLES", "Sent", "Style", "sent"]
 
@@ -38,12 +38,12 @@ class Sent:
     Attributes:
         parts: content parts.
         n_bytes: of the files in them.
-        reports: video and audio: what was sent, or why it was not.
+        opened: the clip with reports of video and audio: what was sent, or why it was not.
     """
 
     parts: tuple[Mapping[str, Any], ...]
     n_bytes: int
-    reports: Mapping[str, StreamReport]
+    opened: OpenedMedia
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +91,16 @@ def _whole(media: Media, how: _How) -> Sent | None:
     info = probe(media.source, limits=how.limits, isolate=how.isolate)
     if info.is_image and info.container in _MIME and media.kind != "audio":
         data = _bytes(media.source, how)
-        return _sent(_url("image", info.container, data), data, _reports(info, seen=True, heard=False))
+        return _sent(media, info, _url("image", info.container, data), data, seen=True)
     if info.is_image or info.duration_s is None or info.duration_s > how.max_seconds or media.kind == "image":
         return None
     inside = how.style == "video_url" or (how.style == "split" and not info.has_audio)
     if info.has_video and media.kind == "video" and info.container in _MIME and inside:
         data = _bytes(media.source, how)
-        return _sent(_url("video", info.container, data), data, _reports(info, seen=True, heard=info.has_audio))
+        return _sent(media, info, _url("video", info.container, data), data, seen=True, heard=info.has_audio)
     if not info.has_video and info.container in _HEARD:
         data = _bytes(media.source, how)
-        return _sent(_sound(info.container, data), data, _reports(info, seen=False, heard=True))
+        return _sent(media, info, _sound(info.container, data), data, heard=True)
     return None
 
 
@@ -124,19 +124,18 @@ def _written(media: Media, how: _How) -> Sent:
     silent = "muted on request" if "audio" in media.mute else "no sound in what was shown"
     blind = "muted on request" if {"video", "image"} & set(media.mute) else "no picture in what was shown"
     samples = 0 if sound is None or clip.waveform_N is None else len(clip.waveform_N)
-    return Sent(
-        parts=tuple(parts), n_bytes=n_bytes,
-        reports={
-            "video": StreamReport(
-                modality="video", present=shown > 0, seconds=clip.duration_s if shown else 0.0, frames=shown, cropped_s=cropped_s,
-                reason="" if shown else blind,
-            ),
-            "audio": StreamReport(
-                modality="audio", present=samples > 0, seconds=samples / clip.sampling_rate_hz, samples=samples, cropped_s=cropped_s,
-                reason="" if samples else silent,
-            ),
-        },
-    )  # fmt: skip
+    reports = {
+        "video": StreamReport(
+            modality="video", present=shown > 0, seconds=clip.duration_s if shown else 0.0, frames=shown, cropped_s=cropped_s,
+            reason="" if shown else blind,
+        ),
+        "audio": StreamReport(
+            modality="audio", present=samples > 0, seconds=samples / clip.sampling_rate_hz, samples=samples, cropped_s=cropped_s,
+            reason="" if samples else silent,
+        ),
+    }  # fmt: skip
+    opened = OpenedMedia(media=media, streams={}, reports=reports, duration_s=clip.duration_s, notes=clip.notes)
+    return Sent(parts=tuple(parts), n_bytes=n_bytes, opened=opened)
 
 
 def _decoded(media: Media, seen: bool, heard: bool, how: _How) -> tuple[Clip, float]:
@@ -186,9 +185,10 @@ def _bytes(source: str | Path | bytes, how: _How) -> bytes:
         return opened.handle.read()
 
 
-def _sent(part: Mapping[str, Any], data: bytes, reports: Mapping[str, StreamReport]) -> Sent:
+def _sent(media: Media, info: MediaInfo, part: Mapping[str, Any], data: bytes, *, seen: bool = False, heard: bool = False) -> Sent:
     """One whole file."""
-    return Sent(parts=(part,), n_bytes=len(data), reports=reports)
+    opened = OpenedMedia(media=media, streams={}, reports=_reports(info, seen=seen, heard=heard), duration_s=info.duration_s or 0.0)
+    return Sent(parts=(part,), n_bytes=len(data), opened=opened)
 
 
 def _reports(info: MediaInfo, *, seen: bool, heard: bool) -> dict[str, StreamReport]:

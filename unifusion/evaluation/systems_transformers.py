@@ -78,6 +78,11 @@ class TransformersSystem:
         network, peer = load_peer(source, device=device, frames=frames)
         return cls(network, peer, name=Path(source).name, weights=weights_of(str(source)), **options)
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The number of pictures."""
+        return {"frames": self.peer.max_frames}
+
     def answer(
         self, conversations: Sequence[Conversation], *, max_new_tokens: int = 64, batch_size: int = 1
     ) -> list[Answer | UniFusionError]:  # fmt: skip

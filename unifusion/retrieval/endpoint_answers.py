@@ -18,7 +18,7 @@ from unifusion.retrieval.llm_answers import Describes, words_report
 from unifusion.retrieval.passages import Passage, defused
 from unifusion.retrieval.shown import looked_at, opened
 from unifusion.retrieval.wording import claims_of, put
-from unifusion.wire import EndpointError, Wire
+from unifusion.wire import EndpointError, Wire, answer_of
 
 __all__ = ["SENDS", "EndpointAnswers"]
 
@@ -125,17 +125,10 @@ class EndpointAnswers:
         Raises:
             EndpointError: there is none.
         """
-        try:
-            choice = reply["choices"][0]
-            content = choice["message"]["content"]
-        except (KeyError, IndexError, TypeError) as error:
-            raise EndpointError(f"{self.wire.host} answers without a choice;", remedy="is it an OpenAI-compatible server?") from error
-        if isinstance(content, list):
-            content = "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
-        if not isinstance(content, str) or not claims_of(content):
-            why = choice.get("finish_reason")
-            raise EndpointError(f"{self.name} says nothing (it ended by {why!r});", remedy="allow a longer answer: --max-new-tokens.")
-        return content, choice.get("finish_reason") != "length"
+        text, ended = answer_of(reply, self.name)
+        if not claims_of(text):
+            raise EndpointError(f"{self.name} says nothing;", remedy="allow a longer answer: --max-new-tokens.")
+        return text, ended
 
 
 def _parts(number: int, pictures: Sequence[bytes], sound: bytes | None) -> list[dict[str, Any]]:

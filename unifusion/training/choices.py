@@ -42,11 +42,13 @@ def parse(cls: type[C], argv: Sequence[str] | None = None, *, prog: str = "") ->
     parser.add_argument("--config", metavar="FILE.yaml", help="choices from a file; flags win over it")
     for field in _in_order(cls):
         default = _default(field)
+        bare: dict[str, Any] = {"nargs": "?", "const": "true"} if hints[field.name] is bool else {}
         parser.add_argument(
             *(("-o",) if field.name == "out" else ()),
             f"--{field.name.replace('_', '-')}",
             dest=field.name,
             default=argparse.SUPPRESS,
+            **bare,
             metavar=_name(hints[field.name]),
             help=f"{docs.get(field.name, '')} {'' if default is None else f'Default: {default}'}".strip().replace("%", "%%"),
         )

@@ -65,7 +65,7 @@ class Rule:
         can_score: tells likelihoods, too.
     """
 
-    name, weights = "rule", "w1"
+    name, weights, shown = "rule", "w1", {}
 
     def __init__(self, rule, *, can_score=True):
         self.rule, self.can_score, self.asked, self.forgot = rule, can_score, [], 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,10 @@ class SuiteChoices:
     """Environment variable that holds the key."""
     endpoint_style: str = "video_url"
     """How clips are sent: video_url, split (sound apart), or frames."""
+    endpoint_timeout: float = 120.0
+    """Seconds to wait for an answer of it."""
+    endpoint_body: dict[str, object] | None = None
+    """Further fields of its requests, such as {seed: 0}; null takes one away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +84,17 @@ class SuiteRun:
     model: str
     weights: str
     seed: int
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    """How the model is shown clips, where a person chose that."""
+
+    @property
+    def of_model(self) -> dict[str, Any]:
+        """What is told of the model."""
+        return {"weights": self.weights, **({"shown": self.shown} if self.shown else {})}
 
     def to_json(self) -> str:
         """One line, equal for equal runs."""
-        return json.dumps({"suite": self.suite, "model": self.model, "weights": self.weights, "seed": self.seed}, sort_keys=True)
+        return json.dumps({"suite": self.suite, "model": self.model, "seed": self.seed, **self.of_model}, sort_keys=True)
 
 
 def chosen_sources(choices: SuiteChoices, parts: Mapping[str, Source]) -> tuple[dict[str, Source], Path | None]:
@@ -137,7 +148,7 @@ def run_suite(name: str, parts: Mapping[str, Source], choices: SuiteChoices, sys
     found, absent = read_parts(sources, place, most=choices.most, seed=choices.seed)
     folder = Path(choices.out)
     path = folder / "predictions.jsonl"
-    run = SuiteRun(suite=name, model=system.name, weights=system.weights, seed=choices.seed)
+    run = SuiteRun(suite=name, model=system.name, weights=system.weights, seed=choices.seed, shown=system.shown)
     with OutFile.open(path, run, overwrite=choices.overwrite, retry_errors=choices.retry_errors) as sink:
         atomic.sweep(folder)
         for part in found:
@@ -145,7 +156,7 @@ def run_suite(name: str, parts: Mapping[str, Source], choices: SuiteChoices, sys
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         figures = _figures(name, found, _of(records, found, conditions), system, choices)
         told = {
-            **figures, "model": {"name": run.model, "weights": run.weights}, "seed": choices.seed, "resamples": choices.resamples,
+            **figures, "model": {"name": run.model, **run.of_model}, "seed": choices.seed, "resamples": choices.resamples,
             "absent": absent, "rows": _rows_hash(found),
         }  # fmt: skip
         return told, write_suite(told, folder)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from unifusion.conversation import Conversation, Media
 from unifusion.encoders.encoder import weights_hash
@@ -34,6 +34,10 @@ class System(Protocol):
     @property
     def can_score(self) -> bool:
         """Whether `score_labels` may be asked."""
+
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """What a person chose of how clips are shown to it, as JSON holds it; {} where there is nothing to choose."""
 
     def answer(
         self, conversations: Sequence[Conversation], *, max_new_tokens: int, batch_size: int
@@ -62,6 +66,7 @@ class EngineSystem:
     """
 
     can_score = True
+    shown: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, engine: Engine, name: str, *, workers: int = 0) -> None:
         told = f"{weights_hash(engine.model)}{json.dumps(engine.model.config.calibration, sort_keys=True)}"
