@@ -84,7 +84,7 @@ def test_what_the_likeliest_class_alone_does_not_show():
     assert classwise_ece(np.eye(3), np.arange(3)) == 0.0 and classwise_ece(np.eye(2), np.array([1, 0])) == 1.0
 
 
-@pytest.mark.parametrize("metric", [brier, classwise_ece])
+@pytest.mark.parametrize("metric", [brier, classwise_ece, ece])
 @pytest.mark.parametrize(
     ("rows", "targets", "words"),
     [([[0.5, 0.6]], [0], "sum to 1"), ([[0.5, 0.5]], [2], "from 2 to 2"), ([[0.5, 0.5]], [0.0], "type float"), ([], [], "shapes"),
@@ -95,9 +95,10 @@ def test_what_is_no_probability_is_refused(metric, rows, targets, words):
         metric(np.array(rows), np.array(targets))
 
 
-def test_bins_are_counted_from_one():
+@pytest.mark.parametrize("metric", [classwise_ece, ece])
+def test_bins_are_counted_from_one(metric):
     with pytest.raises(ConfigError, match="0 bins"):
-        classwise_ece(np.eye(2), np.arange(2), n_bins=0)
+        metric(np.eye(2), np.arange(2), n_bins=0)
 
 
 def test_accuracy_by_kind():

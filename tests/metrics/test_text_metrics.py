@@ -104,6 +104,19 @@ def test_rouge_of_a_set_is_the_mean_of_the_best_references(cases):
         assert rouge(*columns(rows), types=["rougeL"])["rougeL"] == pytest.approx(np.mean([rouge_l(s, w) for s, w in rows]), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted", "value"),
+    [
+        ("他很生气", "他很生气。", 1.0), ("他很高兴", "他很生气", 0.5), ("он зол", "он очень зол", 0.8),
+        ("他 sounds angry", "他很 angry", 2 / 3),
+    ],
+)  # fmt: skip
+def test_rouge_knows_scripts_that_its_library_drops(said, wanted, value):
+    """Each Chinese sign is a word, and each run of other letters."""
+    assert rouge_l(said, wanted) == pytest.approx(value)
+    assert rouge([said], [wanted])["rougeL"] == rouge([said], [wanted], stem=True)["rougeL"] == pytest.approx(value)
+
+
 def dense_cider(said, wanted, n=4, sigma=6.0):
     """CIDEr-D by matrices: one column a known n-gram, weights by document frequency, cosines of clipped rows."""
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from unifusion.errors import ConfigError
 
-__all__ = ["References", "Signed", "corpus_streams", "library", "paired"]
+__all__ = ["References", "Signed", "corpus_streams", "library", "paired", "words_of"]
+
+_SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORDS = re.compile(rf"[a-z0-9]+|[{_SIGNS}]|[^\W\u0000-\u02ff{_SIGNS}]+")
 
 References = Sequence[str | Sequence[str]]
 """For each prediction one reference or several."""
@@ -45,6 +49,14 @@ def paired(predictions: Sequence[str], references: References, name: str) -> lis
             found = f"{name}: row {i} has prediction {said!r} and references {wanted!r};"
             raise ConfigError(found, remedy="give a text and at least one reference; an answer that is lacking is an empty text.")
     return rows
+
+
+def words_of(text: str) -> list[str]:
+    """Words as ROUGE counts them: runs of a-z and 0-9, as in rouge-score, and what it drops of scripts other than Latin.
+
+    Of those a run of letters is a word, and each Chinese or Japanese sign, which no blank parts.
+    """
+    return _WORDS.findall(text.lower())
 
 
 def corpus_streams(rows: Sequence[Sequence[str]]) -> list[list[str | None]]:

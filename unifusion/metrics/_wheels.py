@@ -82,9 +82,10 @@ def checked_words(predictions: Sequence[Sequence[str]], references: Sequence[Seq
         found = f"{name} of {len(predictions)} predictions for {len(references)} references;"
         raise ConfigError(found, remedy="give as many of each, at least one.")
     for row in (*predictions, *references):
-        if isinstance(row, str) or not all(isinstance(w, str) for w in row):
+        if isinstance(row, str) or not isinstance(row, Iterable) or not all(isinstance(w, str) for w in row):
             found = f"{name}: a row is {row!r};"
-            raise ConfigError(found, remedy="give a list of words; evaluation.open_emotion.emotions_in finds them in a text.")
+            remedy = "give a list of words, an empty one for none; evaluation.open_emotion.emotions_in finds them in a text."
+            raise ConfigError(found, remedy=remedy)
 
 
 def means(values: Sequence[Sequence[float]]) -> list[float]:

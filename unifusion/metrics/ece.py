@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from unifusion.errors import ConfigError
+from unifusion.metrics._calibration import probabilities_of
 
 __all__ = ["ece"]
 
@@ -19,13 +20,11 @@ def ece(probabilities_NV: np.ndarray, targets_N: np.ndarray, *, n_bins: int = 15
     | `n_bins` | | bins over the confidence, each (low, high] |
 
     Raises:
-        ConfigError: shapes do not fit, or the rows are not probabilities.
+        ConfigError: shapes do not fit, a target is no class, the rows are not probabilities, or there is no bin.
     """
-    probabilities, targets = np.asarray(probabilities_NV, dtype=np.float64), np.asarray(targets_N)
-    if probabilities.ndim != 2 or targets.shape != probabilities.shape[:1] or not len(targets):
-        raise ConfigError(f"ece of shapes {probabilities.shape} and {targets.shape};", remedy="give (N, V) and (N,).")
-    if (probabilities < 0).any() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-4):
-        raise ConfigError("ece: rows of probabilities do not sum to 1;", remedy="give softmax outputs.")
+    probabilities, targets = probabilities_of(probabilities_NV, targets_N, "ece")
+    if n_bins < 1:
+        raise ConfigError(f"ece with {n_bins} bins;", remedy="give 1 or more; papers take 15.")
     confidence_N = probabilities.max(axis=1)
     right_N = probabilities.argmax(axis=1) == targets
     bin_N = np.clip(np.ceil(confidence_N * n_bins).astype(int) - 1, 0, n_bins - 1)

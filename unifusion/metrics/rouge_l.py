@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+
+from unifusion.metrics._texts import words_of
 
 __all__ = ["rouge_l"]
 
@@ -21,17 +22,17 @@ def _longest(a: Sequence[str], b: Sequence[str]) -> int:
 def rouge_l(prediction: str, references: str | Sequence[str]) -> float:
     """Best F-measure of the longest common subsequence of words against any reference (Lin 2004).
 
-    Equals `rouge_score`'s rougeL without stemming: words are runs of a-z and 0-9.
+    Equals `rouge_score`'s rougeL without stemming on Latin letters; of other scripts, which that drops, see `_texts.words_of`.
 
     | input | shape | meaning |
     |---|---|---|
     | `prediction` | text | the answer as generated |
     | `references` | text or (N,) texts | the best one counts |
     """
-    said = re.findall(r"[a-z0-9]+", prediction.lower())
+    said = words_of(prediction)
     best = 0.0
     for reference in [references] if isinstance(references, str) else references:
-        wanted = re.findall(r"[a-z0-9]+", reference.lower())
+        wanted = words_of(reference)
         if said and wanted:
             best = max(best, 2 * _longest(said, wanted) / (len(said) + len(wanted)))
     return best
