@@ -25,10 +25,10 @@ def part(value, metric="accuracy", direction="higher", n=100, **further):
     return {"task": "x", "metric": metric, "direction": direction, "n": n, "groups": 9, "conditions": conditions, **further}
 
 
-def write(folder, name, parts, suite="small"):
+def write(folder, name, parts, suite="small", **further):
     path = folder / name / "results.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"suite": suite, "model": {"name": name, "weights": "ab"}, "parts": parts}), encoding="utf-8")
+    path.write_text(json.dumps({"suite": suite, "model": {"name": name, "weights": "ab"}, "parts": parts, **further}), encoding="utf-8")
     return str(path)
 
 
@@ -111,6 +111,11 @@ def test_files_that_cannot_be_compared_are_refused(tmp_path, three):
     other = write(tmp_path, "d", {"emotion": part(0.5, n=99)})
     with pytest.raises(DatasetError, match=r"100 items by accuracy .* 99 by accuracy"):
         paper_table(read_results([three[0], other]))
+    same = {"emotion": part(0.5)}
+    rows = [write(tmp_path, f"r{n}", same, rows={"emotion": mark}) for n, mark in enumerate(("abc", "abd", "abc"))]
+    with pytest.raises(DatasetError, match=r"emotion has other rows in .*r0.* than in .*r1"):
+        paper_table(read_results(rows))
+    assert len(paper_table(read_results([rows[0], rows[2], write(tmp_path, "old", same)])).lines) == 3
     with pytest.raises(DatasetError, match="nan"):
         paper_table(read_results([write(tmp_path, "e", {"x": part(float("nan"))})]))
     with pytest.raises(DatasetError, match="two systems are called 'a'"):
@@ -122,6 +127,15 @@ def test_files_that_cannot_be_compared_are_refused(tmp_path, three):
             read_results([str(tmp_path)])
     with pytest.raises(DatasetError, match="cannot read"):
         read_results([str(tmp_path / "nowhere.json")])
+
+
+def test_of_errors_less_is_better(tmp_path):
+    """What rows tell beside their score, as the suites write it."""
+    told = {n: {"all": {"generation": figures(0.5, mean_time_error_s=e, mean_token_f1=e)}} for n, e in (("a", 1.0), ("b", 2.0))}
+    two = [write(tmp_path, n, {"when": part(0.5, "within_tolerance", conditions=c)}) for n, c in told.items()]
+    table = paper_table(read_results(two), columns=["when:mean_time_error_s", "when:mean_token_f1"], percent=True)
+    assert [c.higher for c in table.columns] == [False, True] and table.lines[1].cells[0].text == "2.000"
+    assert marks(table, 0) == {"a": "best", "b": "second"} and marks(table, 1) == {"a": "second", "b": "best"}
 
 
 def test_markdown(three):
@@ -141,6 +155,8 @@ def test_latex_is_escaped_and_has_its_rules(tmp_path, three):
     assert r"emotion: accuracy $\uparrow$ & error: mse $\downarrow$ \\" in text and r"\caption{small, small\_\&. emotion n = 100" in text
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert all(line.replace(r"\&", "").count("&") == 2 for line in body)
+    named = written(paper_table(read_results([f"[2pt] ours={three[0]}", f"*={three[1]}"])), "latex")
+    assert "\n{[}2pt{]} ours &" in named and "\n{*} &" in named  # behind the end of a row these would be its options
     with pytest.raises(ConfigError, match="latex"):
         written(paper_table(read_results(three)), "latx")
 

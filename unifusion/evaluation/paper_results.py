@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ class Measured:
         path: of the file.
         suite: that was run.
         parts: as the file has them.
+        rows: part -> a hash of its rows, of files that tell it.
     """
 
     name: str
     path: Path
     suite: str
     parts: Mapping[str, Mapping[str, Any]]
+    rows: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_results(named: Sequence[str]) -> list[Measured]:
@@ -59,4 +61,6 @@ def _read(named: str) -> Measured:
     model = raw.get("model")
     told = model.get("name") if isinstance(model, dict) else model
     given = name if mark and path != Path(named) else str(told or file.parent.name)
-    return Measured(name=given, path=file, suite=str(raw.get("suite") or ""), parts=parts)
+    rows = raw.get("rows")
+    told_rows = {k: str(v) for k, v in rows.items()} if isinstance(rows, dict) else {}
+    return Measured(name=given, path=file, suite=str(raw.get("suite") or ""), parts=parts, rows=told_rows)

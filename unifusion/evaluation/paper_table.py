@@ -15,8 +15,8 @@ __all__ = ["SCORINGS", "Cell", "Column", "Line", "PaperTable", "paper_table"]
 SCORINGS = ("likelihood", "generation", "rotated")
 _GUESSES = ("chance", "majority")
 _MANY_UNPARSED = 0.01
-_LOWER = ("mse", "mae", "ece", "unparsed", "median_rank", "mean_rank")
-"""Further metrics of a part of which less is better, whichever way its own goes."""
+_LOWER = {"mse", "mae", "ece", "classwise_ece", "brier", "unparsed", "error", "time_error_s", "median_rank", "mean_rank"}
+"""Further metrics of a part, or means (`mean_`) of what its rows tell, of which less is better, whichever way its own goes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +145,7 @@ def _column(name: str, systems: Sequence[Measured]) -> Column:
 
     Raises:
         ConfigError: no system has the part.
-        DatasetError: systems were measured on different numbers of items.
+        DatasetError: systems were measured on different items.
     """
     whole = ":" not in name or any(name in s.parts for s in systems)
     part, _, metric = (name, "", "") if whole else name.rpartition(":")
@@ -159,10 +159,13 @@ def _column(name: str, systems: Sequence[Measured]) -> Column:
             f"{part} has {told[0][0]} items by {told[0][1]} in {told[0][2].path}, {other[0]} by {other[1]} in {other[2].path};",
             remedy="measure both with the same suite.",
         )
+    hashes = [(s.rows[part], s.path) for s in having if s.rows.get(part)]
+    if differing := next((path for mark, path in hashes if mark != hashes[0][0]), None):
+        raise DatasetError(f"{part} has other rows in {hashes[0][1]} than in {differing};", remedy="measure both with the same suite.")
     own, n = told[0][1], told[0][0]
     higher = having[0].parts[part].get("direction", "higher") != "lower"
     is_own = metric in ("", own)
-    upward = higher if is_own else metric not in _LOWER
+    upward = higher if is_own else not {metric, metric.removeprefix("mean_")} & _LOWER
     return Column(part=part, metric=metric or own, higher=upward, n=n if isinstance(n, int) else 0, own=is_own)
 
 

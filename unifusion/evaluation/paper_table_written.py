@@ -15,7 +15,9 @@ FORMATS = ("markdown", "latex")
 _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "[": "{[}", "]": "{]}", "*": "{*}",
 }  # fmt: skip
+"""Brackets and stars among them: behind the end of a row they would be its options."""
 _BREAK = "\n"
 
 
