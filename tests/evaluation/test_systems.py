@@ -12,12 +12,13 @@ from PIL import Image
 from tests.evaluation.servers import frames, looks, serving, told, tone
 from tests.existing import folder_of
 from tests.toys import chat_model, talk, video
-from unifusion.conversation import Clip, Conversation, Media, Message
+from unifusion.conversation import Clip, Conversation, Line, Media, Message
 from unifusion.engine import Engine
 from unifusion.errors import ConfigError, LimitError, MediaError
 from unifusion.evaluation.systems_endpoint import EndpointSystem
 from unifusion.limits import Limits
 from unifusion.media.written import jpegs, wav, write_film
+from unifusion.processor.layout import stamped
 from unifusion.wire import EndpointError
 
 
@@ -79,6 +80,20 @@ def test_what_is_cut_or_muted_is_really_not_in_what_is_sent(files, span, mute, s
         assert not answer.report.streams[stream].present and answer.report.streams[stream].reason == "muted on request"
     for stream in {"video", "audio"} - set(mute):
         assert answer.report.streams[stream].present and answer.report.streams[stream].seconds > 1.5
+
+
+def test_timed_words_stand_behind_the_clip_as_in_every_prompt(files):
+    lines = (Line(start_s=0.5, end_s=1.0, text="hello"), Line(start_s=3.0, end_s=3.5, text="bye"))
+    with serving() as (url, asked):
+        whole = ask(url, film(files, subtitles=lines, words_from="talk.srt"))
+        ask(url, film(files, subtitles=lines, start_s=2.5, end_s=3.8))
+        ask(url, film(files, subtitles=lines, mute=("text",)))
+    texts = [[p["text"] for p in a["body"]["messages"][0]["content"] if p["type"] == "text"] for a in asked]
+    engine = Engine(*chat_model())
+    shown = [stamped(line).text for line in lines]
+    assert texts[0] == [*shown, "what happens?"]
+    assert len(texts[1]) == 2 and "bye" in texts[1][0] and texts[2] == ["what happens?"]
+    assert whole.report.words == engine.answer([talk([film(files, subtitles=lines, words_from="talk.srt")])])[0].report.words
 
 
 def test_sounds_pictures_arrays_and_several_clips(files):
