@@ -83,7 +83,7 @@ def test_streams_are_shown_and_told(systems, name):
 def test_likelihoods_are_those_of_its_own_decoding(systems, name):
     """`generate` goes step by step behind its cache; an answer's likelihood is taken in one whole pass."""
     system = systems(name)
-    inputs = system.peer.inputs(system.peer.prompt(asked(clip(), "what?"), [system.open(asked(clip()).media[0])[0]]))
+    inputs = system.peer.inputs(system.peer.prompt(asked(clip(), "what?"), [system.opener.open(asked(clip()).media[0])]))
     out = system.network.generate(
         **inputs, max_new_tokens=5, min_new_tokens=5, do_sample=False, output_logits=True, return_dict_in_generate=True
     )
@@ -123,7 +123,7 @@ def test_several_clips_and_turns(systems):
         )
     )
     [answer] = system.answer([talk], max_new_tokens=2)
-    shown = system.peer.prompt(talk, [system.open(m)[0] for m in talk.media])
+    shown = system.peer.prompt(talk, [system.opener.open(m) for m in talk.media])
     assert [m["role"] for m in shown] == ["system", "user", "assistant", "user"]
     assert [p["text"] for p in shown[1]["content"] if p["type"] == "text"] == ["clip 1: ", "clip 2: ", "same?"]
     assert answer.report.streams["video"].frames == 16

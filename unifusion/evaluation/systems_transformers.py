@@ -14,9 +14,9 @@ from torch import Tensor
 
 from unifusion.batch import ModalityReport
 from unifusion.conversation import Conversation, Media
+from unifusion.encoders.encoder import weights_hash
 from unifusion.engine import Answer, LabelScores
 from unifusion.errors import ConfigError, LimitError, MediaError, UniFusionError
-from unifusion.evaluation.outfile import weights_of
 from unifusion.evaluation.suite.ahead import Ahead
 from unifusion.evaluation.world import Kept
 from unifusion.limits import Limits
@@ -76,7 +76,7 @@ class TransformersSystem:
             CheckpointError: it cannot be loaded.
         """
         network, peer = load_peer(source, device=device, frames=frames)
-        return cls(network, peer, name=Path(source).name, weights=weights_of(str(source)), **options)
+        return cls(network, peer, name=Path(source).name, weights=weights_hash(network)[:16], **options)
 
     @property
     def shown(self) -> dict[str, Any]:
