@@ -9,6 +9,7 @@ import yaml
 from tests.evaluation.suite.doubles import Rule
 from tests.evaluation.suite.test_parts import manifest
 from unifusion.errors import ConfigError
+from unifusion.evaluation.suite.conditions import CONDITIONS
 from unifusion.evaluation.suite.parts import Source
 from unifusion.evaluation.suite.report import suite_table, tampering_tables
 from unifusion.evaluation.suite.running import SuiteChoices, chosen_sources, run_suite
@@ -120,6 +121,19 @@ def test_a_set_of_ones_own(tmp_path):
     results, _ = run_suite("toy", PARTS, given, Rule(blue, can_score=False))
     part = results["parts"]["messages"]
     assert part["conditions"]["all"]["generation"]["value"] == 0.75 and part["majority"] == {"answer": "blue", "value": 0.75}
+
+
+def test_the_order_of_the_rows_of_a_set_changes_nothing(tmp_path):
+    rows = [
+        {"id": f"r{i}", "group": f"g{i // 2}", "video": f"clip-world://1000/{i}?split=test_iid", "question": "Colour?", "answer": answer}
+        for i, answer in enumerate(("blue", "red", "blue", "green", "red", "blue"))
+    ]
+    for name, some in (("a", rows), ("b", rows[::-1])):
+        path = manifest(tmp_path / name, some)
+        given = choices(tmp_path / f"out_{name}", data=str(path), dataset="messages", task="open_qa", conditions=CONDITIONS)
+        run_suite("toy", PARTS, given, Rule(blue, can_score=False))
+    assert all((tmp_path / "out_a" / name).read_bytes() == (tmp_path / "out_b" / name).read_bytes() for name in FILES)
+    assert '"lender"' in (tmp_path / "out_a" / "predictions.jsonl").read_text()
 
 
 def test_parts_of_ones_own(tmp_path):

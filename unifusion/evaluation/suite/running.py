@@ -185,4 +185,4 @@ def _of(records: Sequence[Mapping[str, Any]], parts: Sequence[Part], conditions:
 
 def _rows_hash(parts: Sequence[Part]) -> dict[str, str]:
     """A hash of the ids of each part's rows, by which two runs are known to be over the same ones."""
-    return {part.name: hashlib.sha256("\n".join(row.id for row in part.rows).encode()).hexdigest()[:16] for part in parts}
+    return {part.name: hashlib.sha256("\n".join(sorted(row.id for row in part.rows)).encode()).hexdigest()[:16] for part in parts}
