@@ -136,7 +136,7 @@ def ask(task: Task, example: Example) -> Conversation:
         bare = task.conversation(replace(example, labels={k: v for k, v in example.labels.items() if k != "history"})).messages[-1].text
         shown = conversation.messages[-1].text
         words = said_alone(said, shown, bare=bare if shown.endswith(bare) else shown)
-        conversation = replace(conversation, messages=(*system, Message(role="user", parts=(words,))))
+        conversation = replace(conversation, messages=(*conversation.messages[:-1], Message(role="user", parts=(words,))))
     return conversation
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 
 from tests.evaluation.suite.doubles import KINDS, Rule, listener, part, row
-from unifusion.conversation import Example, Media
+from unifusion.conversation import Example, Media, Message
 from unifusion.engine import LabelScores
 from unifusion.errors import MediaError, UniFusionError
 from unifusion.evaluation.outfile import OutFile
@@ -56,6 +56,19 @@ def test_likelihoods_that_are_no_numbers_are_errors_and_choose_nothing(tmp_path,
     monkeypatch.setattr(Rule, "score_labels", none)
     found = [r for r in asked(Rule(listener), part(ROWS), tmp_path, ("all",)) if r["scoring"] == "likelihood"]
     assert len(found) == 7 and all(r["error_kind"] == "CheckpointError" and "NaN" in r["error"] for r in found)
+
+
+def test_of_a_talk_the_earlier_turns_stay_beside_the_words(tmp_path):
+    said = Media(kind="video", source=ROWS[0].media[0].source, transcript="hello there")
+    turns = (
+        Message(role="user", parts=(said, "Who is it?")), Message(role="assistant", parts=("A girl.",)),
+        Message(role="user", parts=("What does she say?",)),
+    )  # fmt: skip
+    talk = Example(id="t", media=(said,), texts={"question": "What does she say?", "answer": "hello"}, labels={"turns": turns})
+    system = Rule(listener)
+    asked(system, part([talk], task="instruction"), tmp_path, ("text",))
+    assert [m.text for m in system.asked[-1].messages][:2] == ["Who is it?", "A girl."] and not system.asked[-1].media
+    assert "hello there" in system.asked[-1].messages[-1].text
 
 
 def test_who_cannot_score_is_asked_in_words_alone(tmp_path):

@@ -45,7 +45,7 @@ def test_nothing_left_is_an_error_that_says_why(tmp_path):
 
 
 def test_rows_of_one_id_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match="x: 1 ids are of more than one row, such as 's0'"):
+    with pytest.raises(DatasetError, match="x: ids of more than one row, 1 such as 's0'"):
         part_of("x", Source(dataset="messages", task="sound"), manifest(tmp_path, [*sounds(4), sounds(1)[0]]))
 
 

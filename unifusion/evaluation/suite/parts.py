@@ -198,7 +198,7 @@ def _read(name: str, source: Source, place: Path | None, *, most: int, seed: int
     ]
     twice = [ident for ident, n in Counter(r.id for r in rows).items() if n > 1]
     if twice:
-        found = f"{name}: {len(twice)} ids are of more than one row, such as {twice[0]!r};"
+        found = f"{name}: ids of more than one row, {len(twice)} such as {twice[0]!r};"
         raise DatasetError(found, remedy="give each row an id of its own, or none.")
     kind = catalog.load("tasks", source.task)
     labels = _labels(kind, rows)
