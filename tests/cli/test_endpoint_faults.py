@@ -153,7 +153,9 @@ def test_fields_of_requests_and_how_clips_are_shown_are_part_of_a_run(run, rows,
         assert code == 2 and "another" in err
     sent = bodies[0][0]
     assert (sent["seed"], sent["max_completion_tokens"]) == (3, 9) and "max_tokens" not in sent
-    assert json.loads((tmp_path / "out" / "results.json").read_text())["model"]["shown"]["body"]["seed"] == 3
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["model"]["shown"] == {
+        "style": "video_url", "max_seconds": 60.0, "body": {"seed": 3, "max_tokens": None, "max_completion_tokens": 9},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("url", ["http://host/v1?api_key=x", "http://me:you@host/v1", "http://host/v1#x"])

@@ -56,7 +56,7 @@ def _system(c: SuiteChoices) -> System:
 
         if c.endpoint_style not in get_args(Style):
             raise ConfigError(f"--endpoint-style is {c.endpoint_style!r};", remedy=nearest(c.endpoint_style, list(get_args(Style))))
-        media = {"frames": c.frames} if c.endpoint_style == "frames" else {}
+        media = {"max_seconds": c.endpoint_seconds, **({"frames": c.frames} if c.endpoint_style == "frames" else {})}
         return EndpointSystem.at(
             c.endpoint, c.endpoint_model, key_env=c.endpoint_key_env or "", timeout_s=c.endpoint_timeout, style=c.endpoint_style,
             media=media, body=c.endpoint_body or {},

@@ -150,6 +150,8 @@ def _decoded(media: Media, seen: bool, heard: bool, how: _How) -> tuple[Clip, fl
     end_s = min((t for t in (media.end_s, length_s) if t), default=start_s + how.max_seconds)
     shown_s = min(end_s, start_s + how.max_seconds) if end_s > start_s else media.end_s
     sampling = None if rate_hz is None else Sampling(rate_hz=rate_hz, max_frames=how.limits.max_decoded_frames, max_side_px=SIDE_PX)
+    if sampling is not None and how.style == "frames" and media.kind != "image":  # a long span would fill the memory with what is not sent
+        sampling = Sampling(count=how.frames, max_side_px=SIDE_PX)
     clip = read_clip(
         media.source, start_s=media.start_s, end_s=shown_s, video=sampling, audio=heard, sampling_rate_hz=_SOUND_HZ, limits=how.limits,
         isolate=how.isolate,

@@ -70,6 +70,8 @@ class SuiteChoices:
     """Environment variable that holds the key."""
     endpoint_style: str = "video_url"
     """How clips are sent: video_url, split (sound apart), or frames."""
+    endpoint_seconds: float = 60.0
+    """Longest span of a clip that is sent to it; the rest is cropped, and that is told."""
     endpoint_timeout: float = 120.0
     """Seconds to wait for an answer of it."""
     endpoint_body: dict[str, object] | None = None
