@@ -11,6 +11,7 @@ __all__ = [
     "ConfigError",
     "DatasetError",
     "Interrupted",
+    "LayoutError",
     "LimitError",
     "MediaError",
     "PromptError",
@@ -56,6 +57,10 @@ class PromptError(ConfigError):
 
 class DatasetError(ConfigError):
     """Annotations or a folder that do not lie as the format says."""
+
+
+class LayoutError(DatasetError):
+    """The files of a set are not there, or have other columns: the folder may well be another set's."""
 
 
 class MediaError(UniFusionError):

@@ -10,6 +10,8 @@ import yaml
 
 from tests.curation import hostile
 from tests.curation.test_validating import jsonl
+from tests.datasets import question_trees, test_instruct_sets
+from tests.datasets.test_readers import put
 from tests.datasets.trees import TREES
 from unifusion import catalog
 from unifusion.curation.converting import ConvertOptions, convert
@@ -19,12 +21,14 @@ from unifusion.curation.sampling import sample
 from unifusion.curation.source import guess, open_source, taken
 from unifusion.curation.spellings import FORMS
 from unifusion.datasets.messages import Messages
-from unifusion.errors import ConfigError, DatasetError, UniFusionError
+from unifusion.errors import ConfigError, DatasetError, LayoutError, UniFusionError
+
+EVERY = {**TREES, **question_trees.TREES, **test_instruct_sets.TREES}
 
 
-@pytest.mark.parametrize("name", sorted(TREES))
+@pytest.mark.parametrize("name", sorted(EVERY))
 def test_the_layout_of_a_set_tells_its_reader(name, tmp_path):
-    TREES[name](tmp_path)
+    EVERY[name](tmp_path)
     assert guess(tmp_path) == name
     source = open_source(tmp_path)
     assert source.said == f"read as {name} (guessed; --dataset names another)"
@@ -65,11 +69,52 @@ def test_a_folder_of_labelled_clips_or_of_tars(tmp_path):
 
 def test_a_layout_of_several_sets_is_asked_about(tmp_path, monkeypatch):
     TREES["clotho"](tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr("unifusion.curation.source._fits", lambda name, path: name in ("clotho", "audiocaps"))
-        with pytest.raises(ConfigError, match="can be read as audiocaps or clotho; say which"):
-            guess(tmp_path)
+    TREES["webvid"](tmp_path)
+    with pytest.raises(ConfigError, match="can be read as clotho or webvid; say which"):
+        guess(tmp_path)
     assert open_source(tmp_path, dataset="clotho").said == "read as clotho"
+
+
+def test_a_set_that_is_a_special_case_of_another_is_meant(tmp_path):
+    put(tmp_path / "MERR_fine_grained.txt", "sample_00000047 85 happy\n")
+    assert guess(tmp_path) == "merr"
+    put(tmp_path / "train-label.csv", "name,discrete,valence\nsample_00000007,worried,-1.5\n")
+    assert guess(tmp_path) == "mer", "it finds more rows"
+    put(tmp_path / "qa" / "test_qa.json", json.dumps([{"id": 0, "video_id": 1, "question": "who is chewing?", "answer": "chipmunk"}]))
+    assert guess(tmp_path / "qa") == "msvd_qa", "rows of MSRVTT-QA have a category"
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "old", "new", "said"),
+    [
+        ("vggsound", "vggsound.csv", ",30,", ",3x0,", r"vggsound: .*vggsound\.csv, line \d+: '3x0'"),
+        ("audiocaps", "train.csv", "UDGBjjwyaqE,20", "UDGBjjwyaqE,soon", r"audiocaps: .*train\.csv, line 3: 'soon'"),
+        ("msrvtt_qa", "train_qa.json", '"id": 1, "video_id": 0', '"id": 1, "video_id": "0"', r"msrvtt_qa: .*entry 1: video_id '0'"),
+    ],
+)
+def test_a_broken_row_is_named_where_the_reader_is_guessed(name, table, old, new, said, tmp_path):
+    EVERY[name](tmp_path)
+    text = (tmp_path / table).read_text()
+    assert old in text
+    (tmp_path / table).write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=f"cannot be read: .*{said}.*--dataset"):
+        guess(tmp_path)
+
+
+def test_tables_of_hugging_face_are_known_and_classes_of_clips_are_not_taken_for_one(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_dict({"emotion": ["joy", "fear"]})
+    table.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"test": table}).save_to_disk(tmp_path / "splits")
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    table.to_parquet(tmp_path / "hub" / "data" / "validation-00000-of-00001.parquet")
+    found = {place: [t.example.split for t in taken(open_source(tmp_path / place))] for place in ("one", "splits", "hub")}
+    assert found == {"one": ["", ""], "splits": ["test", "test"], "hub": ["val", "val"]}
+    (tmp_path / "clips" / "happy").mkdir(parents=True)
+    soundfile.write(tmp_path / "clips" / "happy" / "a.wav", np.zeros(800), 16_000)
+    assert guess(tmp_path / "clips") == "folder"
+    with pytest.raises(LayoutError, match="holds no table"):
+        open_source(tmp_path / "clips", dataset="huggingface")
 
 
 def test_parts_of_a_mixture(tmp_path):

@@ -127,3 +127,35 @@ def test_huggingface_tables_whole_and_streamed(tmp_path):
         short[6]
     with pytest.raises(DatasetError, match="cannot load the table"):
         read("huggingface", tmp_path / "none.parquet")
+
+
+def test_huggingface_splits_classes_and_lists_of_clips(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = {"audio": [{"bytes": sound(), "path": None}] * 3, "label": [0, 1, -1], "who": ["a", "b", "c"]}
+    table = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio())
+    table = table.cast_column("label", datasets.ClassLabel(names=["dog", "cat"]))
+    splits = datasets.DatasetDict({"train": table, "validation": table.select([1])})
+    splits.save_to_disk(tmp_path / "s")
+    whole = read("huggingface", tmp_path / "s", split=None, columns={"who": "group"})
+    assert [(r.split, r.labels.get("label"), r.group) for r in whole] == [
+        ("train", "dog", "a"), ("train", "cat", "b"), ("train", None, "c"), ("val", "cat", "b"),
+    ]  # fmt: skip
+    assert all(r.media[0].source == sound() for r in whole)
+    assert [r.split for r in read("huggingface", tmp_path / "s", split="val")] == ["val"] and len(read("huggingface", tmp_path / "s")) == 3
+    with pytest.raises(DatasetError, match=r"has no split 'test'; known: train, validation"):
+        read("huggingface", tmp_path / "s", split="test")
+    with pytest.raises(DatasetError, match="name the one that is streamed"):
+        read("huggingface", tmp_path / "s", split=None, streaming=True, count=2)
+    assert read("huggingface", tmp_path / "s", split="val", streaming=True, count=1)[0].labels["label"] == "cat"
+    datasets.DatasetDict({"train": table, "test": datasets.Dataset.from_dict({"who": [1]})}).save_to_disk(tmp_path / "other")
+    with pytest.raises(DatasetError, match="have other columns"):
+        read("huggingface", tmp_path / "other", split=None)
+    talk = [{"role": "user", "content": "<audio>What?"}, {"role": "assistant", "content": "A dog."}]
+    columns = datasets.Features(
+        {"messages": [{k: datasets.Value("string") for k in ("role", "content")}], "audios": datasets.List(datasets.Audio())}
+    )
+    held = [{"messages": talk, "audios": [{"bytes": sound(), "path": None}]}]
+    pyarrow = pytest.importorskip("pyarrow")
+    datasets.Dataset(pyarrow.Table.from_pylist(held, schema=columns.arrow_schema)).save_to_disk(tmp_path / "talks")
+    (part, text) = read("huggingface", tmp_path / "talks")[0].labels["messages"][0]["content"]
+    assert part["type"] == "audio" and part["path"] == sound() and text["text"] == "What?"

@@ -11,7 +11,7 @@ from typing import Any
 from unifusion import catalog
 from unifusion.conversation import Example
 from unifusion.datasets.dataset import Dataset
-from unifusion.errors import ConfigError, DatasetError, UniFusionError
+from unifusion.errors import ConfigError, DatasetError, LayoutError, UniFusionError
 
 __all__ = ["Part", "Source", "Taken", "guess", "open_source", "taken"]
 
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 _SUFFIXES = {
     ".jsonl": "messages", ".json": "messages", ".tar": "webdataset", ".parquet": "huggingface", ".yaml": "mixture", ".yml": "mixture",
 }  # fmt: skip
+_TOLD = 3
+"""Readers whose findings an error quotes."""
 _NO_FOLDER = ("clip_world", "composed", "mixture", "messages", "huggingface", "webdataset", "folder", "said")
 """Readers that a folder's layout does not tell."""
 
@@ -150,25 +152,46 @@ def guess(path: Path) -> str:
         if path.suffix.lower() not in _SUFFIXES:
             raise ConfigError(f"{path} does not say how it is read;", remedy="name its reader: --dataset NAME (unifusion list datasets).")
         return _SUFFIXES[path.suffix.lower()]
-    fitting = [name for name in catalog.names("datasets") if name not in _NO_FOLDER and _fits(name, path)]
+    fitting, broken = _fitting(path)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise ConfigError(f"{path} can be read as {' or '.join(fitting)};", remedy="say which by --dataset NAME.")
-    for name in ("webdataset", "folder"):
-        if _fits(name, path):
+    if broken:
+        told = " ".join(f"{name}: {error.found}" for name, error in broken[:_TOLD])
+        raise ConfigError(f"{path} looks like a set that cannot be read: {told}", remedy="mend it, or name its reader: --dataset NAME.")
+    for name in ("huggingface", "webdataset", "folder"):
+        if isinstance(_tried(name, path), Dataset):
             return name
     raise ConfigError(f"{path} has the layout of no known set;", remedy="name its reader: --dataset NAME (unifusion list datasets).")
 
 
-def _fits(name: str, path: Path) -> bool:
-    """Whether a reader finds its rows in a folder."""
+def _fitting(path: Path) -> tuple[list[str], list[tuple[str, UniFusionError]]]:
+    """Readers that find rows in a folder, of two of which one gives way the better, and what those say that find its files broken."""
+    rows, broken = {}, []
+    for name in catalog.names("datasets"):
+        found = None if name in _NO_FOLDER else _tried(name, path)
+        if isinstance(found, Dataset):
+            rows[name] = found
+        elif isinstance(found, DatasetError) and not isinstance(found, LayoutError):
+            broken.append((name, found))
+    counts = {name: len(found) + int(getattr(found, "left_out", 0)) for name, found in rows.items()}
+    pairs = [(name, other) for name, found in rows.items() for other in found.gives_way if other in rows]
+    lesser = {name if counts[other] >= counts[name] else other for name, other in pairs}
+    return [name for name in rows if name not in lesser], broken
+
+
+def _tried(name: str, path: Path) -> Dataset | UniFusionError | None:
+    """The rows that a reader finds in a folder, or why it cannot."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # what a reader that is tried says of missing clips is about another set
     try:
-        return len(catalog.load("datasets", name)(path)) > 0
-    except (UniFusionError, OSError, TypeError):  # another layout, or a reader that wants more than a path
-        return False
+        found: Dataset = catalog.load("datasets", name)(path, split=None)
+        return found if len(found) else None
+    except UniFusionError as error:
+        return error
+    except (OSError, TypeError):  # a reader that wants more than a path
+        return None
     finally:
         logging.disable(before)
 

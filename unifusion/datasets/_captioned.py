@@ -15,7 +15,7 @@ from unifusion.conversation import Example, Media, MediaKind
 from unifusion.datasets._files import Listed, media_files, where_in
 from unifusion.datasets._rows import kind_of_name
 from unifusion.datasets._shards import Shards
-from unifusion.errors import DatasetError
+from unifusion.errors import DatasetError, LayoutError
 
 __all__ = [
     "IMAGE", "LONGEST_NAME", "VIDEO", "Captioned", "Downloads", "captions_of", "file_name", "parts_there", "tell_missing", "whole_number",
@@ -136,7 +136,7 @@ class Captioned(Listed):
     ) -> None:  # fmt: skip
         root, name = Path(path), f"{self.title} in {path}"
         if not root.exists():
-            raise DatasetError(f"{path} is no folder;", remedy=f"name the folder it was unpacked in; the set is got from {self.page}.")
+            raise LayoutError(f"{path} is no folder;", remedy=f"name the folder it was unpacked in; the set is got from {self.page}.")
         self.downloads = self.look(root if root.is_dir() else None)
         rows, self.left_out = list(self.read(root, split)), 0
         if as_published:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from unifusion.conversation import Example
 from unifusion.datasets.dataset import Dataset
-from unifusion.errors import DatasetError, nearest
+from unifusion.errors import DatasetError, LayoutError, nearest
 
 __all__ = [
     "Listed", "Published", "file_of", "half", "is_pointer", "json_lines", "json_list", "json_object", "media_files", "number_of", "one_of",
@@ -54,7 +54,7 @@ class Listed(Dataset):
         self.rows = [r for r in every if split in (None, r.split)]
         if not self.rows:
             splits = sorted({r.split for r in every})
-            raise DatasetError(
+            raise (DatasetError if every else LayoutError)(
                 f"{name} has no rows of split {split!r};" if every else f"{name} holds no rows;",
                 remedy=nearest(str(split), splits) if every else "check the folder: the reader's docstring shows its layout.",
             )
@@ -115,7 +115,7 @@ def file_of(root: str | Path, *names: str, where: str = "") -> Path:
         for candidate in (path / name, path / f"{name}.gz"):
             if candidate.is_file():
                 return candidate
-    raise DatasetError(f"{path} holds none of {', '.join(names)} (nor .gz of them);", remedy=_get(where))
+    raise LayoutError(f"{path} holds none of {', '.join(names)} (nor .gz of them);", remedy=_get(where))
 
 
 def _get(where: str) -> str:
@@ -163,7 +163,7 @@ def rows_of(
     try:
         lacking = [c for c in columns if c not in (reader.fieldnames or ())]
         if lacking:
-            raise DatasetError(f"{path} has no column {lacking[0]!r};", remedy=f"its columns are {', '.join(reader.fieldnames or ())}.")
+            raise LayoutError(f"{path} has no column {lacking[0]!r};", remedy=f"its columns are {', '.join(reader.fieldnames or ())}.")
         for row in reader:
             if any(row[c] is None for c in columns):
                 raise DatasetError(f"{path}, line {reader.line_num}: too few fields;", remedy=f"wanted {', '.join(columns)}.")
@@ -283,7 +283,7 @@ def media_files(root: str | Path, suffixes: Sequence[str], where: str = "") -> l
     """
     path = Path(root)
     if not path.is_dir():
-        raise DatasetError(f"{path} is no folder;", remedy=_get(where))
+        raise LayoutError(f"{path} is no folder;", remedy=_get(where))
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("._") and p.is_file())
     if pointer := next((p for p in found if is_pointer(p)), None):
         raise DatasetError(f"{pointer} is a pointer of git-lfs, not the file;", remedy="run `git lfs pull` where it was cloned.")

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from unifusion.conversation import Example, Media
 from unifusion.datasets._files import Listed, media_files, number_of, prove_apart, rows_of
-from unifusion.errors import DatasetError
+from unifusion.errors import DatasetError, LayoutError
 
 __all__ = ["AMI"]
 
@@ -99,7 +99,7 @@ def _meetings(root: Path) -> list[str]:
     """Names of the meetings that have segments."""
     found = sorted({m["meeting"] for p in (root / "segments").glob("*.xml") if (m := _FILE.match(p.name))})
     if not found:
-        raise DatasetError(
+        raise LayoutError(
             f"{root / 'segments'} holds no such file as ES2002a.A.segments.xml;", remedy=f"unpack annotations got from {_WHERE}."
         )
     return found

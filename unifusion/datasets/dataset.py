@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 from unifusion.conversation import Example
 
@@ -16,6 +17,9 @@ class Dataset(ABC):
     The docstring of a reader states source, licence, layout on disk and one raw row. Construction reads annotations
     only; media are opened by the processor. A missing file or key raises `DatasetError` naming file, line and remedy.
     """
+
+    gives_way: ClassVar[tuple[str, ...]] = ()
+    """Readers of special cases of this one's layout, which are meant where they find as many rows in a folder."""
 
     @abstractmethod
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from PIL import Image
 from unifusion.conversation import Clip, Example, Media
 from unifusion.datasets._files import Listed, media_files, one_of, part_of
 from unifusion.datasets._sheets import sheet_rows
-from unifusion.errors import DatasetError
+from unifusion.errors import DatasetError, LayoutError
 
 __all__ = ["DFEW"]
 
@@ -94,7 +94,7 @@ def _table(root: Path, part: str, fold: int) -> Path:
         for end in (".csv", ".xlsx"):
             if (root / f"{name}{end}").is_file():
                 return root / f"{name}{end}"
-    raise DatasetError(f"{root} holds no {names[0]}.csv;", remedy=f"unpack EmoLabel_DataSplit there; DFEW is got from {_WHERE}.")
+    raise LayoutError(f"{root} holds no {names[0]}.csv;", remedy=f"unpack EmoLabel_DataSplit there; DFEW is got from {_WHERE}.")
 
 
 def _clips(folder: Path) -> dict[int, Path]:

@@ -12,10 +12,10 @@ from PIL import Image
 
 from unifusion.conversation import Clip, Example, Media
 from unifusion.datasets._copies import copies
-from unifusion.datasets._files import file_of, half, media_files, one_of, prove_apart, rows_of
+from unifusion.datasets._files import file_of, half, media_files, prove_apart, rows_of
 from unifusion.datasets._shelf import Shelf
 from unifusion.datasets.dataset import Dataset
-from unifusion.errors import DatasetError, nearest
+from unifusion.errors import DatasetError, LayoutError, nearest
 
 __all__ = ["FER2013"]
 
@@ -54,7 +54,7 @@ class FER2013(Dataset):
         prove_apart((Example(id=r[0], group=self._group(r), split=r[2]) for r in every), f"FER2013 in {path}")
         self._rows = [r for r in every if split in (None, r[2])]
         if not self._rows:
-            raise DatasetError(
+            raise (DatasetError if every else LayoutError)(
                 f"FER2013 in {path} has no rows of split {split!r};", remedy=nearest(str(split), sorted({r[2] for r in every}))
             )
         if without_copies:
@@ -88,8 +88,10 @@ class FER2013(Dataset):
         for number, name in enumerate(self._pixels):
             parts = Path(name).parts
             if len(parts) < 3:
-                raise DatasetError(f"{root}: {name} does not tell split and class;", remedy="name images <split>/<class>/<name>.jpg.")
-            label = one_of(parts[-2].lower(), _CLASSES, root / name, "-")
+                raise LayoutError(f"{root}: {name} does not tell split and class;", remedy="name images <split>/<class>/<name>.jpg.")
+            if (folder := parts[-2].lower()) not in _CLASSES:
+                raise LayoutError(f"{root / name}: {folder!r} is none of its classes;", remedy=nearest(folder, list(_CLASSES)))
+            label = _CLASSES[folder]
             published = {"training": "train", "publictest": "val", "privatetest": "test"}.get(parts[-3].lower(), parts[-3].lower())
             yield _row(f"fer2013/{label}/{Path(name).stem}", label, published, number)
 

@@ -17,7 +17,7 @@ from unifusion.conversation import Example
 from unifusion.datasets._captioned import VIDEO, Downloads, log, tell_missing, whole_number, youtube_id
 from unifusion.datasets._files import file_of, rows_of
 from unifusion.datasets.dataset import Dataset
-from unifusion.errors import DatasetError, nearest
+from unifusion.errors import DatasetError, LayoutError, nearest
 
 __all__ = ["HowTo100M"]
 
@@ -124,7 +124,7 @@ def _captions(root: Path, form: str | None) -> Path:
     for name in (form,) if form else _FORMS:
         if (root / name).is_dir() if name == _FORMS[2] else (root / name).is_file():
             return root / name
-    raise DatasetError(f"{root} holds none of {', '.join((form,) if form else _FORMS)};", remedy=f"captions are got from {_PAGE}.")
+    raise LayoutError(f"{root} holds none of {', '.join((form,) if form else _FORMS)};", remedy=f"captions are got from {_PAGE}.")
 
 
 def _entries(file: Path, there: Downloads | None) -> Iterator[tuple[str, tuple[int, int], list[_Line], int]]:

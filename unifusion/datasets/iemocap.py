@@ -10,7 +10,7 @@ from typing import Literal
 
 from unifusion.conversation import Example, Media
 from unifusion.datasets._files import Listed, is_pointer, text_of
-from unifusion.errors import DatasetError, nearest
+from unifusion.errors import DatasetError, LayoutError, nearest
 
 __all__ = ["IEMOCAP"]
 
@@ -77,7 +77,7 @@ def _read(root: Path, fold: int, names: dict[str, str]) -> Iterator[Example]:
     """Rows by session, dialog and time."""
     sessions = [root / f"Session{n}" for n in range(1, 6) if (root / f"Session{n}").is_dir()]
     if not sessions:
-        raise DatasetError(f"{root} holds no Session1 to Session5;", remedy=f"name the folder it was unpacked in; it is got from {_WHERE}.")
+        raise LayoutError(f"{root} holds no Session1 to Session5;", remedy=f"name the folder it was unpacked in; it is got from {_WHERE}.")
     for folder in sessions:
         number = int(folder.name[-1])
         split = {fold: "test", fold % 5 + 1: "val"}.get(number, "train")

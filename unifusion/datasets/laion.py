@@ -11,7 +11,7 @@ from unifusion.conversation import Example, Media
 from unifusion.datasets._captioned import log
 from unifusion.datasets._shards import Shards, stats_of
 from unifusion.datasets.dataset import Dataset
-from unifusion.errors import DatasetError
+from unifusion.errors import DatasetError, LayoutError
 
 __all__ = ["LAION"]
 
@@ -57,7 +57,7 @@ class LAION(Dataset):
         if not self._shards.places:
             only = root.is_dir() and next(root.glob("*.parquet"), None)
             remedy = _PARQUET if only else f"name the folder that img2dataset wrote; the addresses are got from {_PAGE}."
-            raise DatasetError(f"{path} holds no 00000.tar and no folder 00000;", remedy=remedy)
+            raise LayoutError(f"{path} holds no 00000.tar and no folder 00000;", remedy=remedy)
         self.missing = self._counted()
         if self.missing:
             log.warning("%s: %d of %d pictures could not be downloaded", name, self.missing, self.missing + len(self._shards))

@@ -48,6 +48,8 @@ class MER(Listed):
         DatasetError: no table is there, or one is broken, with file and line.
     """
 
+    gives_way = ("emer", "merr")
+
     def __init__(self, path: str | Path, *, split: str | None = None, valence_scale: float = 5.0) -> None:
         if valence_scale <= 0:
             raise DatasetError(f"valence_scale is {valence_scale:g};", remedy="give the largest valence, such as 5.")

@@ -33,6 +33,7 @@ class MSRVTTQA(Generated):
         as_published: keep rows whose video is in a later part as well; then a group is a video within its part.
     """
 
+    gives_way = ("msvd_qa",)
     title, page, stem = "MSRVTT-QA", "github.com/xudejing/video-question-answering", "msrvtt_qa"
 
     def prepare(self, root: Path) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 from unifusion.datasets._asked import word_of
 from unifusion.datasets._files import text_of
 from unifusion.datasets._generated import Generated, clip_number
-from unifusion.errors import DatasetError
+from unifusion.errors import DatasetError, LayoutError
 
 __all__ = ["MSVDQA"]
 
+_OTHER = "read it by msrvtt_qa."
 _CLIP = re.compile(r"([A-Za-z0-9_-]{11})_[0-9]{1,6}_[0-9]{1,6}")
 _NUMBER = re.compile(r"vid[0-9]{1,6}")
 
@@ -53,6 +54,8 @@ class MSVDQA(Generated):
             if not _CLIP.fullmatch(clip):
                 raise DatasetError(f"{path}, {entry}: video {row['video']!r};", remedy="wanted {YouTube id}_{start}_{end}.avi.")
         else:
+            if "category_id" in row:
+                raise LayoutError(f"{path}, {entry}: category_id {row['category_id']!r}, which rows of MSRVTT-QA have;", remedy=_OTHER)
             number = f"vid{clip_number(row, path, entry)}"
             clip = self._clips.get(number, "")
         watched = _CLIP.fullmatch(clip)

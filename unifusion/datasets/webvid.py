@@ -13,7 +13,7 @@ from unifusion.conversation import Example, Media
 from unifusion.datasets._captioned import log, tell_missing
 from unifusion.datasets._shards import Shards
 from unifusion.datasets.dataset import Dataset
-from unifusion.errors import DatasetError, nearest
+from unifusion.errors import DatasetError, LayoutError, nearest
 
 __all__ = ["WebVid"]
 
@@ -229,7 +229,7 @@ def _tables(root: Path, size: str | None, split: str | None) -> list[_Table]:
     found["10M"] = found["10M"] or [(p, part) for part in parts for p in sorted((root / "data" / part / "partitions").glob("*.csv"))]
     there = [s for s in found if found[s] and size in (None, s)]
     if not there:
-        raise DatasetError(f"{root} holds no results_{size or '2M'}_train.csv;", remedy=f"name the folder of the tables, got from {_PAGE}.")
+        raise LayoutError(f"{root} holds no results_{size or '2M'}_train.csv;", remedy=f"name the folder of the tables, got from {_PAGE}.")
     if len(there) > 1:
         raise DatasetError(f"{root} holds the tables of 2M and of 10M;", remedy="choose one: options: {size: 2M}.")
     chosen = found[there[0]]
