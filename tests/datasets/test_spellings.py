@@ -30,6 +30,7 @@ SAME = {
     "llamafactory, sharegpt": {"conversations": HUMAN, "videos": ["a.mp4"], "images": [], "audios": None},
     "ms-swift": {"query": "<video>What?", "response": "A dog.", "videos": ["a.mp4"], "history": []},
     "ms-swift, paired": {"conversation": [{"human": "<video>What?", "assistant": "A dog."}], "videos": [{"path": "a.mp4"}]},
+    "alpaca": {"instruction": "<video>What?", "input": "", "output": "A dog.", "videos": ["a.mp4"], "history": []},
     "user and assistant": {
         "conversations": [{"from": "user", "value": "<video>What?"}, {"from": "assistant", "value": "A dog."}],
         "video": "a.mp4",
@@ -301,3 +302,82 @@ def test_lines_of_thousands_of_brackets_are_refused(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"split": ' + "[" * 200_000 + "\n")
     with pytest.raises(DatasetError, match="row 1: not JSON"):
         catalog.load("datasets", "messages")(tmp_path / "rows.jsonl", split="train")[0]
+
+
+TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant", "system_tag": "system"}
+
+
+def factory(root, **sets):
+    """LLaMA-Factory's folder of data: name -> (entry, rows); the file is written where there are rows."""
+    for entry, rows in sets.values():
+        if rows is not None:
+            (root / entry["file_name"]).write_text(json.dumps(rows))
+    (root / "dataset_info.json").write_text(json.dumps({name: entry for name, (entry, _) in sets.items()}))
+    return catalog.load("datasets", "llamafactory")
+
+
+def test_the_sets_of_a_llamafactory_folder_are_one_conversation_by_what_its_info_tells(tmp_path, caplog):
+    openai = {"messages": [{"role": "system", "content": "Be brief."}, *MARKED], "videos": ["a.mp4"]}
+    swapped = [{"who": "person", "says": "<video>What?"}, {"who": "bot", "says": "A dog."}]
+    read = factory(
+        tmp_path,
+        demo=({"file_name": "demo.json", "formatting": "sharegpt", "columns": {"messages": "messages", "videos": "videos"}, "tags": TAGS},
+              [openai]),
+        alpaca=({"file_name": "alpaca.json"}, [{"instruction": "Say", "input": "it.", "output": "It.", "history": [["Hi", "Ho"]]}]),
+        own=({"file_name": "own.json", "columns": {"prompt": "q", "response": "r", "videos": "clips", "system": "s"}},
+             [{"q": "<video>What?", "r": "A dog.", "clips": ["a.mp4"], "s": "Be brief.", "input": "no column of it"}]),
+        chat=({"file_name": "chat.json", "formatting": "sharegpt",
+               "tags": {"role_tag": "who", "content_tag": "says", "user_tag": "person", "assistant_tag": "bot"}},
+              [{"conversations": swapped, "videos": ["a.mp4"], "split": "val", "group": "g"}]),
+        hub=({"hf_hub_url": "someone/something"}, None),
+        better=({"file_name": "better.json", "ranking": True}, [{"instruction": "a", "chosen": "b", "rejected": "c"}]),
+        texts=({"file_name": "texts.json", "columns": {"prompt": "text"}}, [{"text": "Once upon a time"}]),
+        table=({"file_name": "table.parquet"}, None),
+        gone=({"file_name": "gone.json"}, None),
+    )  # fmt: skip
+    rows = read(tmp_path)
+    assert [row.id for row in rows] == ["demo/1", "alpaca/1", "own/1", "chat/1"] and (rows[3].split, rows[3].group) == ("val", "g")
+    shown = [{"type": "video", "path": str(tmp_path / "a.mp4")}, {"type": "text", "text": "What?"}]
+    told, system = [{"role": "user", "content": shown}, TOLD[1]], [{"role": "system", "content": "Be brief."}]
+    assert [rows[n].labels["messages"] for n in (0, 3)] == [system + told, told]
+    assert rows[2].labels["messages"][:1] == system
+    assert [(m["role"], m["content"]) for m in rows[1].labels["messages"]] == [
+        ("user", "Hi"), ("assistant", "Ho"), ("user", "Say\nit."), ("assistant", "It."),
+    ]  # fmt: skip
+    said = caplog.text
+    for name, why in (("hub", "lies on a hub"), ("better", "preferred"), ("texts", "gone on"), ("table", "parquet"), ("gone", "not there")):
+        assert any(f"{name} is left out" in line and why in line for line in said.splitlines())
+        with pytest.raises(DatasetError, match=f"'{name}': .*{why}"):
+            read(tmp_path, names=[name])
+    assert [row.id for row in read(tmp_path / "dataset_info.json", names=["own", "demo"])] == ["own/1", "demo/1"]
+    assert len(read(tmp_path, split="train")) == 3 and len(read(tmp_path, split="val")) == 4, "rows that say no split are of any"
+    with pytest.raises(IndexError):
+        rows[4]
+    inside = read(tmp_path, names=["demo"], root=tmp_path / "clips")
+    with pytest.raises(DatasetError, match=r"row 1: .* leads out of"):
+        inside[0]
+
+
+def test_broken_llamafactory_folders_are_named(tmp_path):
+    read = factory(tmp_path, a=({"file_name": "a.json"}, [{"instruction": "a"}, {"prompt": "a", "output": "b"}]))
+    for index in (0, 1):
+        with pytest.raises(DatasetError, match=rf"a\.json, row {index + 1}: its keys are .*wanted instruction and output as texts"):
+            read(tmp_path)[index]
+    factory(tmp_path, a=({"file_name": "a.json", "formatting": "sharegpt"}, [{"conversations": MARKED}, {"messages": []}]))
+    with pytest.raises(DatasetError, match=r"row 1: a turn is .*wanted from \(one of human, gpt"):
+        read(tmp_path)[0]
+    with pytest.raises(DatasetError, match="row 2: no list 'conversations'"):
+        read(tmp_path)[1]
+    with pytest.raises(DatasetError, match="names no set 'b'"):
+        read(tmp_path, names=["b"])
+    one = '{"a": {"file_name": "b"}, "c": 1}'
+    for text, said in (('{"a": {"features": {}}}', "names no files"), (one, "'c' is 1"), ("[]", "no object")):
+        (tmp_path / "dataset_info.json").write_text(text)
+        with pytest.raises(DatasetError, match=said):
+            read(tmp_path)
+    factory(tmp_path, a=({"file_name": "gone.json"}, None))
+    with pytest.raises(DatasetError, match="none of its sets can be read"):
+        read(tmp_path)
+    with pytest.raises(DatasetError, match="holds no dataset_info"):
+        (tmp_path / "dataset_info.json").unlink()
+        read(tmp_path)

@@ -12,7 +12,7 @@ import numpy as np
 
 from unifusion.errors import DatasetError
 from unifusion.limits import Limits
-from unifusion.rows import BOM, lines_of
+from unifusion.rows import BOM, json_row, lines_of, too_long
 
 __all__ = ["Spans", "kept_spans", "listed"]
 
@@ -47,6 +47,22 @@ class Spans:
         with self.path.open("rb") as file:
             file.seek(start)
             return file.read(length)
+
+    def row(self, index: int, where: str) -> dict[str, Any]:
+        """The object of one row.
+
+        Args:
+            index: of the row.
+            where: how errors call it.
+
+        Raises:
+            IndexError: there is no such row.
+            DatasetError: it is too long, or no JSON object.
+        """
+        line = self.read(index)
+        if len(line) > Limits.max_row_bytes:
+            raise too_long(where, Limits.max_row_bytes)
+        return json_row(line if index else line.removeprefix(BOM), where)
 
 
 def kept_spans(path: Path, keep: Callable[[bytes], bool] | None = None) -> Spans:

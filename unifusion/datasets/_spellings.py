@@ -6,11 +6,13 @@
 | ShareGPT, LLaVA | `conversations` of from (human, gpt, system, tool) and value | `<image>` in the text, file under `image` |
 | LLaMA-Factory | `messages`, or `conversations` | `<video>`, `<audio>`, `<image>`, files under `videos`, `audios`, `images` |
 | ms-swift | the same, of human and assistant, or `query`, `response`, `history`, `system` | the same |
+| Alpaca | `instruction`, `input`, `output`, `history`, `system` | the same |
 | NExT-GPT | `conversations` | `<audio>` in the text, file under `input_audio` |
 
 A mark in the text of a user stands for the next file of its kind, and there must be as many of both; where a row's files are of one other
-kind and it has `<image>` marks only, they stand for these (LLaVA's video sets). What a tool said (tool, observation) is a user's turn, a
-call of it (function_call) an assistant's. `loss: false` (ms-swift) or `weight: 0` (OpenAI) of an assistant's turn: it is shown, not learnt.
+kind and it has `<image>` marks only, they stand for these (LLaVA's video sets). What a tool said (tool, observation, tool_response) is a
+user's turn, a call of it (function_call, tool_call) an assistant's. `loss: false` (ms-swift) or `weight: 0` (OpenAI) of an assistant's
+turn: it is shown, not learnt.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ __all__ = ["marked", "spelled"]
 _TURNS = ("messages", "conversations", "conversation")
 _ROLES = {
     "system": "system", "developer": "system", "user": "user", "human": "user", "tool": "user", "observation": "user",
+    "tool_response": "user", "tool_call": "assistant",
     "assistant": "assistant", "gpt": "assistant", "model": "assistant", "function_call": "assistant",
 }  # fmt: skip
 _KINDS: tuple[MediaKind, ...] = ("image", "video", "audio")
@@ -89,6 +92,10 @@ def _turns(fields: dict[str, Any], where: str) -> list[dict[str, Any]] | None:
         turns: list[dict[str, Any]] = [turn for raw in fields.pop(given[0]) for turn in _turn(raw, where)]
     elif isinstance(fields.get("query"), str) and isinstance(fields.get("response"), str):
         turns = _asked(fields, where)
+    elif all(isinstance(fields.get(key), str) for key in ("instruction", "output")) and isinstance(fields.get("input"), str | None):
+        asked = [text for text in (fields.pop("instruction"), fields.pop("input", None)) if text]
+        turns = _asked({**fields, "query": "\n".join(asked), "response": fields.pop("output")}, where)
+        fields.pop("history", None)
     else:
         return None
     system = fields.get("system")

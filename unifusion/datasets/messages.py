@@ -11,8 +11,6 @@ from unifusion.datasets._spans import kept_spans
 from unifusion.datasets._within import Within
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError
-from unifusion.limits import Limits
-from unifusion.rows import BOM, json_row, too_long
 
 __all__ = ["Messages"]
 
@@ -58,11 +56,7 @@ class Messages(Dataset):
     def __getitem__(self, index: int) -> Example:
         """The row at `index`."""
         where = f"{self.path}, row {index + 1}"
-        line = self._rows.read(index)
-        if len(line) > Limits.max_row_bytes:
-            raise too_long(where, Limits.max_row_bytes)
-        line = line if index else line.removeprefix(BOM)
-        return example_of(json_row(line, where), str(index + 1), where, lambda name: self._place(name, where))
+        return example_of(self._rows.row(index, where), str(index + 1), where, lambda name: self._place(name, where))
 
 
 def is_of(line: bytes, split: str) -> bool:
