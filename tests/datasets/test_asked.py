@@ -23,7 +23,7 @@ def test_tables_that_are_there_and_the_one_asked_for(tmp_path):
     assert list(tables_of(tmp_path / "test.json.gz", NAMES, None, "page")) == [("test", tmp_path / "test.json.gz")]
     with pytest.raises(DatasetError, match=r"holds none of val\.json .*got from page"):
         list(tables_of(tmp_path, NAMES, "val", "page"))
-    with pytest.raises(DatasetError, match=r"holds none of train\.json, sub/train\.json"):
+    with pytest.raises(DatasetError, match=r"holds none of train\.json \(nor"):
         list(tables_of(tmp_path / "sub" / "none", NAMES, None, "page"))
 
 

@@ -129,7 +129,7 @@ def test_what_is_broken_is_named(tree):
     with pytest.raises(DatasetError, match=r"class_labels_indices\.csv, line 5: '/m/09x0r' 'Again'"):
         read("audioset", tree)
     (tree / "class_labels_indices.csv").unlink()
-    with pytest.raises(DatasetError, match=r"holds none of class_labels_indices\.csv .*got from research\.google\.com"):
+    with pytest.raises(DatasetError, match=r"holds none of class_labels_indices\.csv, ontology\.json \(nor.*got from research\.google"):
         read("audioset", tree)
     for place in (tree / "none", tree / "balanced_train_segments.csv"):
         with pytest.raises(DatasetError, match=r"is no folder;.*got from research\.google\.com"):

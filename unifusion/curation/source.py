@@ -158,7 +158,8 @@ def guess(path: Path) -> str:
     if fitting:
         raise ConfigError(f"{path} can be read as {' or '.join(fitting)};", remedy="say which by --dataset NAME.")
     if broken:
-        told = " ".join(f"{name}: {error.found}" for name, error in broken[:_TOLD])
+        found = {error.found: name for name, error in reversed(broken)}  # what ails a shard, every reader says
+        told = " ".join(f"{name}: {said}" for said, name in list(reversed(found.items()))[:_TOLD])
         raise ConfigError(f"{path} looks like a set that cannot be read: {told}", remedy="mend it, or name its reader: --dataset NAME.")
     for name in ("huggingface", "webdataset", "folder"):
         if isinstance(_tried(name, path), Dataset):

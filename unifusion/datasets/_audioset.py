@@ -6,12 +6,12 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from unifusion.datasets._captioned import LONGEST_NAME, youtube_id
-from unifusion.datasets._files import file_of, json_object, number_of, rows_of, text_of, value, where_in
+from unifusion.datasets._files import file_of, json_list, json_object, number_of, rows_of, text_of, value, where_in
 from unifusion.errors import DatasetError, nearest
 
 __all__ = ["PAGE", "SPLITS", "TABLES", "Segment", "classes_in", "segments_in", "tables_in"]
@@ -24,6 +24,7 @@ TABLES = {
 }
 """In the order in which a video keeps its place: what is held out first."""
 SPLITS = {"eval": "test", "balanced": "train", "unbalanced": "train"}
+_FOLDERS = ("", "csv/", "segments/", "metadata/", "data/")
 _COUNTED = re.compile(r"num_segs=([0-9]{1,9})")
 
 log = logging.getLogger(__name__)
@@ -50,14 +51,15 @@ def tables_in(root: Path, split: str | None, part: str | None) -> list[tuple[str
     Raises:
         DatasetError: none of what was asked for is there.
     """
-    there = {p: file_of(root, *names) for p, names in TABLES.items() if _any(root, names)}
+    places = {p: [f"{folder}{name}" for name in names for folder in _FOLDERS] for p, names in TABLES.items()}
+    there = {p: file_of(root, *names) for p, names in places.items() if _any(root, names)}
     asked = [p for p in TABLES if part in (None, p) and split in (None, SPLITS[p])]
     if not any(p in there for p in asked):
         file_of(root, *(TABLES[p][0] for p in asked), where=PAGE)
     return list(there.items())
 
 
-def _any(root: Path, names: tuple[str, ...]) -> bool:
+def _any(root: Path, names: Sequence[str]) -> bool:
     """Whether one of the tables is there."""
     return any((root / f"{name}{end}").is_file() for name in names for end in ("", ".gz"))
 
@@ -66,17 +68,26 @@ def classes_in(root: Path) -> tuple[list[str], dict[str, int]]:
     """Names of the classes in their order, and the number of each by its machine id.
 
     Raises:
-        DatasetError: there is no `class_labels_indices.csv`, or it is broken.
+        DatasetError: there is neither `class_labels_indices.csv` nor `ontology.json`, or it is broken.
     """
-    path = file_of(root, "class_labels_indices.csv", where=PAGE)
+    path = file_of(root, *(f"{folder}{name}" for name in ("class_labels_indices.csv", "ontology.json") for folder in _FOLDERS), where=PAGE)
     names: list[str] = []
     numbers: dict[str, int] = {}
-    for line, row in rows_of(path, ("index", "mid", "display_name"), exact=True):
-        if row["mid"] in numbers or not row["display_name"].strip():
-            raise DatasetError(f"{path}, line {line}: {row['mid']!r} {row['display_name']!r};", remedy="wanted one name for each id.")
-        numbers[row["mid"]] = len(names)
-        names.append(row["display_name"].strip())
+    for line, mid, name in _named(path):
+        if not isinstance(mid, str) or not isinstance(name, str) or mid in numbers or not name.strip():
+            raise DatasetError(f"{path}, {where_in(line)}: {mid!r} {name!r};", remedy="wanted one name for each id.")
+        numbers[mid] = len(names)
+        names.append(name.strip())
     return names, numbers
+
+
+def _named(path: Path) -> Iterator[tuple[int | str, Any, Any]]:
+    """(line, machine id, name) of the table of classes, or of the ontology, which has abstract classes as well."""
+    if path.name.removesuffix(".gz").endswith(".json"):
+        yield from ((f"entry {n}", value(row, "id", path, f"entry {n}"), row.get("name")) for n, row in enumerate(json_list(path)))
+    else:
+        columns = ("index", "mid", "display_name")
+        yield from ((line, row["mid"], row["display_name"]) for line, row in rows_of(path, columns, exact=True))
 
 
 def segments_in(path: Path, numbers: Mapping[str, int]) -> Iterator[Segment]:

@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,8 +18,8 @@ from unifusion.datasets._shards import Shards
 from unifusion.errors import DatasetError, LayoutError
 
 __all__ = [
-    "IMAGE", "LONGEST_NAME", "VIDEO", "Captioned", "Downloads", "captions_of", "file_name", "parts_there", "tell_missing", "whole_number",
-    "without_leaks", "youtube_id",
+    "IMAGE", "LONGEST_NAME", "VIDEO", "Captioned", "Downloads", "captions_of", "cut_names", "file_name", "parts_there", "tell_missing",
+    "whole_number", "without_leaks", "youtube_id",
 ]  # fmt: skip
 
 VIDEO = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv")
@@ -41,12 +41,15 @@ class Downloads:
         root: folder; files may lie anywhere below it, shards in it or in a folder `shards`. None has nothing.
         suffixes: of files, those that are preferred first.
         kind: what each is taken as; None goes by the name.
+        files: those below `root`, where they are known.
 
     Raises:
         DatasetError: two files have one name, one is a pointer of git-lfs, or a shard is broken.
     """
 
-    def __init__(self, root: Path | None, suffixes: Sequence[str], kind: MediaKind | None = None) -> None:
+    def __init__(
+        self, root: Path | None, suffixes: Sequence[str], kind: MediaKind | None = None, files: Sequence[Path] | None = None
+    ) -> None:  # fmt: skip
         self._kind = kind
         self._files: dict[str, Path] = {}
         self._shards = Shards()
@@ -60,7 +63,7 @@ class Downloads:
             if self._shards.kinds(index):
                 self._samples.setdefault(_source_of(self._shards, index), index)
         numbered = set(self._shards.places)
-        for path in media_files(root, suffixes):
+        for path in media_files(root, suffixes) if files is None else files:
             if path.parent not in numbered:
                 self._add(path, suffixes)
 
@@ -73,8 +76,12 @@ class Downloads:
         if rank < other:
             self._files[path.stem] = path
 
+    def names(self) -> Iterable[str]:
+        """Names of the files, without their ends."""
+        return self._files.keys()
+
     def find(
-        self, row: str, *, cut: Sequence[str] = (), whole: Sequence[str] = (), source: str = "", span: tuple[float, float] | None = None
+        self, row: str, *, cut: Iterable[str] = (), whole: Sequence[str] = (), source: str = "", span: tuple[float, float] | None = None
     ) -> tuple[Media, ...]:  # fmt: skip
         """The clip of a row, or nothing.
 
@@ -88,7 +95,7 @@ class Downloads:
         start = None if span is None else span[0]
         for names, key, part in ((cut, (source, start), None), (whole, (source, None), span)):
             start_s, end_s = part or (None, None)
-            file = next((self._files[name] for name in names if name in self._files), None)
+            file = next((self._files[name] for name in names if name in self._files), None) if self._files else None
             if file is not None:
                 return (Media(kind=self._kind or kind_of_name(file.name, row), source=str(file), start_s=start_s, end_s=end_s),)
             if source and key in self._samples:
@@ -223,6 +230,14 @@ def youtube_id(word: str, path: Path, line: int | str) -> str:
     return word
 
 
+def cut_names(name: str, start_s: float, end_s: float) -> Iterator[str]:
+    """Names, without their ends, that downloaders give to a file of a span alone: the start, or start and end, each in several forms."""
+    for form in ("{:06.0f}", "{:g}", "{:.1f}", "{:.3f}"):
+        start, end = form.format(start_s), form.format(end_s)
+        yield from (f"{name}_{start}", f"{name}_{start}_{end}", f"{name}_{start}-{end}")
+    yield f"{name}_{1000 * start_s:.0f}_{1000 * end_s:.0f}"
+
+
 def file_name(word: str, path: Path, line: int | str) -> str:
     """A file's name without folders.
 
@@ -250,7 +265,7 @@ def _source_of(shards: Shards, index: int) -> tuple[str, float | None]:
     told = shards.told(index)
     url = told.get("url")
     if not isinstance(url, str):
-        raise DatasetError(f"{shards.where(index)}: its .json has no url;", remedy="wanted a shard of video2dataset.")
+        raise LayoutError(f"{shards.where(index)}: its .json has no url;", remedy="wanted a shard of video2dataset.")
     watched = _WATCHED.search(url)
     source = watched[1] if watched else url
     if "_" not in shards.name(index):  # the clipping of video2dataset adds the clip's number: 000000017_00000

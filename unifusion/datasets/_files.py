@@ -21,7 +21,7 @@ from unifusion.errors import DatasetError, LayoutError, nearest
 
 __all__ = [
     "Listed", "Published", "file_of", "half", "is_pointer", "json_lines", "json_list", "json_object", "media_files", "number_of", "one_of",
-    "part_of", "prove_apart", "rows_of", "text_of", "value", "where_in",
+    "part_of", "place_of", "prove_apart", "rows_of", "text_of", "value", "where_in",
 ]  # fmt: skip
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -115,7 +115,14 @@ def file_of(root: str | Path, *names: str, where: str = "") -> Path:
         for candidate in (path / name, path / f"{name}.gz"):
             if candidate.is_file():
                 return candidate
-    raise LayoutError(f"{path} holds none of {', '.join(names)} (nor .gz of them);", remedy=_get(where))
+    told = {Path(name).name: name for name in reversed(names)}  # each once, in the first of the folders it may lie in
+    raise LayoutError(f"{path} holds none of {', '.join(reversed(told.values()))} (nor .gz of them);", remedy=_get(where))
+
+
+def place_of(root: Path, folders: Sequence[str], names: Iterable[str]) -> Path:
+    """The first of some folders below `root` that holds one of `names`, plain or with .gz; `root` where none does."""
+    known = [f"{name}{end}" for name in names for end in ("", ".gz")]
+    return next((root / folder for folder in folders if any((root / folder / name).is_file() for name in known)), root)
 
 
 def _get(where: str) -> str:

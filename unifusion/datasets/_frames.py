@@ -12,12 +12,13 @@ from unifusion.errors import DatasetError
 __all__ = ["FrameFolders", "numbered"]
 
 _FIRST = "00001.jpg"
+_VIDEO = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 _FRAME = re.compile(r"([0-9]{5})\.jpg")
 _DEPTH = 4
 
 
 class FrameFolders:
-    """Folders of frames by their names; each is put together into a video when its row is asked for.
+    """Folders of frames by their names, and videos beside them; frames are put together into a video when their row is asked for.
 
     Args:
         root: looked through down to four folders below, which finds `frames_hq/bbt_frames/s01e01_seg01_clip_00`; None has nothing.
@@ -30,6 +31,8 @@ class FrameFolders:
     def __init__(self, root: Path | None, rate_hz: int = 3) -> None:
         self.rate_hz = rate_hz
         self._folders: dict[str, str] = {}
+        self.videos: list[Path] = []
+        """Videos that lie in folders without frames."""
         if root is not None:
             self._look(str(root), _DEPTH)
 
@@ -41,9 +44,12 @@ class FrameFolders:
             self._folders[name] = folder
         elif depth:
             with os.scandir(folder) as entries:
-                below = sorted(e.path for e in entries if not e.name.startswith(".") and e.is_dir())
-            for path in below:
-                self._look(path, depth - 1)
+                there = sorted((e.path, e.is_dir()) for e in entries if not e.name.startswith("."))
+            for path, is_folder in there:
+                if is_folder:
+                    self._look(path, depth - 1)
+                elif path.lower().endswith(_VIDEO):
+                    self.videos.append(Path(path))
 
     def find(self, name: str, span: tuple[float, float] | None) -> tuple[Media, ...]:
         """The clip of that name, without its bytes; nothing where there is none."""

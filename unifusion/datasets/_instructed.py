@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -89,6 +89,11 @@ class Instructed(Dataset):
     def clips(self, raw: Mapping[str, Any], where: str) -> list[str]:
         """Where the clips of a row lie, or would, in the order of their marks; none for a row of text."""
 
+    def span(self, raw: Mapping[str, Any], where: str) -> tuple[float, float] | None:
+        """Seconds of the row's video; None where all of it is meant."""
+        del raw, where
+        return None
+
     @abstractmethod
     def group(self, raw: Mapping[str, Any], where: str) -> str:
         """The picture or source video of a row."""
@@ -109,11 +114,15 @@ class Instructed(Dataset):
         messages = example.labels["messages"]
         shown = [p for m in messages if isinstance(m["content"], list) for p in m["content"] if p["type"] in PART_KINDS]
         there = all(Path(part["path"]).is_file() for part in shown)
+        start_s, end_s = self.span(raw, where) or (None, None)
+        if end_s is not None:
+            for part in shown:
+                part.update(start_s=start_s, end_s=end_s)
         group = self.group(raw, where)
         return replace(
             example, id=f"{type(self).__module__.rpartition('.')[2]}/{self._numbers[index]}", group=group,
             split=part_of(group, self.val, 0.0),
-            media=tuple(Media(kind=PART_KINDS[p["type"]], source=p["path"]) for p in shown) if there else (),
+            media=tuple(Media(kind=PART_KINDS[p["type"]], source=p["path"], start_s=start_s, end_s=end_s) for p in shown) if there else (),
             texts={**example.texts, **exchange(messages)},
         )  # fmt: skip
 
@@ -139,9 +148,9 @@ def inner_path(name: Any, where: str) -> str:
     return "/".join(parts)
 
 
-def by_stem(root: Path) -> dict[str, Path]:
-    """Videos anywhere below a folder by their names without the end; of two with one name the first."""
+def by_stem(root: Path, suffixes: Sequence[str] = _VIDEO) -> dict[str, Path]:
+    """Videos, or other files, anywhere below a folder by their names without the end; of two with one name the first."""
     found: dict[str, Path] = {}
-    for path in media_files(root, _VIDEO):
+    for path in media_files(root, suffixes):
         found.setdefault(path.stem, path)
     return found

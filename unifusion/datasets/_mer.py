@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from unifusion.conversation import Example, Media
-from unifusion.datasets._files import one_of, part_of, rows_of, text_of, value
+from unifusion.datasets._files import json_object, one_of, part_of, rows_of, text_of, value
 from unifusion.errors import DatasetError
 
 __all__ = ["EMOTIONS", "LISTS", "WHERE", "example", "files_of", "joined", "lists", "reasoned", "reasons", "spoken"]
@@ -36,8 +35,12 @@ def joined(*sources: Iterator[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def lists(found: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
-    """Rows of MERR's lists."""
-    for name in LISTS:
+    """Rows of MERR's lists; where none is there, those of its json."""
+    told = any(name in found for name in LISTS)
+    for name, table in zip(LISTS, _REASONS, strict=True):
+        for clip, entry in ({} if told or table not in found else _entries(found[table])).items():
+            emotion = one_of(str(value(entry, "pseu_emotion", found[table], clip)).strip(), EMOTIONS, found[table], clip)
+            yield {"name": clip, "labels": {"emotion": emotion, "part": Path(name).stem}, "split": "train"}
         for line, text in enumerate(text_of(found[name]).splitlines() if name in found else (), 1):
             fields = text.split()
             if fields and len(fields) < 3:
@@ -80,15 +83,17 @@ def reasons(found: Mapping[str, Path]) -> dict[str, dict[str, str]]:
     for table, key in _REASONS.items():
         if table not in found:
             continue
-        try:
-            raw = json.loads(text_of(found[table]))
-        except json.JSONDecodeError as error:
-            raise DatasetError(f"{found[table]}, line {error.lineno}: {error.msg};", remedy="download it again.") from error
-        if not isinstance(raw, dict) or not all(isinstance(entry, dict) for entry in raw.values()):
-            raise DatasetError(f"{found[table]} is no object of objects;", remedy="check that it is the annotation file.")
-        for name, entry in raw.items():
+        for name, entry in _entries(found[table]).items():
             texts.setdefault(name, {})["caption" if key == "caption" else "rationale"] = str(value(entry, key, found[table], name))
     return texts
+
+
+def _entries(path: Path) -> dict[str, dict[str, Any]]:
+    """Name -> what a json tells of the clip."""
+    raw = json_object(path)
+    if not all(isinstance(entry, dict) for entry in raw.values()):
+        raise DatasetError(f"{path} is no object of objects;", remedy="check that it is the annotation file.")
+    return raw
 
 
 def example(raw: Mapping[str, Any], clips: Mapping[str, Path], said: Mapping[str, str], told: Mapping[str, Mapping[str, str]]) -> Example:

@@ -14,7 +14,7 @@ from typing import Any
 from unifusion.conversation import Media, MediaKind
 from unifusion.datasets._rows import KINDS
 from unifusion.datasets._tars import bytes_at, stems
-from unifusion.errors import DatasetError
+from unifusion.errors import DatasetError, LayoutError
 
 __all__ = ["Shards", "stats_of"]
 
@@ -165,7 +165,7 @@ def _tarred(shard: Path) -> Iterator[tuple[str, Mapping[str, tuple[int, int]]]]:
     for written, members in stems(shard).items():
         stem = written.removeprefix("./")
         if not _STEM.fullmatch(stem):
-            raise DatasetError(
+            raise LayoutError(
                 f"{shard}: a member is called {written!r};",
                 remedy="wanted shards of img2dataset or video2dataset; others: reader webdataset.",
             )

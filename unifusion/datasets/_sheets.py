@@ -1,4 +1,4 @@
-"""Tables as CSV or as the first sheet of an .xlsx file: only what annotations use, no formulas and no styles."""
+"""Tables as parquet, as CSV, or as the first sheet of an .xlsx file: of the latter only what annotations use, no formulas and no styles."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from unifusion.datasets._files import rows_of
 from unifusion.errors import DatasetError
 
-__all__ = ["sheet_rows"]
+__all__ = ["parquet_rows", "sheet_rows"]
 
 _CELL = re.compile(r"^([A-Z]{1,3})\d+$")
 _MOST_BYTES = 200_000_000
@@ -36,6 +37,24 @@ def sheet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
         raise DatasetError(f"{path} has no column {lacking[0]!r};", remedy=f"its columns are {', '.join(names.values())}.")
     for number, cells in lines[1:]:
         yield number, {name: cells.get(letter, "") for letter, name in names.items()}
+
+
+def parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(`row 0` .., values by column) of a parquet file.
+
+    Raises:
+        DatasetError: it is none, or pyarrow is missing.
+    """
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DatasetError("the library pyarrow is missing;", remedy="pip install 'unifusion-x[data]'.") from error
+    try:
+        table = parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DatasetError(f"{path}: {error};", remedy="download it again.") from error
+    yield from ((f"row {number}", row) for number, row in enumerate(table.to_pylist()))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

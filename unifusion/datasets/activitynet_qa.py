@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unifusion.conversation import Example
 from unifusion.datasets._asked import Asked, answered, tables_of, word_of
-from unifusion.datasets._files import file_of, json_list, value
+from unifusion.datasets._files import file_of, json_list, place_of, value
 from unifusion.errors import DatasetError
 
 __all__ = ["ActivityNetQA"]
@@ -19,8 +19,8 @@ class ActivityNetQA(Asked):
     """ActivityNet-QA as it is published, questions joined with answers by their id.
 
     Source: Yu et al., 2019. Licence: Apache-2.0 (annotations). Layout on disk: `train_q.json`, `train_a.json`, likewise val and test (or
-    .gz); videos anywhere below, called `v_{video_name}.mp4|mkv|webm` or `{video_name}`. A row whose video is not there has no media. One
-    raw row:
+    .gz), in the folder or, as in the repository, in `dataset`; videos anywhere below, called `v_{video_name}.mp4|mkv|webm` or
+    `{video_name}`. A row whose video is not there has no media. One raw row:
 
         {"video_name": "1QIUV7WYKXg", "question": "is the athlete wearing trousers", "question_id": "v_1QIUV7WYKXg_3"}
         {"answer": "no", "type": 3, "question_id": "v_1QIUV7WYKXg_3"}
@@ -38,6 +38,7 @@ class ActivityNetQA(Asked):
 
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
         """Questions in the order of their tables."""
+        root = place_of(root, ("", "dataset"), (f"{p}_q.json" for p in ("train", "val", "test")))
         for part, asked in tables_of(root, {p: (f"{p}_q.json",) for p in ("train", "val", "test")}, split, self.page):
             replies = file_of(asked.parent, f"{part}_a.json", where=self.page)
             answers = {word_of(row, "question_id", replies, f"entry {n}"): row for n, row in enumerate(json_list(replies))}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from unifusion.conversation import Example
-from unifusion.datasets._captioned import VIDEO, Captioned, Downloads, captions_of, file_name, parts_there, whole_number
-from unifusion.datasets._files import SOUND, file_of, rows_of
+from unifusion.datasets._captioned import VIDEO, Captioned, Downloads, captions_of, cut_names, file_name, parts_there, whole_number
+from unifusion.datasets._files import SOUND, file_of, place_of, rows_of
 
 __all__ = ["AudioCaps"]
 
@@ -20,8 +20,9 @@ class AudioCaps(Captioned):
     """AudioCaps by its tables, one row a clip; val and test have five captions of each, in `labels["captions"]`.
 
     Source: Kim et al., 2019, github.com/cdjkim/audiocaps. Licence: MIT (captions); the sounds are those of the videos' authors. Layout on
-    disk: `train.csv`, `val.csv`, `test.csv` (or .gz); sounds, or videos of which the sound is taken, anywhere below, called
-    `{youtube_id}_{start_time}`, `{audiocap_id}` (as its downloader has it) or `{youtube_id}`; or what video2dataset wrote, in the folder or
+    disk: `train.csv`, `val.csv`, `test.csv` (or .gz), in the folder or, as in the repository, in `dataset`; sounds, or videos of which the
+    sound is taken, anywhere below, called `{youtube_id}_{start_time}` (also with six digits, with the end, or in milliseconds),
+    `{audiocap_id}` (as its downloader has it), `{youtube_id}` or `Y{youtube_id}`; or what video2dataset wrote, in the folder or
     in `shards`. A row whose sound is not there has no media. One raw row:
 
         91139,r1nicOVtvkQ,130,A woman talks nearby as water pours
@@ -50,6 +51,7 @@ class AudioCaps(Captioned):
 
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
         """Clips in the order they first appear in their tables."""
+        root = place_of(root, ("", "dataset"), self.tables.values())
         for part in parts_there(root, self.tables, split):
             yield from self._part(file_of(root, self.tables[part], where=self.page), part)
 
@@ -61,11 +63,11 @@ class AudioCaps(Captioned):
             told.setdefault(clip, []).append((line, file_name(row["audiocap_id"], table, line), row["caption"]))
         for (name, start), rows in told.items():
             ident, span = f"audiocaps/{name}_{start}", (float(start), float(start + _LENGTH_S))
-            cut = [f"{name}_{start}", *(number for _, number, _ in rows), *([] if self._whole else [name])]
+            cut = [*cut_names(name, *span), *(number for _, number, _ in rows), *([] if self._whole else [name, f"Y{name}"])]
             said = captions_of([caption for _, _, caption in rows], table, rows[0][0])
             yield Example(
                 id=ident,
-                media=self.downloads.find(ident, cut=cut, whole=[name], source=name, span=span),
+                media=self.downloads.find(ident, cut=cut, whole=[name, f"Y{name}"], source=name, span=span),
                 texts=said["texts"],
                 labels={**said["labels"], "start_s": span[0], "end_s": span[1]},
                 group=name,

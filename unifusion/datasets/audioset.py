@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unifusion.conversation import Example, Media
 from unifusion.datasets._audioset import PAGE, SPLITS, TABLES, Segment, classes_in, segments_in, tables_in
-from unifusion.datasets._captioned import VIDEO, Downloads, log, tell_missing
+from unifusion.datasets._captioned import VIDEO, Downloads, cut_names, log, tell_missing
 from unifusion.datasets._files import SOUND
 from unifusion.datasets.dataset import Dataset
 from unifusion.errors import DatasetError, nearest
@@ -24,8 +24,9 @@ class AudioSet(Dataset):
 
     Source: Gemmeke et al., 2017, research.google.com/audioset. Licence: CC BY 4.0 (the tables); the videos are their authors'. Layout on
     disk: `balanced_train_segments.csv`, `unbalanced_train_segments.csv`, `eval_segments.csv` (or .gz; three lines of comments, then rows)
-    and `class_labels_indices.csv`; or in their places what CAV-MAE (Gong et al., 2023) calls `audioset_20k_cleaned.json`,
-    `audioset_2m_cleaned.json` and `audioset_eval_cleaned.json`. Sounds, or videos of which the sound is taken, anywhere below, called
+    and `class_labels_indices.csv` or `ontology.json`, all of them also in `csv`, `segments`, `metadata` or `data`; or in their places what
+    CAV-MAE (Gong et al., 2023) calls `audioset_20k_cleaned.json`, `audioset_2m_cleaned.json` and `audioset_eval_cleaned.json`. Sounds, or
+    videos of which the sound is taken, anywhere below, called
     `{youtube_id}`, `Y{youtube_id}`, or `{youtube_id}_` and the start (also with six digits), or start and end (also in milliseconds), or
     where the json says; or what video2dataset wrote, in the folder or in `shards`. A row whose sound is not there has no media. One raw
     row of each, and the line of a class:
@@ -64,6 +65,7 @@ class AudioSet(Dataset):
         self._kinds, self._numbers = classes_in(self.root)
         found = (*VIDEO, *SOUND, *_M4A) if take == "video" else (*SOUND, *_M4A, *VIDEO)
         self._downloads = Downloads(self.root, found, None if take == "video" else "audio")
+        self._heads = {name[at : at + 11] for name in self._downloads.names() for at in (0, 1)}  # YouTube ids of files, among others
         self._ids, self._parts, self._sounds = bytearray(), array("b"), array("H")
         self._starts, self._ends, self._at = array("d"), array("d"), array("Q", [0])
         self._told: dict[int, tuple[str, str]] = {}
@@ -144,8 +146,8 @@ class AudioSet(Dataset):
             return told
         own = [segment.name, f"Y{segment.name}"]
         cut, start_s, end_s = [] if self._whole else own, *(segment.span or (0.0, 0.0))
-        starts = [f"{start_s:g}", f"{int(start_s):06d}", f"{start_s:g}_{end_s:g}", f"{1000 * start_s:.0f}_{1000 * end_s:.0f}"]
-        named = [f"{segment.name}_{start}" for start in starts] if segment.span else []
+        known = segment.span is not None and segment.name in self._heads
+        named = [name for base in own for name in cut_names(base, start_s, end_s)] if known else []
         return self._downloads.find(_ident(segment), cut=[*named, *cut], whole=own, source=segment.name, span=segment.span)
 
     def _sound_of(self, segment: Segment) -> Path | None:

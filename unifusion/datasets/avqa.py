@@ -9,7 +9,7 @@ from typing import Any
 
 from unifusion.conversation import Example
 from unifusion.datasets._asked import Asked, chosen, tables_of, word_of
-from unifusion.datasets._captioned import VIDEO, Downloads
+from unifusion.datasets._captioned import VIDEO, Downloads, cut_names
 from unifusion.datasets._files import SOUND, json_list, one_of, value
 from unifusion.errors import DatasetError, nearest
 
@@ -24,9 +24,9 @@ class AVQA(Asked):
     """AVQA as it is published.
 
     Source: Yang et al., 2022, mn.cs.tsinghua.edu.cn/avqa. Licence: none is given; the clips are VGGSound's. Layout on disk:
-    `train_qa.json`, `val_qa.json` (or .gz); clips anywhere below, called `{youtube_id}_{start, 6 digits}` as in VGGSound or
-    `{youtube_id}_{start}`, as videos or sounds, or whole videos called `{youtube_id}`, of which ten seconds from the start are taken; or
-    what video2dataset wrote, in the folder or in `shards`. A row whose clip is not there has no media. One raw row:
+    `train_qa.json`, `val_qa.json` (or .gz); clips anywhere below, called as those of `vggsound` (`{youtube_id}_{start, 6 digits}` ..), as
+    videos or sounds, or whole videos called `{youtube_id}`, of which ten seconds from the start are taken; or what video2dataset wrote, in
+    the folder or in `shards`. A row whose clip is not there has no media. One raw row:
 
         {"id": 183, "video_name": "-HG3Omg_89c_000030", "video_id": 341, "question_text": "What happened in the video?", "multi_choice":
          ["motorboat", "Yacht consignment", "Sailboat set sail", "Consignment car"], "answer": 1, "question_relation": "View",
@@ -76,10 +76,10 @@ class AVQA(Asked):
             word_of(row, "question_text", path, entry), options, row.get("answer"), word_of(row, "question_type", path, entry), path, entry
         )
         ident, start = f"avqa/{value(row, 'id', path, entry)}", int(clip[2])
-        names, span = [clip[0], f"{clip[1]}_{start}"], (float(start), float(start + _LENGTH_S))
+        span = float(start), float(start + _LENGTH_S)
         return Example(
             id=ident,
-            media=self.downloads.find(ident, cut=names, whole=[clip[1]], source=clip[1], span=span),
+            media=self.downloads.find(ident, cut=cut_names(clip[1], *span), whole=[clip[1]], source=clip[1], span=span),
             texts=told["texts"],
             labels={
                 **told["labels"], "needs": one_of(word_of(row, "question_relation", path, entry), _NEEDS, path, entry),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from unifusion.conversation import Example
 from unifusion.datasets._captioned import Captioned, Downloads, captions_of, file_name, parts_there
-from unifusion.datasets._files import SOUND, file_of, rows_of
+from unifusion.datasets._files import SOUND, file_of, place_of, rows_of
 
 __all__ = ["Clotho"]
 
@@ -22,8 +22,8 @@ class Clotho(Captioned):
     Source: Drossos et al., 2020, doi 10.5281/zenodo.3490683 (v2.1: 4783391). Licence: captions of Tampere University for research, not for
     trade; each sound has the Creative Commons licence that its row of metadata names, here `labels["licence"]`. Layout on disk:
     `clotho_captions_development.csv`, `.._validation.csv`, `.._evaluation.csv` (or .gz), beside them the `clotho_metadata_*.csv` where they
-    were downloaded, and the sounds in `development`, `validation` and `evaluation`, as the archives hold them, also in
-    `clotho_audio_development` .. . A row whose sound is not there has no media. One raw row:
+    were downloaded (all also in `clotho_csv_files`), and the sounds in `development`, `validation` and `evaluation`, as the archives hold
+    them, also in `clotho_audio_development` .. or in `clotho_audio_files`. A row whose sound is not there has no media. One raw row:
 
         Distorted AM Radio noise.wav,A muddled noise of broken channel of the TV,A television blares the rhythm of a static TV.,..
 
@@ -48,15 +48,16 @@ class Clotho(Captioned):
 
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
         """Sounds in the order of their tables."""
-        for part in parts_there(root, self.tables, split):
-            yield from self._part(root, part)
+        tables = place_of(root, ("", "clotho_csv_files"), self.tables.values())
+        for part in parts_there(tables, self.tables, split):
+            yield from self._part(root, tables, part)
 
-    def _part(self, root: Path, part: str) -> Iterator[Example]:
+    def _part(self, root: Path, tables: Path, part: str) -> Iterator[Example]:
         """Sounds of one table."""
-        table, name = file_of(root, self.tables[part], where=self.page), _PUBLISHED[part]
-        folders = [f for f in (root / name, root / f"clotho_audio_{name}") if f.is_dir()]
+        table, name = file_of(tables, self.tables[part], where=self.page), _PUBLISHED[part]
+        folders = [f for f in (root / below for below in (name, f"clotho_audio_{name}", f"clotho_audio_files/{name}")) if f.is_dir()]
         sounds = [Downloads(folder, SOUND, "audio") for folder in folders]
-        known = _metadata(root, name)
+        known = _metadata(tables, name)
         for line, row in rows_of(table, ("file_name", *_CAPTIONS), exact=True):
             file = file_name(row["file_name"], table, line)
             ident, told = f"clotho/{name}/{file}", known.get(file, {})

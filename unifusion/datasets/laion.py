@@ -71,7 +71,7 @@ class LAION(Dataset):
         for index in range(len(self._shards)):
             here[self._shards.place(index)] += 1
             if self._shards.kinds(index) != ("image",) or not self._shards.has_words(index):
-                raise DatasetError(f"{self._shards.where(index)}: no picture, or no .txt and no .json;", remedy=_CAPTIONS)
+                raise LayoutError(f"{self._shards.where(index)}: no picture, or no .txt and no .json;", remedy=_CAPTIONS)
         missing = 0
         for place in self._shards.places:
             asked, got = stats_of(place) or (here[place], here[place])

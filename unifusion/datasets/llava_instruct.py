@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from unifusion.datasets._instructed import Instructed, inner_path
+from unifusion.datasets._captioned import IMAGE
+from unifusion.datasets._instructed import Instructed, by_stem, inner_path
 from unifusion.errors import DatasetError
 
 __all__ = ["LlavaInstruct"]
@@ -15,10 +17,10 @@ __all__ = ["LlavaInstruct"]
 class LlavaInstruct(Instructed):
     """LLaVA-Instruct as it is published: 80k, 150k, its three parts, and the mix of 665k rows.
 
-    Source: Liu et al., 2023, huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K. Licence: CC BY 4.0 (conversations; OpenAI's terms
-    hold for them, too); pictures are those of COCO, GQA, OCR-VQA, TextVQA and Visual Genome. Layout on disk: `llava_instruct_150k.json`
-    (or another of its names) and the folder of pictures that its names lead into: `000000033471.jpg` in `train2017`, or, of the mix,
-    `coco/train2017/000000033471.jpg`. Rows without `image` are text alone; a mark in them is text. One raw row:
+    Source: Liu et al., 2023, huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K. Licence: CC BY 4.0 (conversations; OpenAI's terms hold
+    for them, too); pictures are those of COCO, GQA, OCR-VQA, TextVQA and Visual Genome. Layout on disk: `llava_instruct_150k.json` (or
+    another of its names) and the folder of pictures that its names lead into: `000000033471.jpg` in `train2017` (or any other below), or,
+    of the mix, `coco/train2017/000000033471.jpg`. Rows without `image` are text alone; a mark in them is text. One raw row:
 
         {"id": "000000033471", "image": "000000033471.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat are the colors of
         the bus in the image?"}, {"from": "gpt", "value": "The bus in the image is white and red."}]}
@@ -47,10 +49,20 @@ class LlavaInstruct(Instructed):
         return {"conversations": raw["conversations"], **({"image": pictures} if pictures else {})}
 
     def clips(self, raw: Mapping[str, Any], where: str) -> list[str]:
-        """Below the folder of pictures, under their names."""
+        """Below the folder of pictures, under their names, or wherever one of a name without folders lies there."""
         names = raw.get("image")
         named = names if isinstance(names, list) else [] if names is None else [names]
-        return [str(self.root / inner_path(name, where)) for name in named]
+        return [str(self._place(inner_path(name, where))) for name in named]
+
+    def _place(self, name: str) -> Path:
+        """Where a picture lies, or would."""
+        place = self.root / name
+        return place if "/" in name or place.is_file() else self._pictures.get(PurePosixPath(name).stem, place)
+
+    @cached_property
+    def _pictures(self) -> dict[str, Path]:
+        """Pictures anywhere below the folder by their names: listed when the first is not where the row says."""
+        return by_stem(self.root, IMAGE)
 
     def group(self, raw: Mapping[str, Any], where: str) -> str:
         """The name of the picture, which is the same in all files of the set."""

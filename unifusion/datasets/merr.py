@@ -16,10 +16,10 @@ class MERR(Listed):
     """MERR of Emotion-LLaMA: 28,618 clips coarsely described, 4,487 of them in fine words.
 
     Source: Cheng et al., 2024, github.com/ZebangCheng/Emotion-LLaMA. Licence: by agreement with the MER challenge, whose clips they are,
-    research only. Layout on disk, also in folders below: `MERR_coarse_grained.txt`, `MERR_fine_grained.txt` or one of them (name, number
-    of frames, emotion, with spaces between), `MERR_coarse_grained.json` (`{name: {"caption": ..}}`), `MERR_fine_grained.json`
-    (`{name: {"smp_reason_caption": ..}}`), `transcription_en_all.csv` (`name,sentence`); clips anywhere below as `<name>.mp4` or `.avi`.
-    One raw row of a list:
+    research only. Layout on disk, also in folders below: `MERR_coarse_grained.txt`, `MERR_fine_grained.txt` or one of them (name, number of
+    frames, emotion, with spaces between; without a list, the emotion is `pseu_emotion` of its json), `MERR_coarse_grained.json` (`{name:
+    {"caption": ..}}`), `MERR_fine_grained.json` (`{name: {"smp_reason_caption": ..}}`), `transcription_en_all.csv` (`name,sentence`); clips
+    anywhere below as `<name>.mp4` or `.avi`. One raw row of a list:
 
         sample_00000047 85 happy
 
@@ -41,7 +41,8 @@ class MERR(Listed):
         root, name = Path(path), f"MERR in {path}"
         found = files_of(root)
         wanted = LISTS[1:] if fine else LISTS
-        rows = joined(lists({table: place for table, place in found.items() if table in wanted}))
+        files = {*wanted, *(Path(table).with_suffix(".json").name for table in wanted)}
+        rows = joined(lists({table: place for table, place in found.items() if table in files}))
         if not rows:
             file_of(root, *wanted, where=WHERE)
         clips = {p.stem: p for p in media_files(root, (".mp4", ".avi"))}

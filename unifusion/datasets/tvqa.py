@@ -28,7 +28,7 @@ class TVQA(Asked):
     Source: Lei et al., 2018, github.com/jayleicn/TVQA. Licence: the questions are for research; pictures come after signing an agreement,
     and the shows are their owners'. Layout on disk: `tvqa_train.jsonl`, `tvqa_val.jsonl`, `tvqa_test_public.jsonl` (or .gz), in the folder
     or in `tvqa_qa_release`; subtitles `tvqa_subtitles/{vid_name}.srt`; pictures as they are given out, three a second:
-    `{vid_name}/00001.jpg` .. up to four folders below (`frames_hq/bbt_frames/`), or videos `{vid_name}.mp4` below `videos`, which have the
+    `{vid_name}/00001.jpg` .. up to four folders below (`frames_hq/bbt_frames/`), or videos `{vid_name}.mp4` anywhere there, which have the
     sound too and are preferred. A row whose clip is not there has no media. One raw row:
 
         {"a0": "A martini glass", "a1": "Nachos", "a2": "Her purse", "a3": "Marshall's book", "a4": "A beer bottle", "answer_idx": 4, "q":
@@ -59,9 +59,9 @@ class TVQA(Asked):
         super().__init__(path, split=split, only_downloaded=only_downloaded)
 
     def look(self, root: Path | None) -> Downloads:
-        """Videos; folders of pictures as well."""
+        """Videos and folders of pictures."""
         self._frames = FrameFolders(root)
-        return Downloads(root / "videos" if root is not None and (root / "videos").is_dir() else None, VIDEO)
+        return Downloads(root, VIDEO, files=self._frames.videos)
 
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
         """Questions in the order of their tables."""

@@ -12,7 +12,7 @@ from unifusion.errors import DatasetError
 
 __all__ = ["Valley"]
 
-_VATEX = re.compile(r"(.{11})_\d{6}_\d{6}")
+_VATEX = re.compile(r"(.{11})_(\d{6})_(\d{6})")
 """A clip of VATEX: YouTube id, first and last second."""
 _KINDS = ("video", "image")
 
@@ -25,11 +25,12 @@ class Valley(Instructed):
     `<source>/<video>.mp4` (a row without a source: `webvid`), or anywhere below the folder under their names. One raw row, its keys as
     Valley's code reads them:
 
-        {"id": "a1", "video": "aJfIBb4XIzg_000012_000022.mp4", "source": "VATEX", "conversations": [{"from": "human", "value": "<video>\\n
-        What is the man doing?"}, {"from": "gpt", "value": "He is lifting weights."}]}
+        {"id": "a1", "v_id": "aJfIBb4XIzg_000012_000022", "video": "aJfIBb4XIzg.mp4", "source": "VATEX", "conversations": [{"from": "human",
+        "value": "<video>\\nWhat is the man doing?"}, {"from": "gpt", "value": "He is lifting weights."}]}
 
-    `<image>` and `<video>` both stand for the row's video there. A row of pictures (`image`, a name or a list) is read, too; one with
-    neither is text alone. The group is the source video: clips of one YouTube video are one group.
+    A clip of VATEX is called by its `v_id`, YouTube id and seconds; where the whole video lies there instead (`video`), that span of it is
+    shown. `<image>` and `<video>` both stand for the row's video there. A row of pictures (`image`, a name or a list) is read, too; one
+    with neither is text alone. The group is the source video: clips of one YouTube video are one group.
 
     Args:
         path: the JSON file, or the folder that holds it.
@@ -60,15 +61,30 @@ class Valley(Instructed):
             pictures = raw.get("image")
             named = pictures if isinstance(pictures, list) else [] if pictures is None else [pictures]
             return [str(self.root / inner_path(name, where)) for name in named]
-        name = inner_path(raw["video"], where)
-        name = name if PurePosixPath(name).suffix == ".mp4" else f"{name}.mp4"
+        names = [f"{n.removesuffix('.mp4')}.mp4" for n in (self._clip(raw), inner_path(raw["video"], where)) if n]
         folder = inner_path(raw.get("source") or "webvid", where)
-        places = [self.root / folder / name, self.root / name]
-        found = next((p for p in places if p.is_file()), self._videos.get(PurePosixPath(name).stem, places[0]))
-        return [str(found)]
+        for name in names:
+            places = [self.root / folder / name, self.root / name]
+            found = next((p for p in places if p.is_file()), self._videos.get(PurePosixPath(name).stem))
+            if found is not None:
+                return [str(found)]
+        return [str(self.root / folder / names[0])]
+
+    def _clip(self, raw: Mapping[str, Any]) -> str:
+        """YouTube id and seconds of a clip of VATEX; "" of another."""
+        named = raw.get("v_id")
+        return named if isinstance(named, str) and _VATEX.fullmatch(named) else ""
+
+    def span(self, raw: Mapping[str, Any], where: str) -> tuple[float, float] | None:
+        """The clip's seconds, where the whole video lies in its place."""
+        cut = _VATEX.fullmatch(self._clip(raw))
+        whole = cut and Path(self.clips(raw, where)[0]).stem != cut[0]
+        return (float(cut[2]), float(cut[3])) if cut and whole else None
 
     def group(self, raw: Mapping[str, Any], where: str) -> str:
         """The YouTube id of a clip of VATEX, else the name of the video or picture."""
+        if clip := _VATEX.fullmatch(self._clip(raw)):
+            return clip[1]
         clips = self.clips(raw, where)
         if not clips:
             return f"valley/text/{raw.get('id', where.rpartition(' ')[2])}"

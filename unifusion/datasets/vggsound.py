@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unifusion.conversation import Example
-from unifusion.datasets._captioned import VIDEO, Captioned, Downloads, captions_of, whole_number, youtube_id
+from unifusion.datasets._captioned import VIDEO, Captioned, Downloads, captions_of, cut_names, whole_number, youtube_id
 from unifusion.datasets._files import SOUND, file_of, one_of, rows_of
 from unifusion.errors import DatasetError, nearest
 
@@ -23,8 +23,9 @@ class VGGSound(Captioned):
 
     Source: Chen et al., 2020, github.com/hche11/VGGSound. Licence: CC BY 4.0 (the table); the videos are their authors'. Layout on disk:
     `vggsound.csv` (YouTube id, start in seconds, class, part; no line of names; also in `data`), or the repository's shorter `train.csv`
-    and `test.csv` with `{youtube_id}_{start, 6 digits}.mp4,class` (each also .gz). Clips anywhere below, called as in the latter, as
-    videos (mp4, mkv, webm) or sounds (wav, flac), or whole videos called `{youtube_id}`, of which ten seconds from the start are taken;
+    and `test.csv` with `{youtube_id}_{start, 6 digits}.mp4,class` (each also .gz). Clips anywhere below, called as in the latter
+    (or with the start, or start and end, as they are: `{youtube_id}_30_40`, also in milliseconds), as videos (mp4, mkv, webm) or sounds
+    (wav, flac), or whole videos called `{youtube_id}`, of which ten seconds from the start are taken;
     or what video2dataset wrote, in the folder or in `shards`. A row whose clip is not there has no media. Two raw rows:
 
         ---g-f_I2yQ,1,people marching,test
@@ -67,7 +68,7 @@ class VGGSound(Captioned):
             said = captions_of([label], table, line)
             yield Example(
                 id=ident,
-                media=self.downloads.find(ident, cut=[f"{name}_{start:06d}", f"{name}_{start}"], whole=[name], source=name, span=span),
+                media=self.downloads.find(ident, cut=cut_names(name, *span), whole=[name], source=name, span=span),
                 texts=said["texts"],
                 labels={**said["labels"], "label": said["texts"]["caption"], "start_s": span[0], "end_s": span[1]},
                 group=name,

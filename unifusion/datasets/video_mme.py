@@ -14,6 +14,7 @@ from unifusion.conversation import Example
 from unifusion.datasets._asked import Asked, chosen, word_of
 from unifusion.datasets._captioned import VIDEO, Downloads, file_name
 from unifusion.datasets._files import file_of, json_lines, json_list, one_of, rows_of, where_in
+from unifusion.datasets._sheets import parquet_rows
 from unifusion.datasets._subtitles import subtitles
 from unifusion.errors import DatasetError, nearest
 
@@ -23,6 +24,7 @@ _TABLES = (
     "videomme/test-00000-of-00001.parquet", "test-00000-of-00001.parquet", "video_mme.json", "videomme.json", "videomme.jsonl",
     "videomme.csv",
 )  # fmt: skip
+_SUBTITLES = ("subtitle", "subtitles")
 _OLDER = {
     "duration_category": "duration",
     "video_category": "domain",
@@ -42,8 +44,8 @@ class VideoMME(Asked):
     Source: Fu et al., 2024, video-mme.github.io and huggingface.co/datasets/lmms-lab/Video-MME. Licence: its own, research only, no copies;
     the videos are their owners'. Layout on disk: `videomme/test-00000-of-00001.parquet` (also in the folder itself; needs pyarrow, extra
     `data`), or the same rows as `videomme.json`, `.jsonl` or `.csv` (lists as JSON), or the authors' `video_mme.json`, a list of videos
-    with `questions`; videos `{videoID}.mp4` anywhere below (`data`), subtitles `subtitle/{videoID}.srt`. A row whose video is not there
-    has no media. One raw row:
+    with `questions`; videos `{videoID}.mp4` anywhere below (`data`), subtitles `subtitle/{videoID}.srt`, also in `subtitles`. A row whose
+    video is not there has no media. One raw row:
 
         {"video_id": "001", "duration": "short", "domain": "Knowledge", "sub_category": "Humanity & History", "url":
          "https://www.youtube.com/watch?v=fFjv93ACGo8", "videoID": "fFjv93ACGo8", "question_id": "001-1", "task_type": "Counting Problem",
@@ -71,7 +73,7 @@ class VideoMME(Asked):
         self._durations = tuple(durations)
         if unknown := [d for d in durations if d not in _DURATIONS]:
             raise DatasetError(f"Video-MME has no duration {unknown[0]!r};", remedy=nearest(unknown[0], list(_DURATIONS)))
-        self._said = Path(path) / "subtitle" if with_subtitles else None
+        self._said = next((f for n in _SUBTITLES if (f := Path(path) / n).is_dir()), None) if with_subtitles else None
         super().__init__(path, split=split, only_downloaded=only_downloaded)
 
     def look(self, root: Path | None) -> Downloads:
@@ -110,7 +112,7 @@ def _rows(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
     """(line, row) of any of the forms of the table."""
     name = path.name.removesuffix(".gz")
     if name.endswith(".parquet"):
-        yield from _parquet(path)
+        yield from parquet_rows(path)
     elif name.endswith(".jsonl"):
         yield from json_lines(path)
     elif name.endswith(".csv"):
@@ -123,20 +125,6 @@ def _rows(path: Path) -> Iterator[tuple[int | str, dict[str, Any]]]:
                 raise DatasetError(f"{path}, entry {number}: questions are no list of objects;", remedy="download it again.")
             for question in questions:
                 yield f"entry {number}", {**told, **{_OLDER.get(key, key): v for key, v in question.items()}}
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of the table as it is published."""
-    try:
-        import pyarrow  # type: ignore[import-untyped]
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DatasetError("the library pyarrow is missing;", remedy="pip install 'unifusion-x[data]'.") from error
-    try:
-        table = parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DatasetError(f"{path}: {error};", remedy="download it again.") from error
-    yield from ((f"row {number}", row) for number, row in enumerate(table.to_pylist()))
 
 
 def _options(row: Mapping[str, Any], path: Path, line: int | str) -> list[str]:

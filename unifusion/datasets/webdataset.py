@@ -28,8 +28,9 @@ class WebDataset(Dataset):
 
         000000017.mp4  000000017.json  000000017.txt
 
-    `.json` is a row as `messages` reads it, whose files are members of the sample (by name, or by extension alone); without one, `.txt`
-    is the text `caption`, `.cls` the label `class`, and every clip, sound or picture is shown.
+    `.json` is a row as `messages` reads it, whose files are members of the sample (by name, or by extension alone), and every clip, sound
+    or picture where it names none; `.txt` is the text `caption`, unless the row has one. Without `.json`, `.cls` is the label `class`.
+    Members of several extensions (`.left.wav`) are of the kind that the last one tells.
 
     Args:
         path: a tar, a folder of tars, or a pattern (`shards/*.tar`).
@@ -70,11 +71,20 @@ class WebDataset(Dataset):
             if not isinstance(row, Mapping):
                 raise DatasetError(f"{where}: its .json is a {type(row).__name__};", remedy="wanted keys and values.")
             files = {} if (_NAMED | {"media"}) & set(row) or ("messages" in row and not marked(row)) else read.media()
-            return example_of({**files, **row}, stem, where, read.member)
-        texts = {"caption": read("txt").decode("utf-8").strip()} if "txt" in members else {}
-        labels = {"class": read("cls").decode("utf-8").strip()} if "cls" in members else {}
-        media = tuple(Media(kind=KINDS[end], source=read(end)) for end in members if end in KINDS)
+            said = {"caption": _text(read("txt"), where)} if "txt" in members and not {"caption", "captions"} & set(row) else {}
+            return example_of({**files, **said, **row}, stem, where, read.member)
+        texts = {"caption": _text(read("txt"), where)} if "txt" in members else {}
+        labels = {"class": _text(read("cls"), where)} if "cls" in members else {}
+        media = tuple(Media(kind=KINDS[end.rpartition(".")[2]], source=read(end)) for end in members if end.rpartition(".")[2] in KINDS)
         return Example(id=stem, media=media, texts=texts, labels=labels)
+
+
+def _text(raw: bytes, where: str) -> str:
+    """What a member of text says."""
+    try:
+        return raw.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{where}: a text is no UTF-8;", remedy="write the shard again.") from error
 
 
 class _Reader:
@@ -91,8 +101,8 @@ class _Reader:
         """Key and names of every clip, sound and picture."""
         found: dict[str, list[str]] = {}
         for end in self.members:
-            if end in KINDS:
-                found.setdefault(KINDS[end], []).append(f"_.{end}")
+            if (kind := KINDS.get(end.rpartition(".")[2])) is not None:
+                found.setdefault(kind, []).append(f"_.{end}")
         return found
 
     def member(self, name: str) -> bytes:
@@ -101,8 +111,9 @@ class _Reader:
         Raises:
             DatasetError: there is no such member.
         """
-        end = name.rpartition(".")[2].lower()
-        kind_of_name(f"_.{end}", self.where)
-        if end not in self.members:
+        ends = name.partition(".")[2].lower(), name.rpartition(".")[2].lower()  # clip.left.wav is `left.wav` of its sample, or its `wav`
+        kind_of_name(f"_.{ends[1]}", self.where)
+        end = next((e for e in ends if e in self.members), None)
+        if end is None:
             raise DatasetError(f"{self.where}: names {name!r}, it has {', '.join(self.members)};", remedy="write the shard again.")
         return self(end)

@@ -245,6 +245,6 @@ def _by_address(shards: Shards) -> dict[str, int]:
         if "video" in shards.kinds(index):
             url = shards.told(index).get("url")
             if not isinstance(url, str):
-                raise DatasetError(f"{shards.where(index)}: its .json has no url;", remedy="wanted a shard of video2dataset.")
+                raise LayoutError(f"{shards.where(index)}: its .json has no url;", remedy="wanted a shard of video2dataset.")
             found.setdefault(url, index)
     return found
