@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unifusion.conversation import Example
-from unifusion.datasets._captioned import IMAGE, Captioned, Downloads, captions_of, file_name
+from unifusion.datasets._captioned import IMAGE, Captioned, Downloads, captions_of, file_name, log
 from unifusion.datasets._files import SOUND, file_of, part_of, text_of
 from unifusion.errors import DatasetError, nearest
 
@@ -18,6 +18,7 @@ __all__ = ["Flickr8k"]
 _TOKEN = re.compile(r"^(\S+)#(\d)\s+(.*\S)\s*$")
 _SPOKEN = re.compile(r"^(\S+\.wav)\s+(\S+)\s+#(\d)\s*$")
 _SPEAKER = re.compile(r"^(\S+\.wav)\s+(\d+)\s*$")
+_SPOKEN_TABLE = "wav2capt.txt"
 _GHOST = re.compile(r"\.jpg\.\d+$")
 _LISTS = {"train": "Flickr_8k.trainImages.txt", "val": "Flickr_8k.devImages.txt", "test": "Flickr_8k.testImages.txt"}
 _FOLDERS = ("", "Flickr8k_text/", "flickr_audio/", "text/")
@@ -39,32 +40,39 @@ class Flickr8k(Captioned):
         1000268201_693b08cb0e_0.wav 7
 
     The lists have 6,000 photographs in train, 1,000 in val and 1,000 in test; some hundred that no list names are left out, and so is
-    `2258277193_586949ec62.jpg.1`, which has captions and does not exist. Without lists (Kaggle) a tenth each is val and test, by a hash
-    of the name: not the published split. The group is the photograph; the 183 speakers (`labels["speaker"]`) are in all parts.
+    `2258277193_586949ec62.jpg.1`, which has captions and does not exist. Without lists (Kaggle) a tenth each is val and test, by a hash of
+    the name: not the published split. Where no photograph lies there at all, spoken captions are sounds alone. The group is the photograph;
+    the 183 speakers (`labels["speaker"]`) are in all parts.
 
     Args:
         path: the folder.
         split: train, val, test, or None for all.
-        take: pictures or spoken.
+        take: pictures or spoken; None is spoken where `wav2capt.txt` and no photograph lies there, else pictures.
         only_downloaded: leave out rows without photograph, or with `spoken` without photograph or sound.
     """
 
     title, page = "Flickr8k", "the authors' form, forms.illinois.edu/sec/1713398, or kaggle.com/datasets/adityajn105/flickr8k"
 
-    def __init__(self, path: str | Path, *, split: str | None = None, take: str = "pictures", only_downloaded: bool = False) -> None:
-        if take not in ("pictures", "spoken"):
-            raise DatasetError(f"take is {take!r};", remedy=nearest(take, ["pictures", "spoken"]))
-        self._spoken = take == "spoken"
+    def __init__(self, path: str | Path, *, split: str | None = None, take: str | None = None, only_downloaded: bool = False) -> None:
+        if take not in (None, "pictures", "spoken"):
+            raise DatasetError(f"take is {take!r};", remedy=nearest(str(take), ["pictures", "spoken"]))
+        self._take = take
         super().__init__(path, split=split, only_downloaded=only_downloaded)
 
     def look(self, root: Path | None) -> Downloads:
         """The photographs, and the spoken captions."""
+        pictures = Downloads(root, IMAGE, "image")
+        self._pictured = any(True for _ in pictures.names())
+        told = root is not None and any((root / f"{folder}{_SPOKEN_TABLE}").is_file() for folder in _FOLDERS)
+        self._spoken = self._take == "spoken" or (self._take is None and told and not self._pictured)
+        if told and self._take is None and not self._spoken:
+            log.info("%s: its photographs are read; take: spoken reads its spoken captions", root)
         self._sounds = Downloads(root if self._spoken else None, SOUND, "audio")
-        return Downloads(root, IMAGE, "image")
+        return pictures
 
     def whole(self, row: Example) -> bool:
-        """Whether photograph and sound are there."""
-        return len(row.media) == 1 + self._spoken
+        """Whether photograph and sound are there, or the sound where there are no photographs."""
+        return len(row.media) == (1 + self._pictured if self._spoken else 1)
 
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
         """Photographs, or spoken captions, in the order of their table."""
@@ -88,7 +96,7 @@ class Flickr8k(Captioned):
 
     def _said(self, root: Path, captions: Captions, parts: dict[str, str]) -> Iterator[Example]:
         """Spoken captions in the order of their table."""
-        table = file_of(root, *(f"{folder}wav2capt.txt" for folder in _FOLDERS), where="groups.csail.mit.edu/sls/downloads/flickraudio")
+        table = file_of(root, *(f"{folder}{_SPOKEN_TABLE}" for folder in _FOLDERS), where="groups.csail.mit.edu/sls/downloads/flickraudio")
         speakers = _speakers(table.parent)
         for line, (wav, image, number) in _lines(table, _SPOKEN, "<image>_<n>.wav <image>.jpg #<n>"):
             file_name(wav, table, line)
