@@ -9,9 +9,11 @@ from tests.datasets.question_trees import SRT, frames, put_json
 from tests.datasets.test_readers import put, touch
 from tests.datasets.trees import TREES, shard
 from unifusion import catalog
-from unifusion.curation.source import guess
+from unifusion.curation.source import guess, open_source
+from unifusion.curation.validating import ValidateOptions, validate
 from unifusion.datasets._captioned import cut_names
 from unifusion.errors import DatasetError
+from unifusion.training.corpus import Corpus
 
 ID = "--9O4XZOge4"
 
@@ -204,3 +206,26 @@ def test_webdataset_has_words_beside_the_row_and_clips_of_two_extensions(tmp_pat
 def test_numbered_shards_of_another_making_are_taken_for_no_set(members, tmp_path):
     shard(tmp_path / "00000.tar", members)
     assert guess(tmp_path) == "webdataset"
+
+
+def test_nobody_trains_on_an_answer_about_a_clip_that_was_not_downloaded(tmp_path):
+    TREES["audiocaps"](tmp_path)
+    (tmp_path / "mix.yaml").write_text("sounds: {dataset: audiocaps, path: ., task: caption}\n")
+    corpus = Corpus(tmp_path / "mix.yaml", split="train")
+    rows = {corpus.name(n): n for n in range(len(corpus))}
+    assert corpus.conversation(rows["sounds/audiocaps/r1nicOVtvkQ_130"]).media
+    with pytest.raises(DatasetError, match=r"row 'audiocaps/UDGBjjwyaqE_20' of 'sounds' has no clip.*only_downloaded: true"):
+        corpus.conversation(rows["sounds/audiocaps/UDGBjjwyaqE_20"])
+    (tmp_path / "mix.yaml").write_text("sounds: {dataset: audiocaps, path: ., task: caption, options: {only_downloaded: true}}\n")
+    assert [bool(c().media) for _, c in Corpus(tmp_path / "mix.yaml", split="train").in_order()] == [True]
+
+
+def test_validate_names_rows_whose_clip_was_not_downloaded(tmp_path):
+    TREES["audiocaps"](tmp_path)
+    lacking = sum(not row.media for row in read("audiocaps", tmp_path))
+    assert lacking
+    for task, severity in ((None, "warning"), ("caption", "error")):
+        account = validate(open_source(tmp_path, task=task), ValidateOptions(depth="none"))
+        assert account.kinds[severity, "no_clip"] == lacking == sum(n for (_, kind), n in account.kinds.items() if kind == "no_clip")
+    whole = validate(open_source(tmp_path, task="caption", options={"only_downloaded": True}), ValidateOptions(depth="none"))
+    assert not any(kind == "no_clip" for _, kind in whole.kinds)

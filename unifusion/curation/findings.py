@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Account", "Finding"]
+__all__ = ["Account", "Finding", "Severity"]
 
 Severity = Literal["error", "warning"]
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unifusion.curation.findings import Account, Finding
+from unifusion.curation.findings import Account, Finding, Severity
 from unifusion.curation.ledger import Ledger
 from unifusion.curation.lines import SPLITS, Checked, RowChecks, check_example, check_line, of_dataset
 from unifusion.curation.media_checks import MediaChecks
@@ -217,7 +217,11 @@ def _check_rows(block: range, checks: RowChecks) -> Checked:
             continue
         if checks.split is not None and example.split not in ("", checks.split):
             continue
-        out.note(checks, index + 1, example.id, list(check_example(example, replace(checks, split=None))))
+        found = list(check_example(example, replace(checks, split=None)))
+        if not example.media and _ROWS[0].missing and "messages" not in example.labels:
+            severity: Severity = "error" if checks.talk.tasks else "warning"
+            found.append(("no_clip", "its clip was not downloaded;", "get it, or leave it out: --option only_downloaded=true.", severity))
+        out.note(checks, index + 1, example.id, found)
         out.place(example, index + 1, example.id)
     return out
 

@@ -21,6 +21,9 @@ class Dataset(ABC):
     gives_way: ClassVar[tuple[str, ...]] = ()
     """Readers of special cases of this one's layout, which are meant where they find as many rows in a folder."""
 
+    missing: int = 0
+    """Rows, or clips of rows, that were not downloaded."""
+
     @abstractmethod
     def __len__(self) -> int:
         """Rows."""

@@ -96,6 +96,9 @@ class Corpus:
         example = self.mixture.parts[part][number]
         tasks = self._tasks[part]
         if tasks:
+            if not example.media and self.mixture.parts[part].missing:
+                found = f"row {example.id!r} of {part!r} has no clip: it was not downloaded;"
+                raise DatasetError(found, remedy="download it, or leave such rows out: options: {only_downloaded: true}.")
             name, options = tasks[random.Random(f"{self.seed}/task/{index}").randrange(len(tasks))]
             task = catalog.load("tasks", name)(seed=random.Random(f"{self.seed}/words/{index}").randrange(10**6), **options)
             talk: Conversation = task.conversation(example, with_answer=True)
