@@ -12,7 +12,7 @@ from unifusion import catalog
 from unifusion.curation.source import guess, open_source
 from unifusion.curation.validating import ValidateOptions, validate
 from unifusion.datasets._captioned import cut_names
-from unifusion.errors import DatasetError
+from unifusion.errors import ConfigError, DatasetError
 from unifusion.training.corpus import Corpus
 
 ID = "--9O4XZOge4"
@@ -229,3 +229,32 @@ def test_validate_names_rows_whose_clip_was_not_downloaded(tmp_path):
         assert account.kinds[severity, "no_clip"] == lacking == sum(n for (_, kind), n in account.kinds.items() if kind == "no_clip")
     whole = validate(open_source(tmp_path, task="caption", options={"only_downloaded": True}), ValidateOptions(depth="none"))
     assert not any(kind == "no_clip" for _, kind in whole.kinds)
+
+
+def test_files_that_yt_dlp_gave_two_ends(tmp_path):
+    put(tmp_path / "vggsound.csv", f"{ID},30,people marching,train\n")
+    touch(tmp_path, f"clips/{ID}_000030.mp4.webm")
+    assert read("vggsound", tmp_path)[0].media[0].source.endswith(".mp4.webm")
+    touch(tmp_path, f"clips/{ID}_000030.mp4")
+    assert read("vggsound", tmp_path)[0].media[0].source.endswith("_000030.mp4"), "mp4 is preferred"
+
+
+def test_videoinstruct_as_video_llava_has_it(tmp_path):
+    talk = [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": "Drums."}]
+    put_json(tmp_path / "videochatgpt_tune_.json", [{"id": 1, "video": "videochatgpt_tune/v_k_ZXmr8pmrs.mp4", "conversations": talk}])
+    touch(tmp_path, "videochatgpt_tune/v_k_ZXmr8pmrs.mp4")
+    (row,) = read("videoinstruct", tmp_path)
+    assert row.group == "k_ZXmr8pmrs" and row.media[0].source.endswith("videochatgpt_tune/v_k_ZXmr8pmrs.mp4")
+    assert guess(tmp_path) == "videoinstruct"
+
+
+def test_a_folder_with_tables_of_no_known_set_is_not_taken_for_classes_of_clips(tmp_path):
+    touch(tmp_path, "clips/a.wav")
+    assert guess(tmp_path) == "folder"
+    put_json(tmp_path / "mine.json", [])
+    with pytest.raises(ConfigError, match=r"holds mine\.json of no known set; name one of them, or a reader"):
+        guess(tmp_path)
+    put(tmp_path / "labels.csv", "path,label\nclips/a.wav,happy\n")
+    assert guess(tmp_path) == "folder", "this table is its own"
+    put_json(tmp_path / "dataset_info.json", {})
+    assert guess(tmp_path / "dataset_info.json") == "llamafactory"

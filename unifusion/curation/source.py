@@ -11,6 +11,7 @@ from typing import Any
 from unifusion import catalog
 from unifusion.conversation import Example
 from unifusion.datasets.dataset import Dataset
+from unifusion.datasets.folder import Folder
 from unifusion.errors import ConfigError, DatasetError, LayoutError, UniFusionError
 
 __all__ = ["Part", "Source", "Taken", "guess", "open_source", "taken"]
@@ -19,8 +20,9 @@ log = logging.getLogger(__name__)
 _SUFFIXES = {
     ".jsonl": "messages", ".json": "messages", ".tar": "webdataset", ".parquet": "huggingface", ".yaml": "mixture", ".yml": "mixture",
 }  # fmt: skip
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _TOLD = 3
-"""Readers whose findings an error quotes."""
+"""Readers whose findings an error quotes, and files that it names."""
 _NO_FOLDER = ("clip_world", "composed", "mixture", "messages", "huggingface", "webdataset", "folder", "said")
 """Readers that a folder's layout does not tell."""
 
@@ -149,6 +151,8 @@ def guess(path: Path) -> str:
     if not path.exists() and "*" not in path.name:
         raise DatasetError(f"{path} is not there;", remedy="name a file of rows, or the folder of a set.")
     if not path.is_dir():
+        if path.name == "dataset_info.json":
+            return "llamafactory"
         if path.suffix.lower() not in _SUFFIXES:
             raise ConfigError(f"{path} does not say how it is read;", remedy="name its reader: --dataset NAME (unifusion list datasets).")
         return _SUFFIXES[path.suffix.lower()]
@@ -161,9 +165,15 @@ def guess(path: Path) -> str:
         found = {error.found: name for name, error in reversed(broken)}  # what ails a shard, every reader says
         told = " ".join(f"{name}: {said}" for said, name in list(reversed(found.items()))[:_TOLD])
         raise ConfigError(f"{path} looks like a set that cannot be read: {told}", remedy="mend it, or name its reader: --dataset NAME.")
-    for name in ("huggingface", "webdataset", "folder"):
+    for name in ("huggingface", "webdataset"):
         if isinstance(_tried(name, path), Dataset):
             return name
+    clips, tables = _tried("folder", path), sorted(p.name for p in path.iterdir() if p.suffix.lower() in _TABLES)
+    if isinstance(clips, Folder) and (clips.table is not None or not tables):
+        return "folder"
+    if tables:
+        told = ", ".join(tables[:_TOLD])
+        raise ConfigError(f"{path} holds {told} of no known set;", remedy="name one of them, or a reader: --dataset NAME.")
     raise ConfigError(f"{path} has the layout of no known set;", remedy="name its reader: --dataset NAME (unifusion list datasets).")
 
 

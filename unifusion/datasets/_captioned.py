@@ -69,12 +69,15 @@ class Downloads:
 
     def _add(self, path: Path, suffixes: Sequence[str]) -> None:
         """A file under its name, unless one of a preferred kind is known."""
-        known = self._files.setdefault(path.stem, path)
+        name = path.stem
+        if Path(name).suffix.lower() in suffixes:  # yt-dlp merges `-o id.mp4` into id.mp4.webm
+            name = Path(name).stem
+        known = self._files.setdefault(name, path)
         rank, other = suffixes.index(path.suffix.lower()), suffixes.index(known.suffix.lower())
         if rank == other and known != path:
             raise DatasetError(f"{known} and {path} have one name;", remedy="keep one of them below the folder.")
         if rank < other:
-            self._files[path.stem] = path
+            self._files[name] = path
 
     def names(self) -> Iterable[str]:
         """Names of the files, without their ends."""

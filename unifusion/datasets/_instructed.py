@@ -89,6 +89,11 @@ class Instructed(Dataset):
     def clips(self, raw: Mapping[str, Any], where: str) -> list[str]:
         """Where the clips of a row lie, or would, in the order of their marks; none for a row of text."""
 
+    def pictures(self, raw: Mapping[str, Any], where: str) -> list[str]:
+        """Names of a row's pictures: `image` is none, one, or a list."""
+        names = raw.get("image")
+        return [inner_path(name, where) for name in (names if isinstance(names, list) else [] if names is None else [names])]
+
     def span(self, raw: Mapping[str, Any], where: str) -> tuple[float, float] | None:
         """Seconds of the row's video; None where all of it is meant."""
         del raw, where

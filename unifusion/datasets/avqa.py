@@ -9,18 +9,17 @@ from typing import Any
 
 from unifusion.conversation import Example
 from unifusion.datasets._asked import Asked, chosen, tables_of, word_of
-from unifusion.datasets._captioned import VIDEO, Downloads, cut_names
-from unifusion.datasets._files import SOUND, json_list, one_of, value
-from unifusion.errors import DatasetError, nearest
+from unifusion.datasets._files import json_list, one_of, value
+from unifusion.datasets._seen import Seen
+from unifusion.errors import DatasetError
 
 __all__ = ["AVQA"]
 
-_LENGTH_S = 10
 _CLIP = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{6})")
 _NEEDS = {"Sound": "sound", "View": "picture", "Both": "both"}
 
 
-class AVQA(Asked):
+class AVQA(Seen, Asked):
     """AVQA as it is published.
 
     Source: Yang et al., 2022, mn.cs.tsinghua.edu.cn/avqa. Licence: none is given; the clips are VGGSound's. Layout on disk:
@@ -45,18 +44,6 @@ class AVQA(Asked):
 
     title, page = "AVQA", "mn.cs.tsinghua.edu.cn/avqa"
 
-    def __init__(
-        self, path: str | Path, *, split: str | None = None, take: str = "video", only_downloaded: bool = False, as_published: bool = False
-    ) -> None:  # fmt: skip
-        if take not in ("video", "audio"):
-            raise DatasetError(f"take is {take!r};", remedy=nearest(take, ["audio", "video"]))
-        self._take = take
-        super().__init__(path, split=split, only_downloaded=only_downloaded, as_published=as_published)
-
-    def look(self, root: Path | None) -> Downloads:
-        """Videos, else sounds; or sounds, else the sound of videos."""
-        return Downloads(root, (*VIDEO, *SOUND)) if self._take == "video" else Downloads(root, (*SOUND, *VIDEO), "audio")
-
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
         """Questions in the order of their tables."""
         for part, path in tables_of(root, {p: (f"{p}_qa.json",) for p in ("train", "val", "test")}, split, self.page):
@@ -75,11 +62,11 @@ class AVQA(Asked):
         told = chosen(
             word_of(row, "question_text", path, entry), options, row.get("answer"), word_of(row, "question_type", path, entry), path, entry
         )
-        ident, start = f"avqa/{value(row, 'id', path, entry)}", int(clip[2])
-        span = float(start), float(start + _LENGTH_S)
+        ident = f"avqa/{value(row, 'id', path, entry)}"
+        media, span = self.clip(ident, clip[1], int(clip[2]))
         return Example(
             id=ident,
-            media=self.downloads.find(ident, cut=cut_names(clip[1], *span), whole=[clip[1]], source=clip[1], span=span),
+            media=media,
             texts=told["texts"],
             labels={
                 **told["labels"], "needs": one_of(word_of(row, "question_relation", path, entry), _NEEDS, path, entry),

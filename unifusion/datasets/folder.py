@@ -61,8 +61,8 @@ class Folder(Listed):
                 raise DatasetError(f"columns: {key!r};", remedy=nearest(key, [*_OWN, *_METADATA]))
         self._columns, self._classes, self._label = dict(columns or {}), dict(classes or {}), label
         root = Path(path)
-        table = _table(root)
-        rows = self._told(table) if table is not None else self._sorted(root)
+        self.table = _table(root)
+        rows = self._told(self.table) if self.table is not None else self._sorted(root)
         super().__init__(rows, split, str(path))
 
     def _told(self, table: Path) -> Iterator[Example]:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unifusion.datasets._captioned import IMAGE
-from unifusion.datasets._instructed import Instructed, by_stem, inner_path
+from unifusion.datasets._instructed import Instructed, by_stem
 from unifusion.errors import DatasetError
 
 __all__ = ["LlavaInstruct"]
@@ -50,9 +50,7 @@ class LlavaInstruct(Instructed):
 
     def clips(self, raw: Mapping[str, Any], where: str) -> list[str]:
         """Below the folder of pictures, under their names, or wherever one of a name without folders lies there."""
-        names = raw.get("image")
-        named = names if isinstance(names, list) else [] if names is None else [names]
-        return [str(self._place(inner_path(name, where))) for name in named]
+        return [str(self._place(name)) for name in self.pictures(raw, where)]
 
     def _place(self, name: str) -> Path:
         """Where a picture lies, or would."""

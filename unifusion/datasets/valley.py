@@ -58,9 +58,7 @@ class Valley(Instructed):
     def clips(self, raw: Mapping[str, Any], where: str) -> list[str]:
         """In the folder of its source, or wherever a video of that name lies."""
         if raw.get("video") is None:
-            pictures = raw.get("image")
-            named = pictures if isinstance(pictures, list) else [] if pictures is None else [pictures]
-            return [str(self.root / inner_path(name, where)) for name in named]
+            return [str(self.root / name) for name in self.pictures(raw, where)]
         names = [f"{n.removesuffix('.mp4')}.mp4" for n in (self._clip(raw), inner_path(raw["video"], where)) if n]
         folder = inner_path(raw.get("source") or "webvid", where)
         for name in names:

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unifusion.conversation import Example
-from unifusion.datasets._captioned import VIDEO, Captioned, Downloads, captions_of, cut_names, whole_number, youtube_id
-from unifusion.datasets._files import SOUND, file_of, one_of, rows_of
-from unifusion.errors import DatasetError, nearest
+from unifusion.datasets._captioned import captions_of, whole_number, youtube_id
+from unifusion.datasets._files import file_of, one_of, rows_of
+from unifusion.datasets._seen import Seen
+from unifusion.errors import DatasetError
 
 __all__ = ["VGGSound"]
 
-_LENGTH_S = 10
 _PARTS = {"train": "train", "test": "test"}
 _CLIP = re.compile(r"(.{11})_([0-9]{6})\.mp4")
 
 
-class VGGSound(Captioned):
+class VGGSound(Seen):
     """VGGSound by its table, one row a clip; the class is the caption and `labels["label"]`.
 
     Source: Chen et al., 2020, github.com/hche11/VGGSound. Licence: CC BY 4.0 (the table); the videos are their authors'. Layout on disk:
@@ -46,29 +46,18 @@ class VGGSound(Captioned):
     title, page = "VGGSound", "github.com/hche11/VGGSound"
     published_leaks = True
 
-    def __init__(
-        self, path: str | Path, *, split: str | None = None, take: str = "video", only_downloaded: bool = False, as_published: bool = False
-    ) -> None:  # fmt: skip
-        if take not in ("video", "audio"):
-            raise DatasetError(f"take is {take!r};", remedy=nearest(take, ["audio", "video"]))
-        self._take = take
-        super().__init__(path, split=split, only_downloaded=only_downloaded, as_published=as_published)
-
-    def look(self, root: Path | None) -> Downloads:
-        """Videos, else sounds; or sounds, else the sound of videos."""
-        return Downloads(root, (*VIDEO, *SOUND)) if self._take == "video" else Downloads(root, (*SOUND, *VIDEO), "audio")
-
     def read(self, root: Path, split: str | None) -> Iterator[Example]:
         """Clips in the order of the table."""
         classes = _classes(root)
         for table, line, name, start, label, part in _listed(root, split, self.page):
             if classes:
                 one_of(label, classes, table, line)
-            ident, span = f"vggsound/{name}_{start:06d}", (float(start), float(start + _LENGTH_S))
+            ident = f"vggsound/{name}_{start:06d}"
+            media, span = self.clip(ident, name, start)
             said = captions_of([label], table, line)
             yield Example(
                 id=ident,
-                media=self.downloads.find(ident, cut=cut_names(name, *span), whole=[name], source=name, span=span),
+                media=media,
                 texts=said["texts"],
                 labels={**said["labels"], "label": said["texts"]["caption"], "start_s": span[0], "end_s": span[1]},
                 group=name,

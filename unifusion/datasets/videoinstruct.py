@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unifusion.datasets._captioned import file_name
-from unifusion.datasets._instructed import Instructed, by_stem
+from unifusion.datasets._instructed import Instructed, by_stem, inner_path
 from unifusion.errors import DatasetError
 
 __all__ = ["VideoInstruct"]
@@ -17,8 +17,8 @@ class VideoInstruct(Instructed):
     """VideoInstruct100K of Video-ChatGPT, as it is published and as its training script converts it.
 
     Source: Maaz et al., 2023, huggingface.co/datasets/MBZUAI/VideoInstruct-100K. Licence: CC BY-SA 4.0 (text); videos are those of
-    ActivityNet. Layout on disk: `VideoInstruct100K.json`, or `video_chatgpt_training.json`; videos anywhere below the folder as
-    `<video_id>.mp4|mkv|webm|avi|mov`. One raw row of each form:
+    ActivityNet. Layout on disk: `VideoInstruct100K.json`, `video_chatgpt_training.json`, or Video-LLaVA's `videochatgpt_tune_.json`; videos
+    anywhere below the folder as `<video_id>.mp4|mkv|webm|avi|mov`. One raw row of each form:
 
         {"q": "What is happening in the video?", "a": "A man plays the drums ..", "video_id": "v_k_ZXmr8pmrs"}
         {"id": "v_k_ZXmr8pmrs", "video": "v_k_ZXmr8pmrs.pkl", "conversations": [{"from": "human", "value": "What is ..?\\n<video>"},
@@ -36,7 +36,7 @@ class VideoInstruct(Instructed):
     """
 
     title, page = "VideoInstruct", "huggingface.co/datasets/MBZUAI/VideoInstruct-100K"
-    tables = ("VideoInstruct100K.json", "VideoInstruct_Dataset.json", "video_chatgpt_training.json")
+    tables = ("VideoInstruct100K.json", "VideoInstruct_Dataset.json", "video_chatgpt_training.json", "videochatgpt_tune_.json")
 
     def look(self, root: Path) -> None:
         """Videos by their names."""
@@ -55,7 +55,7 @@ class VideoInstruct(Instructed):
     def _video(self, raw: Mapping[str, Any], where: str) -> str:
         """The name of a row's video without its end."""
         named = raw.get("video_id", raw.get("video"))
-        name = file_name(named if isinstance(named, str) else "", self.file, f"row {where.rpartition(' ')[2]}")
+        name = file_name(inner_path(named, where).rpartition("/")[2] if isinstance(named, str) else "", self.file, f"row {where.rpartition(' ')[2]}")
         return name if "video_id" in raw else Path(name).stem
 
     def clips(self, raw: Mapping[str, Any], where: str) -> list[str]:
