@@ -166,10 +166,12 @@ def test_valley_knows_clips_of_vatex_by_their_id_and_cuts_whole_videos(tmp_path)
     put_json(
         tmp_path / "valley_instruct_65k.json",
         [{"id": i, "v_id": i, "video": f"{i[:11]}.mp4", "source": "VATEX", "conversations": talk} for i in ids]
-        + [{"id": "j", "v_id": "123", "video": "000123.mp4", "source": "jukinmedia", "conversations": talk}],
+        + [{"id": "j", "v_id": "123", "video": "000123.mp4", "source": "jukinmedia", "conversations": talk}]
+        + [{"id": "t", "v_id": ids[0], "conversations": [{**talk[0], "value": "What?"}, talk[1]]}],
     )
     touch(tmp_path, f"VATEX/{ids[0]}.mp4", f"VATEX/{ids[0][:11]}.mp4", f"raw/{ids[1][:11]}.mp4", "jukinmedia/000123.mp4")
-    cut, whole, none, other = read("valley", tmp_path)
+    cut, whole, none, other, text = read("valley", tmp_path)
+    assert text.media == () and text.texts["question"] == "What?"
     assert cut.media[0].source.endswith(f"{ids[0]}.mp4") and cut.media[0].start_s is None and cut.group == ids[0][:11]
     assert (whole.media[0].start_s, whole.media[0].end_s, whole.group) == (12.0, 22.0, ids[1][:11])
     part = whole.labels["messages"][0]["content"][0]

@@ -363,15 +363,18 @@ def test_broken_llamafactory_folders_are_named(tmp_path):
     for index in (0, 1):
         with pytest.raises(DatasetError, match=rf"a\.json, row {index + 1}: its keys are .*wanted instruction and output as texts"):
             read(tmp_path)[index]
-    factory(tmp_path, a=({"file_name": "a.json", "formatting": "sharegpt"}, [{"conversations": MARKED}, {"messages": []}]))
+    strange = {"conversations": [{"from": {"a": 1}, "value": "b"}]}
+    factory(tmp_path, a=({"file_name": "a.json", "formatting": "sharegpt"}, [{"conversations": MARKED}, {"messages": []}, strange]))
     with pytest.raises(DatasetError, match=r"row 1: a turn is .*wanted from \(one of human, gpt"):
         read(tmp_path)[0]
+    with pytest.raises(DatasetError, match="row 3: a turn is "):
+        read(tmp_path)[2]
     with pytest.raises(DatasetError, match="row 2: no list 'conversations'"):
         read(tmp_path)[1]
     with pytest.raises(DatasetError, match="names no set 'b'"):
         read(tmp_path, names=["b"])
-    one = '{"a": {"file_name": "b"}, "c": 1}'
-    for text, said in (('{"a": {"features": {}}}', "names no files"), (one, "'c' is 1"), ("[]", "no object")):
+    one, two = '{"a": {"file_name": "b"}, "c": 1}', '{"a": {"file_name": "b", "columns": {"prompt": 1}}}'
+    for text, said in (('{"a": {"features": {}}}', "names no files"), (one, "'c' is 1"), (two, "'a' is"), ("[]", "no object")):
         (tmp_path / "dataset_info.json").write_text(text)
         with pytest.raises(DatasetError, match=said):
             read(tmp_path)

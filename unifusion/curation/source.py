@@ -177,9 +177,9 @@ def guess(path: Path) -> str:
     raise ConfigError(f"{path} has the layout of no known set;", remedy="name its reader: --dataset NAME (unifusion list datasets).")
 
 
-def _fitting(path: Path) -> tuple[list[str], list[tuple[str, UniFusionError]]]:
+def _fitting(path: Path) -> tuple[list[str], list[tuple[str, DatasetError]]]:
     """Readers that find rows in a folder, of two of which one gives way the better, and what those say that find its files broken."""
-    rows, broken = {}, []
+    rows, broken = dict[str, Dataset](), list[tuple[str, DatasetError]]()
     for name in catalog.names("datasets"):
         found = None if name in _NO_FOLDER else _tried(name, path)
         if isinstance(found, Dataset):

@@ -111,8 +111,8 @@ def _entries(info: Path) -> dict[str, Mapping[str, Any]]:
     if not any(isinstance(e, dict) and any(key in e for key in ("file_name", *_ELSEWHERE)) for e in found.values()):
         raise LayoutError(f"{info} names no files;", remedy='wanted {"name": {"file_name": "rows.json"}, ..}.')
     for name, entry in found.items():
-        parts = [entry, *(entry.get(key) or {} for key in ("columns", "tags"))] if isinstance(entry, dict) else [None]
-        if not all(isinstance(part, dict) for part in parts):
+        named = [entry.get(key) or {} for key in ("columns", "tags")] if isinstance(entry, dict) else [entry]
+        if not all(isinstance(words, dict) and all(isinstance(word, str) for word in words.values()) for words in named):
             raise DatasetError(f"{info}: {name!r} is {str(entry)[:80]};", remedy='wanted {"file_name": "rows.json", "columns": {..}}.')
     return found
 
@@ -154,9 +154,9 @@ def _turn(turn: Any, tags: Mapping[str, str], where: str) -> dict[str, Any]:
     """A turn by the tags of its set."""
     role, content = tags.get("role_tag", "from"), tags.get("content_tag", "value")
     roles = {tags.get(tag, written): read for tag, (written, read) in _TAGS.items()}
-    if not isinstance(turn, Mapping) or turn.get(role) not in roles or content not in turn:
+    if not isinstance(turn, Mapping) or str(turn.get(role)) not in roles or content not in turn:
         raise DatasetError(f"{where}: a turn is {str(turn)[:80]};", remedy=f"wanted {role} (one of {', '.join(roles)}) and {content}.")
-    return {**{k: v for k, v in turn.items() if k in ("loss", "weight")}, "role": roles[turn[role]], "content": turn[content]}
+    return {**{k: v for k, v in turn.items() if k in ("loss", "weight")}, "role": roles[str(turn[role])], "content": turn[content]}
 
 
 def _names(columns: Mapping[str, str], known: Mapping[str, str]) -> str:

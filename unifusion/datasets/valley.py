@@ -75,7 +75,7 @@ class Valley(Instructed):
 
     def span(self, raw: Mapping[str, Any], where: str) -> tuple[float, float] | None:
         """The clip's seconds, where the whole video lies in its place."""
-        cut = _VATEX.fullmatch(self._clip(raw))
+        cut = _VATEX.fullmatch(self._clip(raw)) if raw.get("video") is not None else None
         whole = cut and Path(self.clips(raw, where)[0]).stem != cut[0]
         return (float(cut[2]), float(cut[3])) if cut and whole else None
 

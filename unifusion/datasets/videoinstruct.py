@@ -55,7 +55,8 @@ class VideoInstruct(Instructed):
     def _video(self, raw: Mapping[str, Any], where: str) -> str:
         """The name of a row's video without its end."""
         named = raw.get("video_id", raw.get("video"))
-        name = file_name(inner_path(named, where).rpartition("/")[2] if isinstance(named, str) else "", self.file, f"row {where.rpartition(' ')[2]}")
+        alone = inner_path(named, where).rpartition("/")[2] if isinstance(named, str) else ""
+        name = file_name(alone, self.file, f"row {where.rpartition(' ')[2]}")
         return name if "video_id" in raw else Path(name).stem
 
     def clips(self, raw: Mapping[str, Any], where: str) -> list[str]:
