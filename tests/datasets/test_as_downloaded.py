@@ -126,6 +126,17 @@ def test_tvqa_finds_videos_in_any_folder_and_lists_no_frames(tmp_path):
     assert "castle" not in read("tvqa", tmp_path).downloads.names()
 
 
+def test_tvqa_rows_without_time_stamps_show_the_whole_clip(tmp_path):
+    question_trees.tvqa(tmp_path)
+    path = tmp_path / "tvqa_qa_release" / "tvqa_train.jsonl"
+    first, *rest = (json.loads(line) for line in path.read_text().splitlines())
+    for stamped in ({}, {"ts": None}):
+        bare = {k: v for k, v in first.items() if k != "ts"} | stamped
+        put(path, "".join(json.dumps(row) + "\n" for row in (bare, *rest)))
+        row = next(r for r in read("tvqa", tmp_path, split="train") if r.id == f"tvqa/{first['qid']}")
+        assert "start_s" not in row.labels and all(m.start_s is None for m in row.media) and row.media
+
+
 def test_video_mme_with_subtitles_in_the_plural(tmp_path):
     question_trees.video_mme(tmp_path)
     (tmp_path / "subtitle").rename(tmp_path / "subtitles")

@@ -36,9 +36,9 @@ class TVQA(Asked):
          "met_s06e22_seg01_clip_02"}
 
     The test part hides its answers. `labels["type"]` is the word a question begins with; `start_s` and `end_s` are the span by `ts`, which
-    some questions do not have (`NaN-NaN`, `0-0`) and then show the whole clip. Lines of the subtitles that are said in what is shown are
-    `labels["subtitles"]`, with the clip's times, and their words the transcript. The pictures of a clip are put together into a video
-    without sound when its row is asked for, with nothing decoded. The group is the clip; parts share episodes.
+    some questions do not have (`NaN-NaN`, `0-0`, no `ts`) and then show the whole clip. Lines of the subtitles that are said in what is
+    shown are `labels["subtitles"]`, with the clip's times, and their words the transcript. The pictures of a clip are put together into a
+    video without sound when its row is asked for, with nothing decoded. The group is the clip; parts share episodes.
 
     Args:
         path: the folder.
@@ -73,7 +73,8 @@ class TVQA(Asked):
     def _row(self, row: Mapping[str, Any], part: str, path: Path, line: int) -> Example:
         """One question."""
         name = file_name(word_of(row, "vid_name", path, line), path, line)
-        ident, span = f"tvqa/{value(row, 'qid', path, line)}", _span(word_of(row, "ts", path, line), path, line)
+        ident = f"tvqa/{value(row, 'qid', path, line)}"
+        span = None if row.get("ts") is None else _span(word_of(row, "ts", path, line), path, line)
         shown = span if self._with_ts else None
         options = [value(row, key, path, line) for key in _OPTIONS]
         right = row.get("answer_idx") if part == "test" else value(row, "answer_idx", path, line)
