@@ -269,5 +269,8 @@ def test_a_folder_with_tables_of_no_known_set_is_not_taken_for_classes_of_clips(
         guess(tmp_path)
     put(tmp_path / "labels.csv", "path,label\nclips/a.wav,happy\n")
     assert guess(tmp_path) == "folder", "this table is its own"
+    (tmp_path / "labels.csv").unlink()
+    put(tmp_path / "manifest.jsonl", '{"path": "clips/a.wav", "label": "hitting baseball"}\n')
+    assert guess(tmp_path) == "folder", "and none of ESC-10"
     put_json(tmp_path / "dataset_info.json", {})
     assert guess(tmp_path / "dataset_info.json") == "llamafactory"

@@ -161,6 +161,9 @@ def guess(path: Path) -> str:
         return fitting[0]
     if fitting:
         raise ConfigError(f"{path} can be read as {' or '.join(fitting)};", remedy="say which by --dataset NAME.")
+    own = _tried("folder", path)
+    if isinstance(own, Folder) and own.table is not None:
+        return "folder"
     if broken:
         found = {error.found: name for name, error in reversed(broken)}  # what ails a shard, every reader says
         told = " ".join(f"{name}: {said}" for said, name in list(reversed(found.items()))[:_TOLD])
@@ -168,8 +171,8 @@ def guess(path: Path) -> str:
     for name in ("huggingface", "webdataset"):
         if isinstance(_tried(name, path), Dataset):
             return name
-    clips, tables = _tried("folder", path), sorted(p.name for p in path.iterdir() if p.suffix.lower() in _TABLES)
-    if isinstance(clips, Folder) and (clips.table is not None or not tables):
+    tables = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _TABLES)
+    if isinstance(own, Folder) and not tables:
         return "folder"
     if tables:
         told = ", ".join(tables[:_TOLD])
