@@ -9,6 +9,7 @@ import soundfile
 
 from tests.curation.hostile import talk
 from tests.curation.test_validating import jsonl, toy  # noqa: F401 - a fixture
+from unifusion.curation.converting import ConvertOptions, convert
 from unifusion.curation.inspect_page import bars, told, write_inspected
 from unifusion.curation.inspecting import Numbers, inspect
 from unifusion.curation.source import open_source
@@ -58,6 +59,20 @@ def test_counts(rows, toy):  # noqa: F811
 def test_without_media_no_file_is_opened(rows):
     found = inspect(open_source(rows), media=False)
     assert not found.seconds.values and not found.bad_files and not found.duplicates and found.kinds["audio"] == 8
+    rows.write_text(rows.read_text().splitlines()[0] + "\n")
+    text = "\n".join(told(inspect(open_source(rows), media=False), "x"))
+    assert text.endswith("no leak between splits; no file was looked at") and "missing or broken" not in text
+
+
+def test_clips_in_shards_and_of_clip_world_have_lengths(rows, tmp_path):
+    kept = [line for line in rows.read_text().splitlines() if json.loads(line).get("id") in ("a", "b", "e")]
+    rows.write_text("\n".join(kept) + "\n")
+    convert(open_source(rows), tmp_path / "shards", ConvertOptions(to="webdataset"))
+    found = inspect(open_source(tmp_path / "shards"))
+    assert sorted(found.seconds.values) == [0.25, 0.25, 0.5] and found.looked == 3
+    assert found.duplicates == [{"files": ["the audio of row a", "the audio of row e"], "splits": ["test", "train"]}]
+    made = jsonl(tmp_path, {"id": "w", "video": "clip-world://0/3?duration=4", "end_s": 3.0}, {"id": "x", "video": "clip-world://0/3"})
+    assert list(inspect(open_source(made)).seconds.values) == [3.0, 6.0]
 
 
 def test_what_is_told_and_written(rows, tmp_path):
@@ -65,6 +80,7 @@ def test_what_is_told_and_written(rows, tmp_path):
     text = "\n".join(told(found, "rows"))
     assert "rows: 9 rows (train 2, val 2, test 1, no split 4), 8 clips, 8 audio" in text and "1 rows have no clip" in text
     assert "LEAK: group g1 is in train (1 rows) and val (1 rows)" in text and "LEAK: speaker anna" in text and "LEAK: file" in text
+    assert "\n1 more rows cannot be read\n2 groups, 2 speakers\n" in text
     assert "missing: " in text and "empty file: " in text and "broken row: " in text and "####" in text
     lacking = write_inspected(found, "rows", tmp_path / "out")
     raw = json.loads((tmp_path / "out" / "inspect.json").read_text())
@@ -89,4 +105,18 @@ def test_figures_are_those_of_numpy():
     assert [n for *_, n in bins] == np.histogram(draw, 12)[0].tolist() and len(list(bars(numbers))) == 12
     one = Numbers()
     one.add(3.0)
-    assert one.histogram() == [(3.0, 4.0, 1)] and Numbers().summary() == {"count": 0} and Numbers().histogram() == []
+    assert one.histogram() == [(3.0, 4.0, 1)] and list(bars(one))[0].startswith("  3  ####") and Numbers().summary() == {"count": 0} and Numbers().histogram() == []
+
+
+@pytest.mark.parametrize("most", [1, 6, 11, 12, 13, 30, 1000])
+def test_bins_of_whole_numbers_hold_whole_numbers(most):
+    draw = np.random.default_rng(most).integers(1, most + 1, size=400)
+    numbers = Numbers()
+    for value in [1, most, *draw]:
+        numbers.add(float(value))
+    bins = numbers.histogram(12)
+    values = np.asarray(numbers.values)
+    assert len(bins) <= 12 and len({high - low for low, high, _ in bins}) == 1
+    assert all(float(edge).is_integer() for low, high, _ in bins for edge in (low, high))
+    assert [n for *_, n in bins] == [int(np.sum((values >= low) & (values < high))) for low, high, _ in bins]
+    assert sum(n for *_, n in bins) == 402 and (" - " in list(bars(numbers))[0]) == (most > 12)

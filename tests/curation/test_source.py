@@ -47,6 +47,9 @@ def test_files_tell_their_reader_by_their_names(tmp_path):
     ):
         (tmp_path / name).write_bytes(b"")
         assert guess(tmp_path / name) == reader
+    (tmp_path / "a.jsonl.gz").write_bytes(b"")
+    with pytest.raises(ConfigError, match="is compressed; unpack it first"):
+        guess(tmp_path / "a.jsonl.gz")
     for name in ("a.csv", "a.txt", "a"):
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(ConfigError, match="does not say how it is read"):
@@ -63,7 +66,10 @@ def test_a_folder_of_labelled_clips_or_of_tars(tmp_path):
         tar.add(tmp_path / "clips" / "sad" / "sad.wav", "0001.wav")
     assert guess(tmp_path / "shards") == "webdataset"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="has the layout of no known set"):
+    with pytest.raises(ConfigError, match="has the layout of no known set; name its reader"):
+        guess(tmp_path / "empty")
+    (tmp_path / "empty" / "rows.jsonl").write_text("{}\n")
+    with pytest.raises(ConfigError, match=r"name one of its files \(rows.jsonl\), or its reader"):
         guess(tmp_path / "empty")
 
 

@@ -31,7 +31,7 @@ def sample(
     option: Option = [],  # noqa: B006 - Typer copies it
     json: common.Json = False,
 ) -> None:
-    """Copy a few rows and their clips into a folder that every command reads at once.
+    """Copy a few rows and their clips into a folder; every command reads its rows.jsonl at once.
 
     Files are copied whole, each once; rows keep their spans. Rows whose clip is missing are passed over.
     """

@@ -82,7 +82,7 @@ def tell(account: Account) -> None:
     """Print the first findings of each kind, errors first, and the counts."""
     for (severity, kind), findings in sorted(account.first.items(), key=lambda item: (item[0][0], item[0][1])):
         for finding in findings:
-            typer.echo(common.visible(finding.told()))
+            typer.echo(common.visible(finding.told()).replace("\n", "\\n"))
         more = account.kinds[severity, kind] - len(findings)
         if more:
             typer.echo(f"{severity}: {more} more of the kind {kind} (--json has all)")

@@ -23,16 +23,20 @@ def told(found: Inspected, name: str) -> Iterator[str]:
     """Lines for a terminal: counts, histograms, labels by split, leaks, what is missing."""
     total = sum(found.rows.values())
     parts = ", ".join(f"{split or 'no split'} {n}" for split, n in found.rows.items())
-    yield f"{name}: {total} rows ({parts}), {sum(found.kinds.values())} clips" + "".join(f", {n} {k}" for k, n in found.kinds.items())
+    in_splits = f" ({parts})" if parts else ""
+    yield f"{name}: {total} rows{in_splits}, {sum(found.kinds.values())} clips" + "".join(f", {n} {k}" for k, n in found.kinds.items())
+    if found.broken:
+        yield f"{len(found.broken)} more rows cannot be read"
+    if found.groups:
+        yield f"{len(found.groups)} groups" + (f", {len(found.speakers)} speakers" if found.speakers else "")
     if found.bare:
         yield f"{found.bare} rows have no clip"
-    for key, unit in _UNITS.items():
-        figures: Numbers = getattr(found, key)
-        if figures.values:
-            s = figures.summary()
-            hours = f", {s['sum'] / 3600:.2f} h in all" if key == "seconds" else ""
-            yield f"\n{unit}: {s['min']:.4g} to {s['max']:.4g}, median {s['median']:.4g}, 95 % up to {s['p95']:.4g}{hours}"
-            yield from bars(figures)
+    for key, unit, figures in _measured(found):
+        s = figures.summary()
+        low, high, median, most = (_figure(s[k]) for k in ("min", "max", "median", "p95"))
+        hours = f", {s['sum'] / 3600:.2f} h in all" if key == "seconds" else ""
+        yield f"\n{unit}: {low} to {high}, median {median}, 95 % up to {most}{hours}"
+        yield from bars(figures)
     for table in label_tables(found):
         yield f"\n{table.caption}"
         yield table.text()
@@ -43,12 +47,33 @@ def told(found: Inspected, name: str) -> Iterator[str]:
     yield from _problems(found, _NAMED)
 
 
+def _measured(found: Inspected) -> Iterator[tuple[str, str, Numbers]]:
+    """(key, unit, figures) of what there is: rows that say nothing at all have no words."""
+    for key, unit in _UNITS.items():
+        figures: Numbers = getattr(found, key)
+        if any(figures.values) or (key == "seconds" and figures.values):
+            yield key, unit, figures
+
+
+def _figure(value: float) -> str:
+    """A number for people: a whole one with all its digits, another one with four."""
+    return str(int(value)) if float(value).is_integer() else f"{value:.4g}"
+
+
+def _bins(figures: Numbers, bins: int = 12) -> Iterator[tuple[str, int]]:
+    """Bins of a histogram by name: `2.5 - 3`, and of whole numbers `6`, or `6 - 8` for 6, 7 and 8."""
+    whole = figures.whole
+    for low, high, count in figures.histogram(bins):
+        last = high - 1 if whole else high
+        yield _figure(low) if last == low else f"{_figure(low):>9} - {_figure(last):>9}", count
+
+
 def bars(figures: Numbers) -> Iterator[str]:
     """A histogram in text."""
-    bins = figures.histogram()
-    most = max(n for *_, n in bins)
-    for low, high, count in bins:
-        yield f"  {low:9.4g} - {high:9.4g}  {'#' * round(_BAR * count / most):{_BAR}} {count}"
+    bins = list(_bins(figures))
+    most, width = max(n for _, n in bins), max(len(name) for name, _ in bins)
+    for name, count in bins:
+        yield f"  {name:>{width}}  {'#' * round(_BAR * count / most):{_BAR}} {count}"
 
 
 def label_tables(found: Inspected) -> Iterator[Table]:
@@ -71,13 +96,14 @@ def _problems(found: Inspected, most: int | None) -> Iterator[str]:
         yield f"same bytes: {', '.join(same['files'][:4])}"
     yield from _more(len(found.duplicates), most, "files of the same bytes")
     for file, kind, why in found.bad_files[:most]:
-        yield f"{kind.replace('_', ' ')}: {why if file in why else f'{file}: {why}'}"
+        yield f"{kind.replace('_', ' ')}: {why if file in why else f'{file}: {why}'}".rstrip(";")
     yield from _more(len(found.bad_files), most, "bad files")
     for _, why in found.broken[:most]:
         yield f"broken row: {why}"
     yield from _more(len(found.broken), most, "broken rows")
     if not (found.duplicates or found.bad_files or found.broken or any(found.leaks.values())):
-        yield "no leak between splits, no file twice, none missing or broken"
+        files = ", no file twice, none missing or broken" if found.looked else "; no file was looked at"
+        yield f"no leak between splits{files}"
 
 
 def _more(count: int, most: int | None, what: str) -> Iterator[str]:
@@ -92,12 +118,10 @@ def write_inspected(found: Inspected, name: str, folder: Path) -> str:
     write_text(folder / "inspect.json", json.dumps({"source": name, **found.to_dict()}, ensure_ascii=False, indent=1) + "\n")
     drawn = can_draw()
     sections = []
-    for key, unit in _UNITS.items():
-        figures: Numbers = getattr(found, key)
-        if figures.values:
-            rows = [(f"{low:.4g} - {high:.4g}", str(n)) for low, high, n in figures.histogram()]
-            table = Table(caption=f"{unit}, by bins of one width", columns=(key, "count"), rows=rows)
-            sections.append(Section(title=unit, tables=(table,), pictures=(_histogram(figures, key, folder),) if drawn else ()))
+    for key, unit, figures in _measured(found):
+        rows = [(" ".join(span.split()), str(n)) for span, n in _bins(figures)]
+        table = Table(caption=f"{unit}, by bins of one width", columns=(key, "count"), rows=rows)
+        sections.append(Section(title=unit, tables=(table,), pictures=(_histogram(figures, key, folder),) if drawn else ()))
     for table in label_tables(found):
         pictures = (_bars(table, found, folder),) if drawn and len(table.rows) <= 40 else ()
         sections.append(Section(title=f"Label {table.columns[0]}", tables=(table,), pictures=pictures))
@@ -111,11 +135,12 @@ def write_inspected(found: Inspected, name: str, folder: Path) -> str:
 def _histogram(figures: Numbers, key: str, folder: Path) -> Picture:
     """A histogram drawn."""
     bins = figures.histogram(24)
+    back = 0.5 if figures.whole else 0.0  # the bar of the number 6 stands over 6
 
     def paint(figure: Any) -> None:
         """Bars side by side."""
         axes = figure.add_subplot()
-        axes.bar([low for low, *_ in bins], [n for *_, n in bins], width=bins[0][1] - bins[0][0], align="edge", color=BLUE)
+        axes.bar([low - back for low, *_ in bins], [n for *_, n in bins], width=bins[0][1] - bins[0][0], align="edge", color=BLUE)
         axes.set_xlabel(_UNITS[key])
         axes.set_ylabel("count")
 

@@ -13,27 +13,18 @@ from typing import Any
 
 from unifusion.conversation import Example, Media
 from unifusion.curation.lines import clips_of
-from unifusion.curation.media_checks import header
+from unifusion.curation.media_checks import header, header_of
 from unifusion.curation.source import Source, taken
 from unifusion.curation.talk_checks import processor_of
+from unifusion.world.render import parse_reference
 
 __all__ = ["Inspected", "Numbers", "inspect"]
 
 _MOST_VALUES = 200
 """Values of a label above which it is a text, not a class."""
 _NOT_LABELS = (
-    "messages",
-    "history",
-    "metadata",
-    "subtitles",
-    "captions",
-    "answers",
-    "options",
-    "start_s",
-    "end_s",
-    "thirds",
-    "conversations",
-)
+    "messages", "history", "metadata", "subtitles", "captions", "answers", "options", "start_s", "end_s", "thirds", "conversations",
+)  # fmt: skip
 _MOST_LISTED = 100_000
 
 
@@ -63,12 +54,23 @@ class Numbers:
         }  # fmt: skip
         return {k: round(v, 4) if isinstance(v, float) else v for k, v in found.items()}
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of them are whole numbers, as counts are."""
+        return all(value.is_integer() for value in self.values)
+
     def histogram(self, bins: int = 12) -> list[tuple[float, float, int]]:
-        """(from, to, count) of bins of one width; the last holds its upper end, too."""
+        """(from, to, count) of at most `bins` bins of one width; the last holds its upper end, too.
+
+        Bins of whole numbers begin and end at whole numbers and hold equally many of them; `to` belongs to the next one.
+        """
         if not self.values:
             return []
         low, high = min(self.values), max(self.values)
         width = (high - low) / bins or 1.0
+        if self.whole:
+            width = math.ceil((high - low + 1) / bins)
+            bins = math.ceil((high - low + 1) / width)
         counts = Counter(min(int((v - low) / width), bins - 1) for v in self.values)
         return [(low + n * width, low + (n + 1) * width, counts[n]) for n in range(bins if high > low else 1)]
 
@@ -81,6 +83,7 @@ class Inspected:
         rows: split -> rows; "" for those that say none.
         broken: (where, why) of rows that cannot be read.
         bad_files: (file, kind, why) of clips that are missing, empty or broken.
+        looked: different clips whose headers were read: files, and those that rows hold themselves.
         kinds: video, audio, image -> clips.
         bare: rows without a clip.
         seconds, words, tokens: of clips, of rows' texts, and of the same by the model.
@@ -93,6 +96,7 @@ class Inspected:
     rows: Counter[str] = field(default_factory=Counter)
     broken: list[tuple[str, str]] = field(default_factory=list)
     bad_files: list[tuple[str, str, str]] = field(default_factory=list)
+    looked: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     bare: int = 0
     seconds: Numbers = field(default_factory=Numbers)
@@ -147,9 +151,8 @@ def inspect(source: Source, *, media: bool = True, model: str = "", progress: Ca
     Raises:
         CheckpointError: `model` is none.
     """
-    found, sizes = Inspected(), dict[int, list[str]]()
+    found, clips = Inspected(), _Clips()
     processor = processor_of(model) if model else None
-    met: dict[str, set[str]] = {}
     for row in taken(source):
         if row.example is None:
             found.broken.append((row.where, str(row.error)))
@@ -159,15 +162,15 @@ def inspect(source: Source, *, media: bool = True, model: str = "", progress: Ca
             found.words.add(len(text.split()))
             if processor is not None:
                 found.tokens.add(len(processor.text.user(text)))
-            clips = clips_of(row.example)
-            found.bare += not clips
-            for clip in clips:
+            shown = clips_of(row.example)
+            found.bare += not shown
+            for clip in shown:
                 found.kinds[clip.kind] += 1
                 if media:
-                    _look(clip, row.example.split, found, met, sizes)
+                    clips.look(clip, row.example, found)
         if progress is not None:
             progress(1)
-    found.duplicates = _duplicates(sizes, met)
+    found.looked, found.duplicates = len(clips.splits), clips.duplicates()
     return found
 
 
@@ -201,32 +204,54 @@ def _words(example: Example) -> str:
     return "\n".join(dict.fromkeys(texts))
 
 
-def _look(clip: Media, split: str, found: Inspected, met: dict[str, set[str]], sizes: dict[int, list[str]]) -> None:
-    """A clip's length, and its file for what is met the first time."""
-    if not isinstance(clip.source, str | Path) or str(clip.source).startswith("clip-world://"):
-        return
-    path = str(clip.source)
-    info = header(path)
-    new = path not in met
-    met.setdefault(path, set()).add(split)
-    if isinstance(info, tuple):
-        if new and len(found.bad_files) < _MOST_LISTED:
-            found.bad_files.append((path, info[0], info[1]))
-        return
-    if new:
-        sizes.setdefault(info.n_bytes, []).append(path)
-    end = clip.end_s if clip.end_s is not None else info.duration_s
-    if end is not None and not info.is_image:
-        found.seconds.add(max(0.0, min(end, info.duration_s or end) - (clip.start_s or 0.0)))
+class _Clips:
+    """Clips that were met: files, and those that rows hold themselves.
+
+    Attributes:
+        splits: name of a clip -> splits that it is in.
+    """
+
+    def __init__(self) -> None:
+        self.splits: dict[str, set[str]] = {}
+        self._sizes: dict[int, list[str]] = defaultdict(list)
+        self._contents: dict[str, list[str]] = defaultdict(list)
+
+    def look(self, clip: Media, row: Example, found: Inspected) -> None:
+        """Note a clip's length, and its content where it is met for the first time."""
+        source = clip.source
+        if isinstance(source, str) and source.startswith("clip-world://"):
+            found.seconds.add(_span_s(clip, parse_reference(source).duration_s))
+            return
+        if not isinstance(source, str | Path | bytes):
+            return
+        held = isinstance(source, bytes)
+        name = f"the {clip.kind} of row {row.id}" if held else str(source)
+        info = header_of(source) if isinstance(source, bytes) else header(name)
+        new = name not in self.splits
+        self.splits.setdefault(name, set()).add(row.split)
+        if isinstance(info, tuple):
+            if new and len(found.bad_files) < _MOST_LISTED:
+                found.bad_files.append((name, info[0], info[1]))
+            return
+        if new and isinstance(source, bytes):
+            self._contents[hashlib.sha256(source).hexdigest()].append(name)
+        elif new:
+            self._sizes[info.n_bytes].append(name)
+        if not info.is_image and (clip.end_s is not None or info.duration_s is not None):
+            found.seconds.add(_span_s(clip, info.duration_s))
+
+    def duplicates(self) -> list[dict[str, Any]]:
+        """Clips of the same bytes; files of a size of their own are not read."""
+        for paths in self._sizes.values():
+            if len(paths) > 1:
+                for path in paths:
+                    with open(path, "rb") as file:
+                        self._contents[hashlib.file_digest(file, "sha256").hexdigest()].append(path)
+        same = [names for names in self._contents.values() if len(names) > 1]
+        return [{"files": names, "splits": sorted(set().union(*(self.splits[n] for n in names)))} for names in same]
 
 
-def _duplicates(sizes: Mapping[int, list[str]], met: Mapping[str, set[str]]) -> list[dict[str, Any]]:
-    """Groups of files of the same bytes; files of a size of their own are not read."""
-    contents: dict[str, list[str]] = defaultdict(list)
-    for paths in sizes.values():
-        if len(paths) > 1:
-            for path in paths:
-                with open(path, "rb") as file:
-                    contents[hashlib.file_digest(file, "sha256").hexdigest()].append(path)
-    same = [paths for paths in contents.values() if len(paths) > 1]
-    return [{"files": paths, "splits": sorted(set().union(*(met[p] for p in paths)))} for paths in same]
+def _span_s(clip: Media, whole_s: float | None) -> float:
+    """Seconds of a file that a clip shows; `whole_s` is its length, None where that is not known and the clip has an end."""
+    end_s = min(x for x in (clip.end_s, whole_s) if x is not None)
+    return max(0.0, end_s - (clip.start_s or 0.0))

@@ -16,7 +16,7 @@ from unifusion.errors import UniFusionError
 from unifusion.limits import Limits
 from unifusion.media import MediaInfo, Sampling, probe, read_clip
 
-__all__ = ["Found", "MediaChecks", "header"]
+__all__ = ["Found", "MediaChecks", "header", "header_of"]
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _LATE_S = 0.5
@@ -41,8 +41,13 @@ def header(path: str) -> MediaInfo | tuple[str, str, str]:
         return "not_a_file", f"{path} is no regular file (a folder, device or pipe);", "name the file of a clip."
     if not os.path.getsize(path):
         return "empty_file", f"{path} has 0 bytes;", "download it again."
+    return header_of(path)
+
+
+def header_of(source: str | bytes) -> MediaInfo | tuple[str, str, str]:
+    """The same of a file that is there, or of a clip that a row holds itself."""
     try:
-        return probe(path)
+        return probe(source)
     except UniFusionError as error:
         return "broken_file", error.found, error.remedy
 
@@ -54,10 +59,7 @@ def whole(path: str, length_s: float) -> str:
     while begin < max(length_s, 1e-3):
         last = begin + _PIECE_S >= length_s
         try:
-            read_clip(
-                path, start_s=begin, end_s=None if last else begin + _PIECE_S, video=_EVERY, audio=True,
-                isolate=True,
-            )  # fmt: skip
+            read_clip(path, start_s=begin, end_s=None if last else begin + _PIECE_S, video=_EVERY, audio=True, isolate=True)
         except UniFusionError as error:
             return error.found
         begin += _PIECE_S
@@ -108,14 +110,16 @@ class MediaChecks:
         """A clip that the row holds itself."""
         if self.depth == "none":
             return
-        try:
-            info = probe(data)
-            if self.depth == "decode":
-                read_clip(data, video=_EVERY, audio=True, isolate=True)
-        except UniFusionError as error:
-            yield "broken_file", error.found, error.remedy, "error"
+        found = header_of(data)
+        if isinstance(found, tuple):
+            yield (*found, "error")
             return
-        yield from _fits(media, info)
+        yield from _fits(media, found)
+        if self.depth == "decode":
+            try:
+                read_clip(data, video=_EVERY, audio=True, isolate=True)
+            except UniFusionError as error:
+                yield "broken_file", error.found, error.remedy, "error"
 
     def _out(self, path: str) -> str:
         """How a path leads out of where it may; "" where it does not."""

@@ -23,6 +23,7 @@ _SUFFIXES = {
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _TOLD = 3
 """Readers whose findings an error quotes, and files that it names."""
+_PACKED = (".gz", ".zst", ".xz", ".bz2", ".zip")
 _NO_FOLDER = ("clip_world", "composed", "mixture", "messages", "huggingface", "webdataset", "folder", "said")
 """Readers that a folder's layout does not tell."""
 
@@ -105,9 +106,11 @@ def open_source(
     said = f"read as {name}{'' if dataset else ' (guessed; --dataset names another)'}"
     if name == "mixture":
         return Source(path=where, said=said, parts=tuple(_of_mixture(where, split, stream)))
-    from unifusion.training.corpus import tasks_of
+    tasks: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    if task:
+        from unifusion.training.corpus import tasks_of
 
-    tasks = tuple(tasks_of({"task": task}, str(path))) if task else ()
+        tasks = tuple(tasks_of({"task": task}, str(path)))
     given = dict(options or {})
     rows = None if stream and name == "messages" and where.suffix.lower() != ".json" else _made(name, where, split, given)
     return Source(path=where, said=said, parts=(Part(name="rows", reader=name, path=where, rows=rows, tasks=tasks, options=given),))
@@ -153,6 +156,8 @@ def guess(path: Path) -> str:
     if not path.is_dir():
         if path.name == "dataset_info.json":
             return "llamafactory"
+        if path.suffix.lower() in _PACKED:
+            raise ConfigError(f"{path} is compressed;", remedy="unpack it first (gunzip, unzstd, unxz, unzip).")
         if path.suffix.lower() not in _SUFFIXES:
             raise ConfigError(f"{path} does not say how it is read;", remedy="name its reader: --dataset NAME (unifusion list datasets).")
         return _SUFFIXES[path.suffix.lower()]

@@ -102,7 +102,7 @@ class TalkChecks:
         before = ""
         for message in talk.messages:
             if message.role not in _FOLLOWS[before]:
-                found = f"a {message.role} message cannot follow {before or 'the start'};"
+                found = f"a message of {message.role} cannot follow {before or 'the start'};"
                 yield "turns", found, "use an optional system message, then user and assistant in turns.", "error"
                 return
             before = message.role
