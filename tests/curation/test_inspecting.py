@@ -56,6 +56,13 @@ def test_counts(rows, toy):  # noqa: F811
     assert leaks["files"][0]["rows"] == {"": 1, "test": 1, "train": 1}
 
 
+def test_a_file_of_rows_of_two_splits_is_a_leak(rows):
+    jsonl(rows.parent, *({"id": str(n), "path": "0.wav", "start_s": n / 10, "split": s} for n, s in enumerate(("train", "train", "val"))))
+    found = inspect(open_source(rows))
+    assert not found.duplicates and [leak["files"] for leak in found.leaks["files"]] == [[str(rows.parent / "0.wav")]]
+    assert f"LEAK: file {rows.parent / '0.wav'} is in train and val" in "\n".join(told(found, "x"))
+
+
 def test_without_media_no_file_is_opened(rows):
     found = inspect(open_source(rows), media=False)
     assert not found.seconds.values and not found.bad_files and not found.duplicates and found.kinds["audio"] == 8
@@ -105,7 +112,8 @@ def test_figures_are_those_of_numpy():
     assert [n for *_, n in bins] == np.histogram(draw, 12)[0].tolist() and len(list(bars(numbers))) == 12
     one = Numbers()
     one.add(3.0)
-    assert one.histogram() == [(3.0, 4.0, 1)] and list(bars(one))[0].startswith("  3  ####") and Numbers().summary() == {"count": 0} and Numbers().histogram() == []
+    assert one.histogram() == [(3.0, 4.0, 1)] and next(bars(one)).startswith("  3  ####")
+    assert Numbers().summary() == {"count": 0} and Numbers().histogram() == []
 
 
 @pytest.mark.parametrize("most", [1, 6, 11, 12, 13, 30, 1000])
@@ -119,4 +127,4 @@ def test_bins_of_whole_numbers_hold_whole_numbers(most):
     assert len(bins) <= 12 and len({high - low for low, high, _ in bins}) == 1
     assert all(float(edge).is_integer() for low, high, _ in bins for edge in (low, high))
     assert [n for *_, n in bins] == [int(np.sum((values >= low) & (values < high))) for low, high, _ in bins]
-    assert sum(n for *_, n in bins) == 402 and (" - " in list(bars(numbers))[0]) == (most > 12)
+    assert sum(n for *_, n in bins) == 402 and (" - " in next(bars(numbers))) == (most > 12)

@@ -57,6 +57,6 @@ def test_what_cannot_be_taken(rows, tmp_path):
         sample(open_source(rows), tmp_path / "full")
     with pytest.raises(ConfigError, match=r"more than 0\.001 MB"):
         sample(open_source(rows), tmp_path / "big", max_mb=0.001)
-    with pytest.raises(DatasetError, match="none of its rows"):
-        sample(open_source(rows), tmp_path / "none", per_label="mood")
+    with pytest.raises(DatasetError, match="no row has 'emotoin'; did you mean 'emotion'"):
+        sample(open_source(rows), tmp_path / "none", per_label="emotoin")
     assert not (tmp_path / "big").exists() and not list(tmp_path.glob(".*tmp"))

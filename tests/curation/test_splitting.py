@@ -1,13 +1,16 @@
 """Splits: disjoint by group, near the shares, alike in labels as far as groups allow, the same whatever the order of rows."""
 
+import hashlib
 import json
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unifusion.conversation import Example
+from tests.curation.test_validating import jsonl
+from unifusion.conversation import Example, Media
 from unifusion.curation.dividing import divide
 from unifusion.curation.source import open_source
 from unifusion.curation.splitting import Row, plan_splits, row_of
@@ -77,10 +80,29 @@ def test_what_cannot_be_split(rows, options, error, said):
 
 def test_what_a_row_is_split_by():
     example = Example(id="a", group="talk 3", texts={"place": "hall"}, labels={"speaker": "anna", "emotion": "joy"})
-    assert row_of(example, 1).group == "talk 3" and row_of(Example(id="b"), 7).group == "row 7"
-    assert row_of(example, 1, by="speaker", stratify="emotion") == Row(id="a", group="anna", label="joy")
+    here = Path("in")
+    assert row_of(example, 1, here).group == "talk 3" and row_of(Example(id=""), 7, here).group == "row 7"
+    assert row_of(example, 1, here, by="speaker", stratify="emotion") == Row(id="a", group="anna", label="joy")
     with pytest.raises(DatasetError, match="has no 'speaker'"):
-        row_of(Example(id="b"), 1, by="speaker")
+        row_of(Example(id="b"), 1, here, by="speaker")
+    for source, group in (("in/a.wav", "a.wav"), ("clip-world://0/1", "clip-world://0/1"), (b"RIFF", hashlib.sha256(b"RIFF").hexdigest())):
+        assert row_of(Example(id="c", media=(Media(kind="audio", source=source),)), 1, here).group == group
+
+
+def test_questions_about_one_clip_stay_together_wherever_the_folder_lies(tmp_path, monkeypatch):
+    lines = [{"id": str(n), "path": f"{n // 4}.wav", "question": "what?"} for n in range(120)]
+    found = []
+    for place in ("here", "there/deep"):
+        jsonl(tmp_path / place, *lines)
+        monkeypatch.chdir(tmp_path / place)
+        found.append(divide(open_source("rows.jsonl"), tmp_path / place / "out", val=0.2, test=0.2))
+    monkeypatch.chdir(tmp_path)
+    random.Random(0).shuffle(lines)
+    mixed = divide(open_source(jsonl(tmp_path / "mixed", *lines)), tmp_path / "out", val=0.2, test=0.2)
+    parts = [{row["id"]: split for row, split in zip(rows, plan.splits, strict=True)}
+             for rows, plan in ((sorted(lines, key=lambda r: int(r["id"])), found[0]), (lines, mixed))]  # fmt: skip
+    assert found[0].splits == found[1].splits and parts[0] == parts[1]
+    assert all(len({parts[0][str(4 * clip + k)] for k in range(4)}) == 1 for clip in range(30)) and found[0].groups["val"] == 6
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def folder(tmp_path):
 
 
 def jsonl(folder, *rows):
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "rows.jsonl").write_bytes(b"".join((r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n" for r in rows))
     return folder / "rows.jsonl"
 
@@ -110,8 +111,17 @@ def test_what_only_all_rows_show(folder):
     out = []
     account = validate(open_source(jsonl(folder, *rows), stream=True), sink=out.append)
     assert [(f.kind, f.row, f.id) for f in out] == [("id_twice", 601, "r7"), ("leak", 6, "r5")]
-    assert "row 8 " in out[0].found and "'g5' is in train (row 6) and test (row 602)" in out[1].found
+    assert "row 8 " in out[0].found and "the group 'g5' is in train (row 6) and test (row 602)" in out[1].found
     assert account.rows == 603 and account.files == 1 and account.bad_rows == 0
+
+
+def test_a_clip_without_a_group_in_two_splits(folder):
+    rows = [{"id": "a", "path": "b.wav", "split": "train"}, {"id": "b", "messages": talk("b.wav"), "split": "val"}]
+    out = []
+    validate(open_source(jsonl(folder, *rows), stream=True), sink=out.append)
+    assert [(f.kind, f.row, f.id) for f in out] == [("leak", 1, "a")]
+    assert out[0].found == "the clip 'b.wav' is in train (row 1) and val (row 2);"
+    assert kinds(jsonl(folder, *[{**row, "group": row["id"]} for row in rows])) == []
 
 
 def test_paths_that_lead_out(folder):

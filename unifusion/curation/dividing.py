@@ -39,10 +39,11 @@ def divide(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already;", remedy="name a folder that is not.")
     rows: list[Row] = []
+    base = source.path if source.path.is_dir() else source.path.parent
     for row in taken(source):
         if row.example is None:
             raise row.error or DatasetError(f"{row.where}: nothing;")
-        rows.append(row_of(row.example, len(rows) + 1, by=by, stratify=stratify))
+        rows.append(row_of(row.example, len(rows) + 1, base, by=by, stratify=stratify))
     if not rows:
         raise DatasetError(f"{source.path} has no rows;", remedy="name one that has.")
     plan = plan_splits(rows, val=val, test=test, seed=seed, again=again)

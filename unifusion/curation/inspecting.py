@@ -91,6 +91,7 @@ class Inspected:
         numbers: key -> figures, of labels that are numbers.
         groups, speakers: name -> split -> rows.
         duplicates: files of the same bytes, with the splits that they are in.
+        shared: file that is in several splits -> these.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -107,6 +108,7 @@ class Inspected:
     groups: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     speakers: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     duplicates: list[dict[str, Any]] = field(default_factory=list)
+    shared: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def leaks(self) -> dict[str, list[dict[str, Any]]]:
@@ -115,7 +117,8 @@ class Inspected:
             what: [{"name": name, "rows": dict(splits)} for name, splits in sorted(known.items()) if len({*splits} - {""}) > 1]
             for what, known in (("groups", self.groups), ("speakers", self.speakers))
         }
-        files = [{"name": d["files"][0], "files": d["files"], "rows": dict.fromkeys(d["splits"], 1)} for d in self.duplicates]
+        alone = ({"files": [name], "splits": splits} for name, splits in self.shared.items())
+        files = [{"name": d["files"][0], "files": d["files"], "rows": dict.fromkeys(d["splits"], 1)} for d in (*self.duplicates, *alone)]
         return {**found, "files": [f for f in files if len({*f["rows"]} - {""}) > 1]}
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,6 +174,8 @@ def inspect(source: Source, *, media: bool = True, model: str = "", progress: Ca
         if progress is not None:
             progress(1)
     found.looked, found.duplicates = len(clips.splits), clips.duplicates()
+    again = {name for same in found.duplicates for name in same["files"]}
+    found.shared = {name: sorted(s) for name, s in clips.splits.items() if len(s) > 1 and name not in again}
     return found
 
 

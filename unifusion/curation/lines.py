@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from unifusion.errors import UniFusionError
 from unifusion.limits import Limits
 from unifusion.rows import BOM, json_row, too_long
 
-__all__ = ["SPLITS", "Checked", "RowChecks", "check_example", "check_line", "clips_of", "of_dataset"]
+__all__ = ["SPLITS", "Checked", "RowChecks", "check_example", "check_line", "clips_of", "kin_of", "of_dataset"]
 
 SPLITS = ("train", "val", "test")
 
@@ -73,8 +74,8 @@ class Checked:
         """Keep a row's id (as it was `told`), its group and its clips' files."""
         if told:
             self.ids.append((mark_of(told), row, 0))
-        if example.group and example.split in SPLITS:
-            self.groups.append((mark_of(example.group), row, SPLITS.index(example.split)))
+        if example.split in SPLITS and any(kin := kin_of(example)):
+            self.groups.append((mark_of(" ".join(kin)), row, SPLITS.index(example.split)))
         self.files.update(mark_of(str(m.source)) for m in clips_of(example) if isinstance(m.source, str | Path))
 
 
@@ -146,6 +147,16 @@ def clips_of(example: Example) -> list[Media]:
     except UniFusionError:  # told as what is wrong with the messages
         return list(example.media)
     return [*example.media, *(m for m in talk.media if m not in example.media)]
+
+
+def kin_of(example: Example) -> tuple[str, str]:
+    """What rows of two splits may not share, and its name: the group, else the first clip; ("", "") of a row without either."""
+    if example.group:
+        return "group", example.group
+    source = next((media.source for media in clips_of(example)), None)
+    if isinstance(source, bytes):
+        return "content", hashlib.sha256(source).hexdigest()
+    return ("clip", str(source)) if isinstance(source, str | Path) else ("", "")
 
 
 def _error(kind: str, error: UniFusionError, where: str = "") -> Found:

@@ -14,7 +14,7 @@ from unifusion.curation.places import Places, placed
 from unifusion.curation.source import Part, Source, taken
 from unifusion.curation.spellings import plain_row
 from unifusion.curation.splitting import order_of
-from unifusion.errors import ConfigError, DatasetError, UniFusionError
+from unifusion.errors import ConfigError, DatasetError, UniFusionError, nearest
 
 __all__ = ["Sampled", "sample"]
 
@@ -77,12 +77,14 @@ def _drawn(source: Source, per_label: str | None, seed: int, count: int) -> Iter
     """(label, example) of more rows than are wanted, since some may have no clip, in the order they are drawn by."""
     most = 4 * count + 100
     heaps: dict[str, list[tuple[int, int, Part, int]]] = {}
+    keys: set[str] = set()
     for number, row in enumerate(taken(source)):
         if row.example is None:
             continue
         label = ""
         if per_label is not None:
             known = {**row.example.texts, **row.example.labels}
+            keys.update(known)
             if known.get(per_label) is None:
                 continue
             label = str(known[per_label])
@@ -93,6 +95,8 @@ def _drawn(source: Source, per_label: str | None, seed: int, count: int) -> Iter
             heapq.heappush(heap, drawn)
         else:
             heapq.heappushpop(heap, drawn)
+    if keys and not heaps:
+        raise DatasetError(f"{source.path}: no row has {per_label!r};", remedy=nearest(str(per_label), sorted(keys)))
     for label, heap in sorted(heaps.items()):
         for _, _, part, number in sorted(heap, key=lambda d: d[:2], reverse=True):
             if part.rows is not None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from unifusion.conversation import Example
+from unifusion.curation.lines import kin_of
 from unifusion.errors import ConfigError, DatasetError, nearest
 
 __all__ = ["PARTS", "Row", "SplitPlan", "order_of", "plan_splits", "row_of"]
@@ -22,7 +25,7 @@ class Row:
 
     Attributes:
         id: of the row.
-        group: what may not be cut; the row's own name where it has none.
+        group: what may not be cut.
         label: by which splits are made alike; "" for none.
         split: as it is written, "" where it is not.
     """
@@ -62,13 +65,14 @@ class SplitPlan:
         }  # fmt: skip
 
 
-def row_of(example: Example, number: int, *, by: str = "group", stratify: str | None = None) -> Row:
+def row_of(example: Example, number: int, base: Path, *, by: str = "group", stratify: str | None = None) -> Row:
     """What a split needs of an example.
 
     Args:
         example: the row.
         number: of the row, for its name where it has none.
-        by: `group`, or a label (or text) whose value may not be cut.
+        base: folder from which files are named, so that splits are the same wherever it lies.
+        by: `group`, or a label (or text) whose value may not be cut. Rows without a group go with those of the same clip.
         stratify: the label by which splits are made alike.
 
     Raises:
@@ -79,8 +83,16 @@ def row_of(example: Example, number: int, *, by: str = "group", stratify: str | 
     for key in (by, stratify):
         if key not in (None, "group") and known.get(str(key)) is None:
             raise DatasetError(f"row {name!r} has no {key!r};", remedy=nearest(str(key), ["group", *known]))
-    group = (example.group or f"row {number}") if by == "group" else str(known[by])
+    group = _kin(example, name, base) if by == "group" else str(known[by])
     return Row(id=name, group=group, label=str(known[stratify]) if stratify else "", split=example.split)
+
+
+def _kin(example: Example, name: str, base: Path) -> str:
+    """A row's group, else the file of its first clip, else the row itself."""
+    what, kin = kin_of(example)
+    if what == "clip" and "://" not in kin:
+        kin = os.path.relpath(kin, base)
+    return kin or f"row {name}"
 
 
 def plan_splits(rows: Sequence[Row], *, val: float, test: float, seed: int = 0, again: bool = False) -> SplitPlan:
@@ -107,7 +119,7 @@ def plan_splits(rows: Sequence[Row], *, val: float, test: float, seed: int = 0, 
         groups[row.group][row.label] += 1
     free = [g for g in groups if g not in fixed]
     if free and len(groups) < len(wanted):
-        raise DatasetError(f"{len(groups)} groups cannot be in {len(wanted)} splits;", remedy="give fewer splits, or a finer group (--by).")
+        raise DatasetError(f"{len(groups)} groups cannot be in {len(wanted)} splits;", remedy="leave some out (--val 0, --test 0), or a finer --by.")
     whole = Counter(row.label for row in rows)
     there: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
     for group, part in fixed.items():

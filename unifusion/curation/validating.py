@@ -11,15 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unifusion.conversation import Example
 from unifusion.curation.findings import Account, Finding, Severity
 from unifusion.curation.ledger import Ledger
-from unifusion.curation.lines import SPLITS, Checked, RowChecks, check_example, check_line, of_dataset
+from unifusion.curation.lines import SPLITS, Checked, RowChecks, check_example, check_line, kin_of, of_dataset
 from unifusion.curation.media_checks import MediaChecks
 from unifusion.curation.source import Part, Source
 from unifusion.curation.talk_checks import TalkChecks, processor_of
+from unifusion.datasets._rows import example_of
 from unifusion.errors import DatasetError, UniFusionError
 from unifusion.limits import Limits
-from unifusion.rows import json_row, lines_of
+from unifusion.rows import BOM, json_row, lines_of
 
 __all__ = ["ValidateOptions", "validate"]
 
@@ -147,30 +149,36 @@ class _Pass:
         )  # fmt: skip
 
     def _across(self) -> None:
-        """Groups that are in several splits."""
+        """Groups, and clips of rows without one, that are in several splits."""
         told = self.groups.across()
         names = self._names({min(firsts.values()) for firsts in told[:_MOST_NAMED]})
         for firsts in told:
             row = min(firsts.values())
-            name, group = names.get(row, ("", "?"))
+            name, kin = names.get(row, ("", "a group"))
             where = " and ".join(f"{SPLITS[tag]} (row {first})" for tag, first in sorted(firsts.items()))
             remedy = "split by speaker or recording: unifusion data split."
-            found = f"the group {group!r} is in {where};"
+            found = f"{kin} is in {where};"
             self.account.add([Finding(kind="leak", file=str(self.part.path), row=row, id=name, found=found, remedy=remedy)])
 
     def _names(self, rows: set[int]) -> dict[int, tuple[str, str]]:
-        """Row -> (id, group) of some rows, read again."""
+        """Row -> (id, what it may not share with another split) of some rows, read again."""
         if not rows:
             return {}
         if self.part.rows is not None:
-            return {row: (self.part.rows[row - 1].id, self.part.rows[row - 1].group) for row in rows}
+            return {row: _named(self.part.rows[row - 1]) for row in rows}
         found = {}
         with self.part.path.open("rb") as file:
             for number, (_, line, _) in enumerate(lines_of(file, Limits.max_row_bytes), 1):
                 if number in rows:
-                    raw = json_row(line.removeprefix(b"\xef\xbb\xbf"), str(number))
-                    found[number] = (str(raw.get("id") or ""), str(raw.get("group") or ""))
+                    raw = json_row(line.removeprefix(BOM), str(number))
+                    found[number] = _named(example_of(raw, "", str(number), str))
         return found
+
+
+def _named(example: Example) -> tuple[str, str]:
+    """A row's id, and its group or clip in words."""
+    what, name = kin_of(example)
+    return example.id, f"the {what} {name!r}"
 
 
 def _line_blocks(path: Path) -> Iterator[Sequence[Line]]:
