@@ -119,7 +119,9 @@ def plan_splits(rows: Sequence[Row], *, val: float, test: float, seed: int = 0, 
         groups[row.group][row.label] += 1
     free = [g for g in groups if g not in fixed]
     if free and len(groups) < len(wanted):
-        raise DatasetError(f"{len(groups)} groups cannot be in {len(wanted)} splits;", remedy="leave some out (--val 0, --test 0), or a finer --by.")
+        raise DatasetError(
+            f"{len(groups)} groups cannot be in {len(wanted)} splits;", remedy="leave some out (--val 0, --test 0), or a finer --by."
+        )
     whole = Counter(row.label for row in rows)
     there: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
     for group, part in fixed.items():
