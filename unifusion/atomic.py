@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,8 +72,8 @@ def remove_folder(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file of UTF-8 in one go."""
-    work = path.with_name(f".{path.name}.tmp")
+    """Write a file of UTF-8 in one go; of several who write it at once, on several machines, too, the last one has it whole."""
+    work = path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp")
     try:
         work.write_text(text, encoding="utf-8")
         sync(work)

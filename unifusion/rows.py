@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from unifusion.conversation import Line, MediaKind
 from unifusion.errors import DatasetError
 
 __all__ = [
-    "BOM", "CLIP_KEYS", "PART_KINDS", "PART_SOURCES", "NamedClips", "are_parts", "json_row", "lines_of", "speaking", "take_clips",
-    "take_lines", "too_long",
+    "BOM", "CLIP_KEYS", "PART_KINDS", "PART_SOURCES", "NamedClips", "are_parts", "json_row", "lines_of", "name_from", "speaking",
+    "take_clips", "take_lines", "too_long",
 ]  # fmt: skip
 
 CLIP_KEYS = ("path", "video", "audio", "image")
@@ -64,6 +66,12 @@ class NamedClips:
         """The same of its timed words, as keywords of a Media."""
         spoken = self.subtitles and number == speaking([key for key, _ in self.files])
         return {"subtitles": self.subtitles, "words_from": self.words_from} if spoken else {}
+
+
+def name_from(folder: str | Path, file: str | Path) -> str:
+    """The name of a file in rows that lie in a folder: relative where it is below it, else the whole path; links are not followed."""
+    path, base = Path(os.path.abspath(file)), Path(os.path.abspath(folder))
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
 
 
 def speaking(kinds: Sequence[str]) -> int:

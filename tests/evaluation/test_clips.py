@@ -27,7 +27,7 @@ def lines(path, *rows):
 
 
 def test_folders_by_content(root):
-    (root / "in" / "readme.txt").write_text("words")
+    (root / "in" / "readme.txt").write_text("words", encoding="utf-16")
     (root / "in" / ".hidden.wav").write_bytes(b"x")
     (root / "in" / "broken.MP3").write_bytes(b"")
     clips, passed_over = named_clips([root])

@@ -102,5 +102,7 @@ def test_formats_are_named_by_their_bytes():
     mid_packet = clips.make("ts").data[100:5000]
     assert sniff_head(mid_packet).name == "mpegts"
     assert sniff_head(b"\xff\xfb\x90\x64" + bytes(100)).name == "mp3"
+    for begin in ("1", "WEBVTT", "\u4e2d", "\u0430"):  # FF FE, as MPEG layer I begins, too
+        assert sniff_head(f"{begin}\r\n00:01.000 --> 00:02.000\r\nWords.".encode("utf-16")) is None
     assert sniff_head(b"\xff\xf1\x50\x80" + bytes(100)).name == "aac"
     assert sniff_head(b"\0\0\0\x1cftypavif" + bytes(20)).name == "avif"

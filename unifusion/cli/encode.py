@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from unifusion.cli import common
+from unifusion.cli.many_clips import Bad, Data, Engine, MaxBad, On, OnBad, Part
 
 __all__ = ["encode"]
 
-
-class _Engine(StrEnum):
-    """Where the work is done."""
-
-    local = "local"
-    ray = "ray"
-
-
-class _OnBad(StrEnum):
-    """What a clip that cannot be read does to the run."""
-
-    stop = "stop"
-    skip = "skip"
-
-
-Data = Annotated[list[str], typer.Argument(metavar="DATA..", help="A manifest or messages (.jsonl), folders, files.", show_default=False)]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="STORE", help="Folder of the store; made, or gone on with.")]
 Encoder = Annotated[str, typer.Option("--encoder", metavar="NAME", help="One encoder instead of a checkpoint's.", show_default=False)]
 Source = Annotated[str | None, typer.Option("--source", metavar="DIR", help="Weights of --encoder.", show_default=False)]
 Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help="Of --source on the hub.", show_default=False)]
 Stream = Annotated[list[str], typer.Option("--stream", metavar="NAME", help="This stream alone; may be said again.", show_default=False)]
 Seconds = Annotated[float, typer.Option("--max-seconds", metavar="S", help="Longest span for --encoder; a checkpoint has its own.")]
-Part = Annotated[str, typer.Option("--shard", metavar="I/N", help="The I-th (from 0) of N parts of the clips, as of a job array.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Clips encoded at once.")]
 Workers = Annotated[int, typer.Option("--workers", metavar="N", min=0, help="Threads that decode ahead; of engine ray: processes.")]
-On = Annotated[_Engine, typer.Option("--engine", help="Here, or on Ray (RAY_ADDRESS names a cluster).")]
-Bad = Annotated[_OnBad, typer.Option("--on-bad-media", help="End at a bad clip, or note it in STORE/quarantine.jsonl.")]
-MaxBad = Annotated[float, typer.Option("--max-bad", metavar="R", min=0.0, max=1.0, help="Share of bad clips that ends such a run too.")]
 
 
 def encode(
@@ -54,8 +34,8 @@ def encode(
     shard: Part = "0/1",
     batch_size: BatchSize = 8,
     workers: Workers = 2,
-    engine: On = _Engine.local,
-    on_bad_media: Bad = _OnBad.stop,
+    engine: On = Engine.local,
+    on_bad_media: Bad = OnBad.stop,
     max_bad: MaxBad = 0.05,
     device: common.Device = "",
     isolate: common.Isolate = False,
@@ -80,7 +60,7 @@ def encode(
             model="" if encoder else model, encoder=encoder, weights=source, revision=revision, streams=tuple(stream),
             max_seconds=max_seconds, isolate=isolate, strict=not lenient, device=common.device_of(device),
         )  # fmt: skip
-        threads = workers if engine is _Engine.local else 1
+        threads = workers if engine is Engine.local else 1
         job = EncodeJob(
             source=where, out=out, part=part_of(shard), options=EncodeOptions(batch_size=batch_size, workers=threads),
             workers=max(1, workers), engine=engine.value, on_bad=on_bad_media.value, max_bad=max_bad,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unifusion.cli import common
-from unifusion.cli.encode import Bad, Data, MaxBad, On, Part, _Engine, _OnBad
+from unifusion.cli.many_clips import Bad, Data, Engine, MaxBad, On, OnBad, Part
 
 __all__ = ["windows"]
 
@@ -51,8 +51,8 @@ def windows(
     window: Window = 10.0,
     shard: Part = "0/1",
     workers: Workers = 2,
-    engine: On = _Engine.local,
-    on_bad_media: Bad = _OnBad.stop,
+    engine: On = Engine.local,
+    on_bad_media: Bad = OnBad.stop,
     max_bad: MaxBad = 0.05,
     device: common.Device = "",
     isolate: common.Isolate = False,

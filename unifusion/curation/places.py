@@ -15,7 +15,7 @@ from unifusion.conversation import Clip, Example, Media, Mix
 from unifusion.errors import DatasetError, MediaError
 from unifusion.limits import Limits
 from unifusion.media.source import open_source
-from unifusion.rows import PART_SOURCES
+from unifusion.rows import PART_SOURCES, name_from
 
 __all__ = ["Places", "media_part", "placed"]
 
@@ -62,8 +62,7 @@ class Places:
             if name not in self._known:
                 self._known[name] = self._copied(Path(name), row)
             return self._known[name]
-        path, folder = os.path.abspath(name), os.path.abspath(self.folder)
-        return Path(path).relative_to(folder).as_posix() if path.startswith(os.path.join(folder, "")) else path
+        return name_from(self.folder, name)
 
     def _copied(self, path: Path, row: str) -> str:
         """Copy a file."""

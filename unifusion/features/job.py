@@ -18,7 +18,7 @@ from unifusion.features.opener import StoredOpener
 from unifusion.features.source import EncoderSource
 from unifusion.quarantine import Quarantine
 
-__all__ = ["EncodeJob", "Named", "Summary", "part_of", "run_job"]
+__all__ = ["ClipsJob", "EncodeJob", "Named", "Summary", "part_of", "run_job"]
 
 log = logging.getLogger(__name__)
 Named = tuple[str, Callable[[], Media]]
@@ -27,28 +27,52 @@ _Looked = tuple[Media, str] | MediaError
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeJob:
-    """What to encode with, where to, and how.
+class ClipsJob:
+    """A run over many clips: where its output goes, which of them are its own, and who works.
 
     Attributes:
-        source: the encoders.
-        out: folder of the store.
+        out: of the output.
         part: (i, n): of n runs that share the clips this is the i-th, from 0.
-        options: batches, threads, flushing.
         workers: processes of engine ray.
         engine: here, or as actors of Ray.
         on_bad: end at the first clip that cannot be read, or note it in `quarantine.jsonl` and go on.
         max_bad: share of bad clips among those tried above which a run that skips them ends all the same.
     """
 
-    source: EncoderSource
     out: Path
     part: tuple[int, int] = (0, 1)
-    options: EncodeOptions = EncodeOptions()  # noqa: RUF009 - frozen
     workers: int = 2
     engine: Literal["local", "ray"] = "local"
     on_bad: Literal["stop", "skip"] = "stop"
     max_bad: float = 0.05
+
+    @property
+    def folder(self) -> Path:
+        """Where `quarantine.jsonl` lies."""
+        return self.out
+
+    def quarantine(self) -> Quarantine:
+        """The account of bad clips, which other parts of the run share."""
+        path = self.folder / "quarantine.jsonl"
+        return Quarantine(path, skip=self.on_bad == "skip", most=self.max_bad, what="clips", kind=MediaError)
+
+    def is_mine(self, key: str) -> bool:
+        """Whether a clip of that key belongs to this part; keys are hashes, so the parts are of about one size."""
+        index, count = self.part
+        return int(key[:15], 16) % count == index
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeJob(ClipsJob):
+    """What to encode with, where to (the folder of the store), and how.
+
+    Attributes:
+        source: the encoders.
+        options: batches, threads, flushing.
+    """
+
+    source: EncoderSource
+    options: EncodeOptions = EncodeOptions()  # noqa: RUF009 - frozen
 
 
 @dataclass(kw_only=True)
@@ -115,7 +139,7 @@ def run_job(clips: Sequence[Named], job: EncodeJob) -> Summary:
     encoders = job.source.load()
     stored = encoders.stores(job.out)
     summary = Summary(swept=sum(s.sweep() for s in stored.stores.values()), streams={n: s.folder.name for n, s in stored.stores.items()})
-    bad = Quarantine(job.out / "quarantine.jsonl", skip=job.on_bad == "skip", most=job.max_bad, what="clips", kind=MediaError)
+    bad = job.quarantine()
     todo = _todo(clips, job, stored, bad, summary)
     bad.begin()
     began = time.monotonic()
@@ -137,7 +161,6 @@ def run_job(clips: Sequence[Named], job: EncodeJob) -> Summary:
 
 def _todo(clips: Sequence[Named], job: EncodeJob, stored: StoredOpener, bad: Quarantine, summary: Summary) -> list[Todo]:
     """This run's clips that are not stored, each content once; the rest is counted."""
-    index, count = job.part
 
     def look(named: Named) -> _Looked:
         """A clip's reference and the hash of its content."""
@@ -155,7 +178,7 @@ def _todo(clips: Sequence[Named], job: EncodeJob, stored: StoredOpener, bad: Qua
                 bar.update(1)
                 # What cannot be read has no content; its name says whose it is.
                 content = hashlib.sha256(name.encode()).hexdigest() if isinstance(found, MediaError) else found[1]
-                mine = _is_of(content, index, count)
+                mine = job.is_mine(content)
                 bad.tried += mine
                 if isinstance(found, MediaError):
                     if mine:
@@ -174,11 +197,6 @@ def _todo(clips: Sequence[Named], job: EncodeJob, stored: StoredOpener, bad: Qua
         finally:
             pool.shutdown(cancel_futures=True)
     return todo
-
-
-def _is_of(key: str, index: int, count: int) -> bool:
-    """Whether a key belongs to one of `count` parts; keys are hashes, so the parts are of about one size."""
-    return int(key[:15], 16) % count == index
 
 
 def _ahead(pool: ThreadPoolExecutor, look: Callable[[Named], _Looked], clips: Sequence[Named]) -> Iterator[_Looked]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from unifusion.conversation import Conversation, Example, Media
 from unifusion.errors import DatasetError
+from unifusion.rows import name_from
 
 __all__ = ["Clips", "part_of_message", "row_hash", "spelled_out"]
 
@@ -29,7 +29,7 @@ class Clips:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(os.path.abspath(folder))
+        self.folder = folder
 
     def name(self, media: Media) -> str:
         """The name of a clip's file.
@@ -43,8 +43,7 @@ class Clips:
             raise DatasetError(f"{media.name} is made when it is opened;", remedy="such clips have no file that a row could name.")
         if str(media.source).startswith("clip-world://"):
             return str(media.source)
-        path = Path(os.path.abspath(media.source))
-        return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
+        return name_from(self.folder, media.source)
 
     def _written(self, raw: bytes) -> str:
         """The file of a clip that was given as bytes; written once."""

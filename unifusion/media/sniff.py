@@ -110,7 +110,7 @@ def _is_mpegts(head: bytes) -> bool:
 
 def _mpeg_audio(head: bytes) -> Kind | None:
     """An ADTS (layer 0) or MPEG audio frame header with no reserved value."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0 or head[1] == 0xFE:  # FF FE begins texts in UTF-16, such as subtitles
         return None
     layer = head[1] >> 1 & 3
     if layer == 0:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from tests.cli.films import frames, noise, write
 from tests.engine.listeners import HIGH, LOW, placed, save_whisper, taught_whisper
 from tests.media.test_subtitles import VTT
 from unifusion.conversation import Line
+from unifusion.curation.source import open_source
+from unifusion.curation.validating import validate
 from unifusion.datasets.messages import Messages
+from unifusion.engine.sounds import SoundTagger
 from unifusion.errors import CheckpointError, ConfigError, MediaError
 from unifusion.evaluation.clips import named_clips
 from unifusion.evaluation.manifest import read_manifest
@@ -117,6 +121,47 @@ def test_bad_clips_end_the_run_or_are_noted(tmp_path, clips):
     (clips / "film.vtt").write_bytes(b"\0\xff" * 9)
     found = make_windows(named, job(tmp_path, on_bad="skip", max_bad=0.9))
     assert found.bad == 2, "subtitles that cannot be read are told as well"
+
+
+def test_a_bad_clip_is_one_part_s_to_note(tmp_path, clips):
+    for n in range(8):
+        (clips / f"bad{n}.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes([n]) * 200)
+    named = named_clips([clips])[0]
+    summaries = [make_windows(named, job(tmp_path, on_bad="skip", max_bad=1.0, part=(n, 3))) for n in range(3)]
+    assert sum(s.bad for s in summaries) == 8 and sum(s.clips for s in summaries) == 3 and summaries[-1].waiting == 0
+    assert max(s.bad for s in summaries) < 8
+
+
+def test_lines_that_outlast_the_clip_end_with_it_and_later_ones_are_told(tmp_path, clips, caplog):
+    (clips / "film.vtt").unlink()
+    said = ["00:00,500 --> 00:01,000\nFirst.", "00:06,000 --> 00:09,500\nLast.", "01:00:00,000 --> 01:00:01,000\nAnother film's."]
+    (clips / "film.srt").write_bytes("\n\n".join(said).encode("utf-16"))
+    found = make_windows(named_clips([clips])[0], job(tmp_path))
+    lines = [line for row in rows_of(tmp_path / "windows.jsonl") for line in row.get("subtitles", ())]
+    assert found.bad == 0 and [line["text"] for line in lines] == ["First.", "Last."] and lines[1]["start_s"] == 6.0
+    assert lines[1]["end_s"] == pytest.approx(7.0, abs=0.1) and "1 of 3 lines begin after its 7" in caplog.text
+
+
+def test_a_file_elsewhere_names_whole_paths_and_reads_from_anywhere(tmp_path, clips, monkeypatch):
+    elsewhere = tmp_path / "out" / "deep"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    make_windows(named_clips(["../../raw"])[0], WindowJob(choices=WindowChoices(), out=Path("windows.jsonl")))
+    rows = rows_of(elsewhere / "windows.jsonl")
+    assert {r.get("path") or r["audio"] for r in rows} == {str(clips / name) for name in ("film.mp4", "mute.mp4", "sub/talk.wav")}
+    assert validate(open_source(elsewhere / "windows.jsonl", stream=True)).errors == 0
+    monkeypatch.chdir("/")
+    assert [m.kind for row in read_manifest(elsewhere / "windows.jsonl") for m in row.media()][:2] == ["video", "video"]
+
+
+def test_sounds_of_a_film_whose_sound_ends_before_its_picture(tmp_path, monkeypatch):
+    film = write(tmp_path / "film.mp4", shown=frames(6.0), heard=noise(2.0))
+    tagger = SoundTagger(lambda wave_N: np.ones(1), ["noise"], rate_hz=16_000, longest_s=10.0, name="toy")
+    monkeypatch.setattr(SoundTagger, "load", lambda *args, **options: tagger)
+    made = make_windows(named_clips([film])[0], job(tmp_path, tags="toy", window_s=1.5))
+    rows = rows_of(tmp_path / "windows.jsonl")
+    assert made.bad == 0 and [r.get("sounds") for r in rows if r["start_s"] < 1.9] == [["noise"], ["noise"]]
+    assert len(rows) > 3 and all("sounds" not in r for r in rows if r["start_s"] > 2.2)
 
 
 def test_models_that_are_none_end_it_before_any_work(tmp_path, clips):

@@ -6,20 +6,22 @@ whatever the way, the same clips give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from unifusion.atomic import sync
+from unifusion.atomic import sync, write_text
 from unifusion.conversation import Media
 from unifusion.errors import MediaError
 from unifusion.evaluation.windows.maker import WindowChoices, WindowMaker
-from unifusion.features.job import Named
+from unifusion.features.job import ClipsJob, Named
 from unifusion.quarantine import Quarantine
+from unifusion.rows import name_from
 
 __all__ = ["WindowJob", "WindowSummary", "WindowWorker", "make_windows"]
 
@@ -29,30 +31,18 @@ _PIECE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowJob:
-    """What rows to make, where to, and how.
+class WindowJob(ClipsJob):
+    """What rows to make, where to (a JSONL file), and how.
 
     Attributes:
         choices: what the rows hold.
-        out: the JSONL file; beside it lies `<out>.parts`, a file for each clip.
-        part: (i, n): of n runs that share the clips this is the i-th, from 0.
-        engine: here, or as actors of Ray.
-        workers: actors.
-        on_bad: end at the first clip that cannot be read, or note it in `<out>.parts/quarantine.jsonl` and go on.
-        max_bad: share of bad clips among those tried above which a run that skips them ends all the same.
     """
 
     choices: WindowChoices
-    out: Path
-    part: tuple[int, int] = (0, 1)
-    engine: Literal["local", "ray"] = "local"
-    workers: int = 2
-    on_bad: Literal["stop", "skip"] = "stop"
-    max_bad: float = 0.05
 
     @property
-    def parts(self) -> Path:
-        """Where each clip's rows lie."""
+    def folder(self) -> Path:
+        """Where each clip's rows lie as a file of their own."""
         return self.out.with_name(self.out.name + ".parts")
 
 
@@ -123,8 +113,8 @@ class WindowWorker:
 def make_windows(clips: Sequence[Named], job: WindowJob) -> WindowSummary:
     """Cut clips into windows; what an earlier run has done stays. Shows a progress bar on a terminal.
 
-    The rows stand in the order of the clips: `{"id", "path" (of a sound "audio"), "group", "start_s", "end_s", ..}`, paths from the
-    file's own folder.
+    The rows stand in the order of the clips: `{"id", "path" (of a sound "audio"), "group", "start_s", "end_s", ..}`; clips below the
+    file's own folder are named from there, others by their whole path.
 
     Raises:
         MediaError: a bad clip, or too many of them.
@@ -134,13 +124,12 @@ def make_windows(clips: Sequence[Named], job: WindowJob) -> WindowSummary:
     from tqdm import tqdm
 
     summary = WindowSummary()
-    bad = Quarantine(job.parts / "quarantine.jsonl", skip=job.on_bad == "skip", most=job.max_bad, what="clips", kind=MediaError)
+    bad = job.quarantine()
     found = list(_found(clips, job, bad, summary))
-    index, count = job.part
-    mine = {c.file: c for c in found if int(c.key[:15], 16) % count == index}
+    mine = {c.file: c for c in found if job.is_mine(c.key)}
     todo = [c for c in mine.values() if not c.file.is_file()]
     summary.there = len(mine) - len(todo)
-    job.parts.mkdir(parents=True, exist_ok=True)
+    job.folder.mkdir(parents=True, exist_ok=True)
     bad.begin()
     with tqdm(total=len(todo), unit="clip", disable=None) as bar:
         if todo:
@@ -155,19 +144,22 @@ def _found(clips: Sequence[Named], job: WindowJob, bad: Quarantine, summary: Win
     """The clips that can be opened, each once."""
     mark, met = job.choices.mark(), set()
     for name, make in clips:
-        bad.tried += 1
         try:
             media = make()
             key = WindowMaker.key(media, mark, job.choices.subtitles)
         except MediaError as error:
-            bad.add(name, error)
-            bad.hold()
+            # What cannot be read has no content; its name says whose it is.
+            if job.is_mine(hashlib.sha256(os.fsencode(name)).hexdigest()):
+                bad.add(name, error)
+                bad.tried += 1
+                bad.hold()
             continue
+        bad.tried += job.is_mine(key)
         if media.kind == "image":
             summary.stills += 1
         elif (name, media.start_s, media.end_s) not in met:
             met.add((name, media.start_s, media.end_s))
-            yield _Clip(name=name, media=media, file=job.parts / key[:2] / f"{key}.jsonl", key=key)
+            yield _Clip(name=name, media=media, file=job.folder / key[:2] / f"{key}.jsonl", key=key)
 
 
 def _here(job: WindowJob, todo: Sequence[_Clip], bad: Quarantine, on_done: Callable[[int], Any]) -> None:
@@ -216,8 +208,8 @@ def _put_together(found: Sequence[_Clip], job: WindowJob, bad: Quarantine, summa
 
 
 def _named(clip: _Clip, base: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a clip with its name: a path from the file's own folder."""
-    path = os.path.relpath(clip.name, base)
+    """The rows of a clip with its name: from the file's own folder where it lies below it, else the whole path."""
+    path = name_from(base, clip.name)
     key = "audio" if clip.media.kind == "audio" else "path"
     for number, line in enumerate(clip.file.read_text(encoding="utf-8").splitlines()):
         row = json.loads(line)
@@ -227,8 +219,5 @@ def _named(clip: _Clip, base: Path) -> Iterator[dict[str, Any]]:
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Put rows in the place of a file as one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}-{os.getpid()}.tmp")
-    work.write_text("".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows), encoding="utf-8")
-    sync(work)
-    os.replace(work, path)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
     sync(path.parent)

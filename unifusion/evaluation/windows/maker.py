@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from unifusion.processor.opening import decode
 
 __all__ = ["WindowChoices", "WindowMaker"]
 
-_VERSION = 1
+_VERSION = 2
 _SOUND_HZ = 16_000
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,14 @@ class WindowChoices:
         return hashlib.sha256(json.dumps([_VERSION, told, weights], sort_keys=True).encode()).hexdigest()
 
 
+def _of_clip(lines: Sequence[Line], length_s: float, name: str) -> list[Line]:
+    """Lines that begin in a clip, none longer than it; how many begin later, as those of another recording do, is told."""
+    late = sum(line.start_s >= length_s for line in lines)
+    if late:
+        log.warning("%s: %d of %d lines begin after its %.2f s: are they those of this clip?", name, late, len(lines), length_s)
+    return [replace(line, end_s=min(line.end_s, length_s)) for line in lines if line.start_s < length_s]
+
+
 class WindowMaker:
     """Makes rows; holds the models.
 
@@ -107,12 +118,12 @@ class WindowMaker:
         levels_K, heard_to_s = self._levels(media) if info.has_audio else (np.zeros(0), 0.0)
         shots, seen_to_s = self._shots(media) if self.choices.shots and info.has_video and media.kind == "video" else ([], 0.0)
         begin_s = media.start_s or 0.0
-        end_s = media.end_s if media.end_s is not None else info.duration_s or max(heard_to_s, seen_to_s)
-        end_s = min(end_s, info.duration_s) if info.duration_s else end_s
-        lines = [x for x in lines if begin_s <= (x.start_s + x.end_s) / 2 < end_s]
+        length_s = info.duration_s or max(heard_to_s, seen_to_s)
+        end_s = length_s if media.end_s is None else min(media.end_s, info.duration_s or media.end_s)
+        lines = [x for x in _of_clip(lines, length_s, media.name) if begin_s <= (x.start_s + x.end_s) / 2 < end_s]
         pauses = [(a + begin_s, b + begin_s) for a, b in quiet_spans(levels_K)]
         cuts = cut_windows((begin_s, end_s), lines, window_s=self.choices.window_s, shots=shots, pauses=pauses)
-        return [self._row(media, span, lines, origin, shots, heard=info.has_audio) for span in cuts]
+        return [self._row(media, span, lines, origin, shots, heard=span[0] < heard_to_s) for span in cuts]
 
     def _row(
         self, media: Media, span: tuple[float, float], lines: list[Line], origin: str, shots: list[float], *, heard: bool
