@@ -170,6 +170,9 @@ def test_models_that_are_none_end_it_before_any_work(tmp_path, clips):
     for choices, error in (({"asr": none}, CheckpointError), ({"tags": none}, CheckpointError), ({"shots": "none"}, ConfigError)):
         with pytest.raises(error):
             make_windows(named, job(tmp_path, **choices))
+    (tmp_path / "windows.jsonl").mkdir()
+    with pytest.raises(ConfigError, match="windows.jsonl is a folder"):
+        make_windows(named, job(tmp_path))
 
 
 def test_manifests_messages_and_indexes_read_them(tmp_path, clips, ear):

@@ -17,7 +17,7 @@ from typing import Any
 
 from unifusion.atomic import sync, write_text
 from unifusion.conversation import Media
-from unifusion.errors import MediaError
+from unifusion.errors import ConfigError, MediaError
 from unifusion.evaluation.windows.maker import WindowChoices, WindowMaker
 from unifusion.features.job import ClipsJob, Named
 from unifusion.quarantine import Quarantine
@@ -118,11 +118,13 @@ def make_windows(clips: Sequence[Named], job: WindowJob) -> WindowSummary:
 
     Raises:
         MediaError: a bad clip, or too many of them.
-        ConfigError: a choice that does not exist.
+        ConfigError: a choice that does not exist, or a folder in the place of the file.
         CheckpointError: a model cannot be read.
     """
     from tqdm import tqdm
 
+    if job.out.is_dir():
+        raise ConfigError(f"{job.out} is a folder;", remedy="name the file of the windows, such as windows.jsonl in it.")
     summary = WindowSummary()
     bad = job.quarantine()
     found = list(_found(clips, job, bad, summary))
