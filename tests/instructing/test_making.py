@@ -12,6 +12,7 @@ from tests.instructing.sets import caption, write_picture, write_rows, write_sou
 from tests.people import write_people
 from tests.toys import chat_model
 from unifusion import catalog
+from unifusion.conversation import Line
 from unifusion.datasets.mixture import Mixture, read_parts
 from unifusion.errors import ConfigError, DatasetError
 from unifusion.instructing import InstructChoices, instruct
@@ -219,15 +220,29 @@ def test_labels_of_any_kind_are_asked_or_counted_and_never_written_wrong(tmp_pat
         assert answer["role"] == "assistant" and isinstance(answer["content"], str) and answer["content"].strip()
 
 
+def test_timed_words_come_along_and_are_muted_with_the_sound(tmp_path):
+    write_sound(tmp_path / "a.wav")
+    lines = [{"start_s": 0.05, "end_s": 0.15, "text": "Rain again."}]
+    row = {"audio": "a.wav", "emotion": "sad", "subtitles": lines, "words_from": "a.srt"}
+    write_rows(tmp_path / "rows.jsonl", [{**row, "id": str(n), "start_s": n / 100} for n in range(10)])
+    instruct({"r": {"dataset": "messages", "path": str(tmp_path / "rows.jsonl")}}, tmp_path / "out", InstructChoices(refusals=0.5))
+    talks = [make_one() for _, make_one in Corpus(tmp_path / "out" / ROWS).in_order()]
+    said = (Line(0.05, 0.15, "Rain again."),)
+    assert len(talks) == 10 and all((m.subtitles, m.words_from) == (said, "a.srt") for t in talks for m in t.media)
+    refused = [t for t in talks if t.messages[-1].text == "there is no sound in this clip."]
+    assert len(refused) == 5 and all(m.lines(1.0) == () and set(m.mute) == {"audio", "text"} for t in refused for m in t.media)
+    assert all(not m.mute for t in talks if t not in refused for m in t.media)
+
+
 def test_clips_in_tables_are_written_once(tmp_path):
     datasets = pytest.importorskip("datasets")
     sound = write_sound(tmp_path / "1.wav").read_bytes()
     rows = {"audio": [{"bytes": sound, "path": "1.wav"}] * 3, "caption": [caption(n) for n in (0, 11, 22)], "group": ["a", "b", "c"]}
     datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio()).to_parquet(tmp_path / "t.parquet")
     instruct({"t": {"dataset": "huggingface", "path": str(tmp_path / "t.parquet")}}, tmp_path / "out", InstructChoices(tasks=("caption",)))
-    written = list((tmp_path / "out" / "clips").iterdir())
+    written = list((tmp_path / "out" / "media").iterdir())
     assert len(written) == 1 and written[0].read_bytes() == sound and written[0].suffix == ".wav"
-    assert {r["messages"][0]["content"][0]["path"] for r in rows_of(tmp_path / "out")} == {f"clips/{written[0].name}"}
+    assert {r["messages"][0]["content"][0]["path"] for r in rows_of(tmp_path / "out")} == {f"media/{written[0].name}"}
 
 
 def test_marks_in_answers_come_back(tmp_path):

@@ -16,7 +16,7 @@ __all__ = ["told", "write_inspected"]
 
 _NAMED = 5
 _BAR = 40
-_UNITS = {"seconds": "s a clip", "words": "words a row", "tokens": "tokens a row"}
+_UNITS = {"seconds": "seconds a clip", "words": "words a row", "tokens": "tokens a row"}
 
 
 def told(found: Inspected, name: str) -> Iterator[str]:

@@ -243,7 +243,7 @@ def _muted(item: Item, there: set[str], seed: int) -> Item:
     """An item with a stream muted that it needs, and the refusal that says so."""
     streams = _mutable(item, there)
     stream = streams[key(seed, "stream", item.name)[0] % len(streams)]
-    said = any(m.transcript for m in item.row.media)
+    said = any(m.transcript or m.subtitles for m in item.row.media)
     pictures = any(m.kind != "audio" for m in item.row.media)
     extra = [m for m in _MUTES[stream] if (m != "text" or said) and (m != "image" or pictures)]
     return replace(item, kind="refusal", label="refusal", answer=_MISSING[stream], mute=tuple(extra))
@@ -260,5 +260,6 @@ def balanced(items: Sequence[Item], seed: int, left_out: Counter[str]) -> list[I
         least = min(len(some) for some in labels.values())
         for some in labels.values():
             dropped |= set(sorted(some, key=lambda n: key(seed, "balance", items[n].name))[least:])
-        left_out[f"{task}: balanced"] += sum(len(some) - least for some in labels.values())
+        if lost := sum(len(some) - least for some in labels.values()):
+            left_out[f"{task}: balanced"] += lost
     return [item for n, item in enumerate(items) if n not in dropped]

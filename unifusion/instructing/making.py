@@ -16,12 +16,13 @@ from tqdm.auto import tqdm
 from unifusion import catalog, share
 from unifusion.atomic import write_text
 from unifusion.conversation import Clip, Example, Media, Mix
+from unifusion.curation.places import Places
 from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError, DatasetError, UniFusionError, nearest
 from unifusion.instructing.affording import streams_of
 from unifusion.instructing.items import Item, balanced, items_of, refused
 from unifusion.instructing.phrasing import conversation_of, phrasings
-from unifusion.instructing.writing import Clips, row_hash, spelled_out
+from unifusion.instructing.writing import row_hash, spelled_out
 from unifusion.processor.messages import to_conversation
 from unifusion.prompts import load_template
 
@@ -183,11 +184,11 @@ def _unusable(row: Example, there: dict[tuple[Media, ...], set[str]]) -> str:
 
 def _write(folder: Path, items: Sequence[Item], numbers: Sequence[int | None]) -> dict[str, Any]:
     """Write the rows; what is told of the file."""
-    clips, digest, n_bytes, seen = Clips(folder), hashlib.sha256(), 0, Counter[str]()
+    places, digest, n_bytes, seen = Places(folder, keep=True), hashlib.sha256(), 0, Counter[str]()
     work = folder / f".{ROWS}.tmp"
     with work.open("wb") as file:
         for item, number in zip(tqdm(items, desc="writing", unit="row", disable=None), numbers, strict=True):
-            line = _line(_row(item, number, clips, seen))
+            line = _line(_row(item, number, places, seen))
             file.write(line)
             digest.update(line)
             n_bytes += len(line)
@@ -203,12 +204,12 @@ def _line(row: Mapping[str, Any]) -> bytes:
         return json.dumps(row).encode() + b"\n"
 
 
-def _row(item: Item, number: int | None, clips: Clips, seen: Counter[str]) -> dict[str, Any]:
+def _row(item: Item, number: int | None, places: Places, seen: Counter[str]) -> dict[str, Any]:
     """A row of the file; a name that was given is given again with a number."""
     name = f"{item.part}/{item.name}"
     seen[name] += 1
     talk = conversation_of(item, number)
-    row: dict[str, Any] = {"id": name if seen[name] == 1 else f"{name}~{seen[name]}", "messages": spelled_out(talk, clips)}
+    row: dict[str, Any] = {"id": name if seen[name] == 1 else f"{name}~{seen[name]}", "messages": spelled_out(talk, places)}
     told = {"task": item.task, "kind": item.kind, "part": item.part, "group": item.row.group, "split": item.row.split}
     row |= {key: value for key, value in told.items() if value}
     return {**row, **({} if number is None else {"phrasing": number}), **({"mute": list(item.mute)} if item.mute else {})}

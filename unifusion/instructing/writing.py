@@ -5,77 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from unifusion.conversation import Conversation, Example, Media
-from unifusion.errors import DatasetError
-from unifusion.rows import name_from
+from unifusion.curation.places import Places, media_part
 
-__all__ = ["Clips", "part_of_message", "row_hash", "spelled_out"]
+__all__ = ["row_hash", "spelled_out"]
 
 _MARKS = ("<video>", "<audio>", "<image>")
-_ENDS = {"matroska": "mkv", "mov": "mp4", "mpegts": "ts", "jpeg": "jpg"}
-"""Ends of files whose format is called otherwise."""
 
 
-class Clips:
-    """How rows name their clips: below the folder that is written, relative to it; elsewhere by the whole path.
+def spelled_out(talk: Conversation, places: Places) -> list[dict[str, Any]]:
+    """Messages as OpenAI and Hugging Face spell them; a text that holds a mark such as <video> is a part, where it stays text.
 
-    Clips that lie inside shards and tables are written to files under `clips/`, called by their content.
-
-    Args:
-        folder: where the rows are written.
+    Raises:
+        DatasetError: a clip that no file holds or can be written from.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def name(self, media: Media) -> str:
-        """The name of a clip's file.
-
-        Raises:
-            DatasetError: the clip is arrays, which no row can name.
-        """
-        if isinstance(media.source, bytes):
-            return self._written(media.source)
-        if not isinstance(media.source, str | Path):
-            raise DatasetError(f"{media.name} is made when it is opened;", remedy="such clips have no file that a row could name.")
-        if str(media.source).startswith("clip-world://"):
-            return str(media.source)
-        return name_from(self.folder, media.source)
-
-    def _written(self, raw: bytes) -> str:
-        """The file of a clip that was given as bytes; written once."""
-        from unifusion.media.sniff import sniff_head
-
-        kind = sniff_head(raw[:4096])
-        if kind is None:
-            raise DatasetError(f"{len(raw)} bytes are no picture or sound that is known;", remedy="convert the clip.")
-        name = f"clips/{hashlib.sha256(raw).hexdigest()[:32]}.{_ENDS.get(kind.name, kind.name)}"
-        path = self.folder / name
-        if not path.is_file():
-            path.parent.mkdir(exist_ok=True)
-            work = path.with_suffix(".part")
-            work.write_bytes(raw)
-            work.replace(path)
-        return name
-
-
-def part_of_message(media: Media, name: str) -> dict[str, Any]:
-    """A clip as a content part: its file and all that belongs to it."""
-    told = {
-        "type": media.kind, "path": name, "start_s": media.start_s, "end_s": media.end_s, "mute": list(media.mute) or None,
-        "transcript": media.transcript, "at_least_db": media.at_least_db,
-    }  # fmt: skip
-    return {key: value for key, value in told.items() if value is not None}
-
-
-def spelled_out(talk: Conversation, clips: Clips) -> list[dict[str, Any]]:
-    """Messages as OpenAI and Hugging Face spell them; a text that holds a mark such as <video> is a part, where it stays text."""
     out: list[dict[str, Any]] = []
     for message in talk.messages:
-        parts = [part_of_message(p, clips.name(p)) if isinstance(p, Media) else {"type": "text", "text": p} for p in message.parts]
+        parts = [
+            media_part(replace(p, source=places(p.source, talk.id))) if isinstance(p, Media) else {"type": "text", "text": p}
+            for p in message.parts
+        ]
         row: dict[str, Any] = {"role": message.role, "content": parts}
         if message.role != "user" and not any(mark in message.text for mark in _MARKS):
             row["content"] = message.text
