@@ -171,7 +171,7 @@ def test_models_that_are_none_end_it_before_any_work(tmp_path, clips):
         with pytest.raises(error):
             make_windows(named, job(tmp_path, **choices))
     (tmp_path / "windows.jsonl").mkdir()
-    with pytest.raises(ConfigError, match="windows.jsonl is a folder"):
+    with pytest.raises(ConfigError, match=r"windows\.jsonl is a folder"):
         make_windows(named, job(tmp_path))
 
 
