@@ -20,6 +20,9 @@ from unifusion.curation.places import Places, placed
 from unifusion.curation.sinks import State
 from unifusion.curation.source import open_source, taken
 from unifusion.curation.spellings import plain_row, row_in
+from unifusion.curation.validating import validate
+from unifusion.datasets._rows import example_of
+from unifusion.datasets.clip_world import write_world
 from unifusion.datasets.messages import Messages
 from unifusion.errors import ConfigError, DatasetError
 from unifusion.evaluation.manifest import read_manifest
@@ -99,12 +102,24 @@ def test_a_row_says_all_of_an_example(example, tmp_path, monkeypatch):
     assert labels == dict(example.labels)
 
 
+def test_texts_called_like_other_keys_and_the_manifest_of_clip_world(tmp_path):
+    row = plain_row(Example(id="a", texts={"video": "x", "transcript": "y"}, labels={"n": (1, 2)}))
+    assert row["texts"] == {"video": "x", "transcript": "y"} and example_of(row, "", "", str).texts == row["texts"]
+    manifest = write_world(tmp_path / "world", count=2, per_clip=2, size_px=48, duration_s=2.0)
+    first = Messages(manifest)[0]
+    assert {"question", "answer", "caption"} <= set(first.texts) and {"emotion", "needs", "script"} <= set(first.labels)
+    assert validate(open_source(manifest, stream=True)).errors == 0
+    convert(open_source(manifest), tmp_path / "out.jsonl", ConvertOptions(to="manifest"))
+    again, shown = Messages(tmp_path / "out.jsonl"), read_manifest(tmp_path / "out.jsonl")[0].example()
+    assert shown.texts == first.texts and shown.labels["emotion"] == first.labels["emotion"]
+    assert [(r.id, r.texts, r.labels) for r in again] == [(r.id, r.texts, r.labels) for r in Messages(manifest)]
+
+
 @pytest.mark.parametrize(
     ("example", "said"),
     [
         (Example(id="a", labels={"x": {1, 2}}), "not JSON serializable"),
         (Example(id="a", labels={"x": float("nan")}), "not JSON compliant"),
-        (Example(id="a", texts={"video": "x"}), "its texts are called"),
         (Example(id="a", labels={"x": {1: 2}}), "reads back the same"),
     ],
 )

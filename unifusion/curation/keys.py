@@ -16,7 +16,7 @@ _ROW = frozenset((
     "answer", "answers", "caption", "captions", "description", "options", "option", "type", "types", "emotion", "emotions", "rationale",
     "sentiment", "valence", "arousal", "sound", "sounds", "subtitles", "speaker", "listener", "language", "history", "metadata", "checker",
     "tolerance", "conversations", "conversation", "query", "response", "system", "videos", "audios", "images", "input_audio",
-    "input_video", "input_image", "mute", "weight", "source", "tools",
+    "input_video", "input_image", "mute", "weight", "source", "tools", "texts",
 ))  # fmt: skip
 _MESSAGE = frozenset(("role", "content", "from", "value", "name", "loss", "weight", "supervised", "human", "assistant", "tool_calls"))
 _PART = frozenset((*PART_KINDS, *PART_SOURCES, "type", "text", "data", "base64", "start", "end", "start_s", "end_s", "mute", "transcript"))

@@ -15,7 +15,6 @@ from unifusion.errors import DatasetError, UniFusionError, nearest
 
 __all__ = ["FORMS", "plain_row", "row_in"]
 
-_OWN = ("id", "group", "split", "path", "video", "audio", "image", "media", "start_s", "end_s", "labels", "messages")
 _FROM = {"system": "system", "user": "human", "assistant": "gpt"}
 Tasks = tuple[tuple[str, Mapping[str, Any]], ...]
 
@@ -48,9 +47,9 @@ def row_in(form: str, example: Example, places: Places, tasks: Tasks = ()) -> It
 
 
 def plain_row(example: Example) -> dict[str, Any]:
-    """A row of keys and values from which the same example is read; the plainest of three spellings that keeps all of it.
+    """A row of keys and values from which the same example is read; the plainest of four spellings that keeps all of it.
 
-    Clips stand under their kinds, else under `media`; labels among the other keys, else under `labels`.
+    Clips stand under their kinds, else under `media`; labels among the other keys, else under `labels`; texts too, else under `texts`.
 
     Raises:
         DatasetError: none keeps it, as of labels that JSON does not have.
@@ -63,6 +62,7 @@ def plain_row(example: Example) -> dict[str, Any]:
         {**head, **_flat(example.media), **talk, **example.texts, **labels},
         {**head, **_flat(example.media), **talk, **example.texts, "labels": labels},
         {**head, **clips, **talk, **example.texts, "labels": labels},
+        {**head, **clips, **talk, "texts": dict(example.texts), "labels": labels},
     ):
         try:
             row = json.loads(json.dumps(written, allow_nan=False))
@@ -71,9 +71,8 @@ def plain_row(example: Example) -> dict[str, Any]:
         except (TypeError, ValueError, UniFusionError):  # the next spelling, or none
             continue
     _jsonable(labels, example.id)
-    taken = sorted({*example.texts} & {*_OWN})
     raise DatasetError(
-        f"row {example.id!r} cannot be written so that it reads back the same{f': its texts are called {taken}' if taken else ''};",
+        f"row {example.id!r} cannot be written so that it reads back the same;",
         remedy="its labels must be what JSON has: texts, finite numbers, lists as tuples, keys that are texts.",
     )
 

@@ -51,7 +51,8 @@ def example_of(
             strings are texts that a prompt may show, the rest are labels. `id`, `group` and `split` are what they say; `start_s` and
             `end_s` are the span of the files, `transcript` what is said in them, or in the clip of the messages that has sound, and
             `subtitles` the same with its times in the file. `media` are parts as messages have them, each with its own span and words.
-            Where `labels` are keys and values, strings beside them are texts alone, and their lists are tuples.
+            Where `labels` are keys and values, strings beside them are texts alone, and lists are tuples; `texts` that are keys
+            and values are texts.
         name: the row's id where it has none.
         where: how errors call it.
         source: file name to what is opened.
@@ -67,6 +68,7 @@ def example_of(
     held = [m for m in held if m.kind not in shown]
     ident, group, split = (_word(fields.pop(key, None), key, where) for key in ("id", "group", "split"))
     parts = fields.pop("media") if are_parts(fields.get("media")) else ()
+    said = {k: v for k, v in fields.pop("texts").items() if isinstance(v, str)} if isinstance(fields.get("texts"), Mapping) else {}
     apart = {k: _tuples(v) for k, v in fields.pop("labels").items()} if isinstance(fields.get("labels"), Mapping) else None
     told = {"messages": _messages(fields.pop("messages"), where, source)} if "messages" in fields else {}
     clips = take_clips({k: fields.get(k) for k in _WORDS} if told else fields, where)
@@ -83,8 +85,10 @@ def example_of(
         for n, m in enumerate([*held, *named])
     )
     media += tuple(_clip(part, where, source) for part in parts)
-    labels = _labels(fields) if apart is None else {**{k: v for k, v in _labels(fields).items() if not isinstance(v, str)}, **apart}
-    return Example(id=ident or name, group=group, split=split, media=media, texts=_texts(fields), labels={**labels, **told})
+    labels = _labels(fields)
+    if apart is not None:
+        labels = {**{k: _tuples(v) for k, v in labels.items() if not isinstance(v, str)}, **apart}
+    return Example(id=ident or name, group=group, split=split, media=media, texts={**_texts(fields), **said}, labels={**labels, **told})
 
 
 def _word(value: Any, key: str, where: str) -> str:

@@ -70,9 +70,11 @@ class Row:
         texts = {k: v for k, v in self.fields.items() if isinstance(v, str)}
         if self.question:
             texts["question"] = self.question
-        apart = self.fields.get("labels")
         labels = {k: v for k, v in self.fields.items() if not isinstance(v, str)}
-        if isinstance(apart, Mapping):  # as `unifusion data convert` writes them
+        if isinstance(said := labels.get("texts"), Mapping):  # as `unifusion data world` and `data convert` write them
+            texts |= {k: v for k, v in said.items() if isinstance(v, str)}
+            del labels["texts"]
+        if isinstance(apart := labels.get("labels"), Mapping):
             labels = {**{k: v for k, v in labels.items() if k != "labels"}, **apart}
         return Example(id=self.id, media=self.media(limits), texts=texts, labels=labels)
 

@@ -69,14 +69,12 @@ def read_items(
 
 
 def _manifest_rows(path: Path, split: str) -> list[Example]:
-    """Rows of a manifest; `texts` and `labels` that `unifusion data world` writes are taken out of their boxes."""
+    """Rows of a manifest; what a caption is made of may be a text or a label."""
     found = []
     for row in read_manifest(path):
         one = row.example()
-        boxes = [box if isinstance(box, Mapping) else {} for box in (one.labels.get("texts"), one.labels.get("labels"))]
-        texts = {**boxes[0], **one.texts}
-        labels = {**texts, **boxes[1], **{k: v for k, v in one.labels.items() if k not in ("texts", "labels")}}
-        found.append(replace(one, texts=texts, labels=labels, group=str(labels.get("group", "")), split=str(labels.get("split", ""))))
+        labels = {**one.texts, **one.labels}
+        found.append(replace(one, labels=labels, group=str(labels.get("group", "")), split=str(labels.get("split", ""))))
     parted = [row for row in found if row.split]
     return [row for row in parted if row.split == split] if parted else found
 
