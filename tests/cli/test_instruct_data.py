@@ -51,6 +51,15 @@ def test_a_mixture_by_its_weights(tmp_path):
     assert main(["data", "instruct", "--dataset", "x", "--data", ".", "-o", str(tmp_path / "y")]) == 2
 
 
+def test_what_cannot_be_made_or_shown_is_told_and_leaves_no_folder(here, tmp_path, capsys):
+    made = ["data", "instruct", "--dataset", "messages", "--data", str(here / "rows.jsonl"), "-o", str(tmp_path / "x")]
+    assert main([*made, "--tasks", "emotion,digit"]) == 2
+    assert "nothing can be asked: 12 rows, none with what emotion or digit asks for;" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+    assert main(["data", "view", str(here / "out" / "conversations.jsonl"), "--first", "99"]) == 2
+    assert "has fewer than 99 conversations of split train; begin earlier" in capsys.readouterr().err
+
+
 def test_conversations_are_shown_with_their_tokens(here, tmp_path):
     file = here / "out" / "conversations.jsonl"
     plain = run("view", file, "-n", 2, "--first", 3).output

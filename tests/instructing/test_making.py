@@ -265,7 +265,7 @@ def test_tasks_of_a_part_as_tune_has_them(tmp_path):
     for wrong, found in (({"task": "emotoin"}, "no task 'emotoin'"), ({"task_options": {"seed": 3}}, "task_options are")):
         with pytest.raises(ConfigError, match=found):
             instruct({"x": {**part, **wrong}}, tmp_path / "out", InstructChoices(), data=tmp_path)
-    with pytest.raises(DatasetError, match=r"nothing can be asked: no rows"):
+    with pytest.raises(DatasetError, match=r"nothing can be asked: 1 rows, none with what digit asks for"):
         instruct({"x": {**part, "task": "digit"}}, tmp_path / "out2", InstructChoices(), data=tmp_path)
 
 

@@ -94,12 +94,15 @@ def view(
 ) -> None:  # fmt: skip
     """Show conversations as training reads them: supervised text in green, and with --model the tokens and their number."""
     from unifusion.atomic import write_text
+    from unifusion.errors import DatasetError
     from unifusion.instructing.viewing import as_page, as_text
     from unifusion.training.corpus import Corpus
 
     processor = None if model is None else _processor(model)
     rows = Corpus(file, split=split, task=task).in_order()
     views = [_view(name, make, processor) for name, make in itertools.islice(rows, first - 1, first - 1 + count)]
+    if not views:
+        raise DatasetError(f"{file} has fewer than {first} conversations of split {split};", remedy="begin earlier: --first.")
     for one in views:
         typer.echo(as_text(one))
         typer.echo("")

@@ -96,7 +96,6 @@ def instruct(
         DatasetError: a part cannot be read, or nothing can be asked.
     """
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     asked = {part: _asked_of(part, dict(how), choices) for part, how in parts.items()}
     bare = {part: {k: v for k, v in how.items() if k not in ("task", "task_options")} for part, how in parts.items()}
     mixture = Mixture(Path(name), data=data, split=choices.split, seed=choices.seed, written=bare)
@@ -110,7 +109,10 @@ def instruct(
         reasons = Counter[str]()
         for source in sources.values():
             reasons.update(source.left_out)
-        told_of = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common(5)) or "no rows"
+        count = sum(len(source.rows) for source in sources.values())
+        told_of = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common(5))
+        wanted = " or ".join(dict.fromkeys(task for names, _ in asked.values() for task in names)) or "a task"
+        told_of = told_of or (f"{count} rows, none with what {wanted} asks for" if count else "no rows")
         raise DatasetError(f"{name}: nothing can be asked: {told_of};", remedy="see docs/instruction_data.md for what each task needs.")
     numbers = phrasings(items, choices.seed)
     output = _write(folder, items, numbers)
@@ -184,6 +186,7 @@ def _unusable(row: Example, there: dict[tuple[Media, ...], set[str]]) -> str:
 
 def _write(folder: Path, items: Sequence[Item], numbers: Sequence[int | None]) -> dict[str, Any]:
     """Write the rows; what is told of the file."""
+    folder.mkdir(parents=True, exist_ok=True)
     places, digest, n_bytes, seen = Places(folder, keep=True), hashlib.sha256(), 0, Counter[str]()
     work = folder / f".{ROWS}.tmp"
     with work.open("wb") as file:
