@@ -7,7 +7,7 @@ from tests.models.families import FAMILIES, HYBRID
 from tests.toys import chat_model, mixed, talk
 from unifusion.engine import Engine
 from unifusion.engine.labels import label_ids, score_batch, score_labels, score_labels_slowly
-from unifusion.errors import ConfigError, MediaError
+from unifusion.errors import CheckpointError, ConfigError, MediaError
 
 LABELS = ("happy", "sad", "a", "very very angry indeed", "", "é", "neutral")
 
@@ -74,6 +74,15 @@ def test_engine_scores_each_conversation_with_its_labels(tiny_engine, tmp_path):
     out = tiny_engine.score_labels([good, bad], [("yes", "no"), ("a", "b")])
     assert out[0].labels == ("yes", "no") and out[0].report.streams["video"].present
     assert isinstance(out[1], MediaError)
+
+
+def test_likelihoods_that_are_no_numbers_choose_nothing():
+    """Of a training that broke, say."""
+    engine = Engine(*chat_model(seed=1))
+    with torch.no_grad():
+        engine.model.language_model.get_output_embeddings().weight[0] = torch.nan
+    told = engine.score_labels([talk((), "what?")], [("yes", "no")])
+    assert isinstance(told[0], CheckpointError) and "NaN" in str(told[0])
 
 
 @pytest.mark.parametrize("labels", [(), ("a", "a")])

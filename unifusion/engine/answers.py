@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unifusion.batch import ModalityReport
+from unifusion.errors import CheckpointError
 
 __all__ = ["Answer", "EmotionAnswer", "LabelScores"]
 
@@ -57,6 +58,16 @@ class LabelScores:
     temperature: float = 1.0
     threshold: float = 0.0
     biases: Mapping[str, float] = field(default_factory=dict)
+
+    def checked(self) -> LabelScores:
+        """These.
+
+        Raises:
+            CheckpointError: they are not numbers, so that none is the best.
+        """
+        if any(math.isnan(p) for p in self.probabilities):
+            raise CheckpointError("the likelihoods are not numbers (NaN);", remedy="compute in float32, or look for NaN among the weights.")
+        return self
 
     @property
     def _scaled(self) -> list[float]:

@@ -118,11 +118,15 @@ def _tasks(labels: Sequence[str] | None) -> tuple[Task, Task, Task]:
 
 
 def score_moments(engine: Engine, groups: Sequence[Moment], labels: Sequence[str] | None) -> list[LabelScores]:
-    """The labels of one batch by likelihood, calibrated."""
+    """The labels of one batch by likelihood, calibrated.
+
+    Raises:
+        CheckpointError: a likelihood is not a number.
+    """
     task = _tasks(labels)[0]
     rows = [group.prompt(engine, task) for group in groups]
     scored = score_batch(engine.model, engine.processor, rows, [task.labels] * len(rows))
-    return [engine.calibrated(s, group.calibration) for group, s in zip(groups, scored, strict=True)]
+    return [engine.calibrated(s, group.calibration).checked() for group, s in zip(groups, scored, strict=True)]
 
 
 def feel_moments(engine: Engine, groups: Sequence[Moment]) -> list[tuple[float | None, float | None]]:

@@ -16,7 +16,7 @@ from unifusion.engine.decoding import Sampling, decode_batch
 from unifusion.engine.labels import score_batch
 from unifusion.engine.prefixes import Prefixes
 from unifusion.engine.session import Session
-from unifusion.errors import ConfigError, LimitError, UniFusionError
+from unifusion.errors import CheckpointError, ConfigError, LimitError, UniFusionError
 from unifusion.features import StoredOpener, stored_opener
 from unifusion.limits import Limits
 from unifusion.processor import Conversing, OpenedMedia, Row, UniFusionProcessor
@@ -173,8 +173,15 @@ class Engine:
             prompts = [row for row, _ in good]
             read = None if self.prefixes is None else partial(self.prefixes.read, prompts)
             found = iter(score_batch(self.model, self.processor, prompts, [own for _, own in good], read=read) if good else ())
-            out += [self.calibrated(next(found), task) if isinstance(row, Row) else row for row in rows]
+            out += [self._told(next(found), task) if isinstance(row, Row) else row for row in rows]
         return out
+
+    def _told(self, scores: LabelScores, task: str) -> LabelScores | UniFusionError:
+        """Calibrated scores, or why there are none."""
+        try:
+            return self.calibrated(scores, task).checked()
+        except CheckpointError as error:
+            return error
 
     def calibrated(self, scores: LabelScores, task: str) -> LabelScores:
         """Scores with the temperature, the biases and the threshold that the checkpoint holds for a task."""

@@ -16,7 +16,7 @@ from unifusion.batch import ModalityReport
 from unifusion.conversation import Conversation, Media
 from unifusion.encoders.encoder import weights_hash
 from unifusion.engine import Answer, LabelScores
-from unifusion.errors import ConfigError, LimitError, MediaError, UniFusionError
+from unifusion.errors import CheckpointError, ConfigError, LimitError, MediaError, UniFusionError
 from unifusion.evaluation.suite.ahead import Ahead
 from unifusion.evaluation.world import Kept
 from unifusion.limits import Limits
@@ -166,7 +166,11 @@ class TransformersSystem:
         except UniFusionError as error:
             return error
         answers = [self.peer.answer_ids(asked.messages, label, self.ends) for label in labels]
-        return LabelScores(labels=labels, log_probs=tuple(self._likelihood(asked.inputs, ids) for ids in answers), report=asked.report)
+        told = tuple(self._likelihood(asked.inputs, ids) for ids in answers)
+        try:
+            return LabelScores(labels=labels, log_probs=told, report=asked.report).checked()
+        except CheckpointError as error:
+            return error
 
     def _likelihood(self, inputs: Mapping[str, Tensor], ids: Sequence[int]) -> float:
         """Log-likelihood of an answer after a prompt, in one whole pass: how a cache is gone on with is each family's own."""

@@ -33,6 +33,11 @@ class Vocabulary:
     alone: frozenset[str] = frozenset()
 
     @cached_property
+    def _found(self) -> dict[tuple[tuple[str, ...], str, bool], frozenset[str]]:
+        """Rings that were looked up: an interval asks the same rows hundreds of times."""
+        return {}
+
+    @cached_property
     def longest(self) -> int:
         """Words of the longest form."""
         return max((form.count(" ") + 1 for form in self.words), default=1)
@@ -42,7 +47,7 @@ class Vocabulary:
         rings = self.wheels[wheel]
         return next((rings[w] for w in sorted(self.words.get(word.lower().strip(), ())) if w in rings), None)
 
-    def rings(self, words: Iterable[str], wheel: str, *, keep: bool = False) -> set[str]:
+    def rings(self, words: Iterable[str], wheel: str, *, keep: bool = False) -> frozenset[str]:
         """The rings of some words.
 
         Args:
@@ -50,12 +55,15 @@ class Vocabulary:
             wheel: which.
             keep: a word outside the vocabulary stands for itself; else it is dropped.
         """
-        found = ((w, self.ring(w, wheel)) for w in words)
-        return {f"word {w.lower().strip()}" if ring is None else ring for w, ring in found if ring is not None or keep}
+        key = tuple(words), wheel, keep
+        if key not in self._found:
+            told = ((w, self.ring(w, wheel)) for w in key[0])
+            self._found[key] = frozenset(f"word {w.lower().strip()}" if r is None else r for w, r in told if r is not None or keep)
+        return self._found[key]
 
     def pairs(
         self, predictions: Sequence[Iterable[str]], references: Sequence[Iterable[str]], wheel: str, *, keep: bool = False
-    ) -> list[tuple[set[str], set[str]]]:  # fmt: skip
+    ) -> list[tuple[frozenset[str], frozenset[str]]]:  # fmt: skip
         """The rings of each prediction and of its reference."""
         rows = zip(predictions, references, strict=True)
         return [(self.rings(said, wheel, keep=keep), self.rings(true, wheel, keep=keep)) for said, true in rows]

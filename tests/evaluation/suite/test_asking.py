@@ -1,14 +1,12 @@
 """What is asked of a system, in which order, what a record holds, and that a run goes on where it stopped."""
 
 import json
-import math
 from itertools import islice
 
 import pytest
 
 from tests.evaluation.suite.doubles import KINDS, Rule, listener, part, row
 from unifusion.conversation import Example, Media, Message
-from unifusion.engine import LabelScores
 from unifusion.errors import MediaError, UniFusionError
 from unifusion.evaluation.outfile import OutFile
 from unifusion.evaluation.suite.asking import ask_part, first_scoring, rotated
@@ -46,16 +44,6 @@ def test_a_closed_part_is_scored_and_said(tmp_path):
     assert sum(one["probabilities"].values()) == pytest.approx(1.0, abs=1e-4) and one["report"]["streams"]["audio"]["present"]
     blind = [r for r in found if r["condition"] == "blind"]
     assert not any(r["report"]["streams"]["audio"]["present"] for r in blind) and all("[video]" not in r["prompt"] for r in blind)
-
-
-def test_likelihoods_that_are_no_numbers_are_errors_and_choose_nothing(tmp_path, monkeypatch):
-    def none(self, talks, labels, **_):
-        report = self._report(talks[0])
-        return [LabelScores(labels=tuple(own), log_probs=(math.nan,) * len(own), report=report) for own in labels]
-
-    monkeypatch.setattr(Rule, "score_labels", none)
-    found = [r for r in asked(Rule(listener), part(ROWS), tmp_path, ("all",)) if r["scoring"] == "likelihood"]
-    assert len(found) == 7 and all(r["error_kind"] == "CheckpointError" and "NaN" in r["error"] for r in found)
 
 
 def test_of_a_talk_the_earlier_turns_stay_beside_the_words(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -16,7 +15,7 @@ from tqdm.auto import tqdm
 
 from unifusion.conversation import Conversation, Example, Media
 from unifusion.engine import Answer, LabelScores
-from unifusion.errors import CheckpointError, UniFusionError
+from unifusion.errors import UniFusionError
 from unifusion.evaluation.outfile import OutFile
 from unifusion.evaluation.predict import ask
 from unifusion.evaluation.suite.conditions import CONDITIONS, Donors, under
@@ -208,7 +207,7 @@ def _record(question: Question, told: Sequence[tuple[Example, Conversation, Any]
         "scoring": question.scoring, "question": question.row.texts.get("question", ""), "prompt": _words(told[0][1]),
         "truth": part.truth(question.row), **({"lender": question.lender} if question.lender else {}),
     }  # fmt: skip
-    bad = next(filter(None, (_failure(s) for _, _, s in told)), None)
+    bad = next((s for _, _, s in told if isinstance(s, UniFusionError)), None)
     if bad is not None:
         return {**head, "error": str(bad), "error_kind": type(bad).__name__, "mark": question.mark}
     turns = [_turn(part, example, s) for example, _, s in told]
@@ -219,13 +218,6 @@ def _record(question: Question, told: Sequence[tuple[Example, Conversation, Any]
     else:
         body = turns[0]
     return {**head, **body, "report": told[0][2].report.to_dict(), "mark": question.mark}
-
-
-def _failure(said: Answer | LabelScores | UniFusionError) -> UniFusionError | None:
-    """Why there is no answer; None where there is one."""
-    if isinstance(said, LabelScores) and any(math.isnan(p) for p in said.probabilities):
-        return CheckpointError("the likelihoods are not numbers (NaN);", remedy="compute in float32, or look for NaN among the weights.")
-    return said if isinstance(said, UniFusionError) else None
 
 
 def _turn(part: Part, example: Example, said: Answer | LabelScores) -> dict[str, Any]:
