@@ -109,6 +109,8 @@ def test_a_set_without_its_clips_is_left_out(run, toy_folder, sounds, tmp_path):
     [
         (("--parts", "ravdes"), "no part 'ravdes'"), (("--conditions", "deaf"), "no condition 'deaf'"), ((), "--out is not given"),
         (("--data", "nowhere", "--parts", "esc10"), "none of the sets of nowhere can be asked: esc10: esc10 is not in the folder"),
+        (("--dataset", "esc10", "--task", "sound"), "--dataset esc10 reads files, and nothing says where they are; name them with --data"),
+        (("--dataset", "esc11", "--task", "sound"), "esc10"),
         (("--batch-size", "0"), "--batch-size is 0; give 1 or more"), (("--most", "-1"), "--most is -1; give 0 or more"),
     ],
 )  # fmt: skip

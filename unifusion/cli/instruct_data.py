@@ -44,6 +44,7 @@ def instruct(
     balance: Balanced = _Balance.none, refusals: Refusals = 0.1, seed: Seed = 0, hash_media: Hash = False,
 ) -> None:  # fmt: skip
     """Turn labelled sets into conversations to train on, with wrong texts to say no to and missing streams to refuse."""
+    from unifusion import catalog
     from unifusion.datasets.mixture import read_parts
     from unifusion.errors import ConfigError
     from unifusion.instructing import InstructChoices, instruct
@@ -55,8 +56,8 @@ def instruct(
         root = data if data is not None else mixture.parent
     else:
         parts, root = {str(dataset): {"dataset": str(dataset), "path": str(data or ".")}}, Path()
-        if dataset in ("clip_world", "said"):
-            parts[dataset].pop("path")
+        if not catalog.load("datasets", str(dataset)).reads_files:
+            parts[str(dataset)].pop("path")
     choices = InstructChoices(
         split=split, tasks=tuple(t.strip() for t in tasks.split(",") if t.strip()), rows=rows, balance=balance.value, refusals=refusals,
         seed=seed, hash_media=hash_media,

@@ -52,6 +52,8 @@ class ClipWorld(Dataset):
         ConfigError: a value that clip world has no room for.
     """
 
+    reads_files = False
+
     def __init__(
         self, *, seed: int = 0, start: int = 0, count: int = 1000, split: Split = "train", per_clip: int = 4,
         families: Sequence[str] | None = None, size_px: int = 112, duration_s: float = 6.0,

@@ -18,6 +18,8 @@ class Dataset(ABC):
     only; media are opened by the processor. A missing file or key raises `DatasetError` naming file, line and remedy.
     """
 
+    reads_files: ClassVar[bool] = True
+    """Whether its path says where files are; otherwise the rows are made."""
     gives_way: ClassVar[tuple[str, ...]] = ()
     """Readers of special cases of this one's layout, which are meant where they find as many rows in a folder."""
 

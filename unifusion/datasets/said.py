@@ -45,6 +45,8 @@ class Said(Dataset):
         DatasetError: no words, no rows, or a split that is not there.
     """
 
+    reads_files = False
+
     def __init__(
         self, path: str | Path | None = None, *, split: str | None = None, words: Sequence[str] = DIGITS, label: str = "digit",
         language: str = "english", count: int = 1000, seed: int = 0,

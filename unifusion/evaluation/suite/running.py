@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unifusion import atomic
+from unifusion import atomic, catalog
 from unifusion.errors import ConfigError, nearest
 from unifusion.evaluation.outfile import OutFile
 from unifusion.evaluation.suite.asking import ask_part
@@ -110,6 +110,8 @@ def chosen_sources(choices: SuiteChoices, parts: Mapping[str, Source]) -> tuple[
     if choices.dataset is not None:
         if choices.task is None:
             raise ConfigError("--dataset is given, and no task to ask it by;", remedy="name one with --task (unifusion list tasks).")
+        if place is None and catalog.load("datasets", choices.dataset).reads_files:
+            raise ConfigError(f"--dataset {choices.dataset} reads files, and nothing says where they are;", remedy="name them with --data.")
         path = None if place is None else place.name
         source = Source(dataset=choices.dataset, task=choices.task, path=path, split=choices.split, options=choices.options or {})
         sources, place = {choices.dataset: source}, None if place is None else place.parent
