@@ -16,11 +16,11 @@ from tests.datasets.trees import TREES
 from tests.thorough import further
 from unifusion.conversation import Clip, Example, Media, Mix
 from unifusion.curation.converting import ConvertOptions, convert
-from unifusion.curation.places import Places, placed
 from unifusion.curation.sinks import State
 from unifusion.curation.source import open_source, taken
 from unifusion.curation.spellings import plain_row, row_in
 from unifusion.curation.validating import validate
+from unifusion.datasets._places import Places, placed
 from unifusion.datasets._rows import example_of
 from unifusion.datasets.clip_world import write_world
 from unifusion.datasets.messages import Messages

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unifusion.curation.places import Places, placed
 from unifusion.curation.sinks import JsonlSink, ShardSink, State
 from unifusion.curation.source import Source, taken
 from unifusion.curation.spellings import FORMS, plain_row, row_in
+from unifusion.datasets._places import Places, placed
 from unifusion.errors import ConfigError, DatasetError, UniFusionError, nearest
 from unifusion.quarantine import Quarantine
 

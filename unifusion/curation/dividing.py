@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from unifusion import atomic
-from unifusion.curation.places import Places, placed
 from unifusion.curation.source import Source, taken
 from unifusion.curation.spellings import plain_row
 from unifusion.curation.splitting import PARTS, Row, SplitPlan, plan_splits, row_of
+from unifusion.datasets._places import Places, placed
 from unifusion.errors import ConfigError, DatasetError
 
 __all__ = ["divide"]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from unifusion import atomic
 from unifusion.conversation import Example
-from unifusion.curation.places import Places, placed
 from unifusion.curation.source import Part, Source, taken
 from unifusion.curation.spellings import plain_row
 from unifusion.curation.splitting import order_of
+from unifusion.datasets._places import Places, placed
 from unifusion.errors import ConfigError, DatasetError, UniFusionError, nearest
 
 __all__ = ["Sampled", "sample"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from unifusion import catalog
 from unifusion.conversation import Conversation, Example, Media, Message
-from unifusion.curation.places import Places, media_part, placed
+from unifusion.datasets._places import Places, media_part, placed
 from unifusion.datasets._rows import example_of
 from unifusion.errors import DatasetError, UniFusionError, nearest
 

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from unifusion import catalog, share
 from unifusion.atomic import write_text
 from unifusion.conversation import Clip, Example, Media, Mix
-from unifusion.curation.places import Places
+from unifusion.datasets._places import Places
 from unifusion.datasets.mixture import Mixture
 from unifusion.errors import ConfigError, DatasetError, UniFusionError, nearest
 from unifusion.instructing.affording import streams_of

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unifusion.conversation import Conversation, Example, Media
-from unifusion.curation.places import Places, media_part
+from unifusion.datasets._places import Places, media_part
 
 __all__ = ["row_hash", "spelled_out"]
 
