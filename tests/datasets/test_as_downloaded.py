@@ -265,7 +265,7 @@ def test_a_folder_with_tables_of_no_known_set_is_not_taken_for_classes_of_clips(
     touch(tmp_path, "clips/a.wav")
     assert guess(tmp_path) == "folder"
     put_json(tmp_path / "mine.json", [])
-    with pytest.raises(ConfigError, match=r"holds mine\.json of no known set; name one of them, or a reader"):
+    with pytest.raises(ConfigError, match=r"holds tables of no known set; name one of its files \(mine\.json\)"):
         guess(tmp_path)
     put(tmp_path / "labels.csv", "path,label\nclips/a.wav,happy\n")
     assert guess(tmp_path) == "folder", "this table is its own"

@@ -16,7 +16,7 @@ LABELS = ("happy", "sad", "very very angry indeed")
 def engines(llm=None):
     """The same model twice, reading whole prompts and sharing what they begin with; both open a clip once."""
     plain = Engine(*chat_model(llm=llm, seed=1))
-    plain.processor = plain.processor.with_opener(Kept(Engine(*chat_model(llm=llm, seed=1))))
+    plain.processor = plain.processor.with_opener(Kept.of(Engine(*chat_model(llm=llm, seed=1))))
     sharing = Engine(plain.model, plain.processor)
     sharing.prefixes = Prefixes(sharing.model, sharing.processor)
     return plain, sharing

@@ -17,7 +17,7 @@ TEXTS = {"question": "What colour is the star?", "answer": "red", "caption": "A 
 TEXTS |= {"text": "A red star.", "event": "the bell rings", "reply": "I am glad for you."}
 LABELS = {"emotion": "happy", "sound": "bell", "digit": 7, "valence": 0.6, "arousal": -0.2, "match": True, "span": (1.5, 3.0)}
 LABELS |= {"evidence": [{"stream": "picture", "start_s": 1.0, "end_s": 2.0, "text": "cheeks raised"}], "history": [], "sentiment": 1.8}
-LABELS |= {"sounds": ["rain", "dog bark"]}
+LABELS |= {"sounds": ["rain", "bark"]}
 
 
 def full(task, **changes):

@@ -181,7 +181,7 @@ def guess(path: Path) -> str:
         return "folder"
     if tables:
         told = ", ".join(tables[:_TOLD])
-        raise ConfigError(f"{path} holds {told} of no known set;", remedy="name one of them, or a reader: --dataset NAME.")
+        raise ConfigError(f"{path} holds tables of no known set;", remedy=f"name one of its files ({told}), or its reader: --dataset NAME.")
     raise ConfigError(f"{path} has the layout of no known set;", remedy="name its reader: --dataset NAME (unifusion list datasets).")
 
 

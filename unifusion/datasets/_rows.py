@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
@@ -12,7 +13,7 @@ from unifusion.datasets._spellings import spelled
 from unifusion.errors import DatasetError
 from unifusion.rows import PART_KINDS, PART_SOURCES, are_parts, speaking, take_clips
 
-__all__ = ["KINDS", "example_of", "kind_of_name"]
+__all__ = ["KINDS", "example_of", "is_of", "kind_of_name"]
 
 KINDS: dict[str, MediaKind] = {
     **dict.fromkeys(("mp4", "mkv", "webm", "avi", "mov", "m4v", "mpg", "mpeg", "ts", "flv", "3gp"), "video"),
@@ -38,6 +39,18 @@ def kind_of_name(name: str, where: str) -> MediaKind:
             remedy="give it under the key video, audio or image.",
         )
     return kind
+
+
+def is_of(line: bytes, split: str) -> bool:
+    """Whether a row belongs to a split; one that says nothing of it belongs to all."""
+    if b'"split"' not in line:
+        return True
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):  # told, with its number, by who reads the row
+        return True
+    told = row.get("split") if isinstance(row, dict) else None
+    return not isinstance(told, str) or told in ("", split)
 
 
 def example_of(

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 from unifusion.conversation import Example
 from unifusion.datasets._files import json_object
-from unifusion.datasets._rows import example_of
+from unifusion.datasets._rows import example_of, is_of
 from unifusion.datasets._spans import Spans, kept_spans
 from unifusion.datasets._within import Within
 from unifusion.datasets.dataset import Dataset
-from unifusion.datasets.messages import is_of
 from unifusion.errors import DatasetError, LayoutError, nearest
 
 __all__ = ["LlamaFactory"]

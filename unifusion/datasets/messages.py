@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from unifusion.conversation import Example
-from unifusion.datasets._rows import example_of
+from unifusion.datasets._rows import example_of, is_of
 from unifusion.datasets._spans import kept_spans
 from unifusion.datasets._within import Within
 from unifusion.datasets.dataset import Dataset
@@ -57,15 +56,3 @@ class Messages(Dataset):
         """The row at `index`."""
         where = f"{self.path}, row {index + 1}"
         return example_of(self._rows.row(index, where), str(index + 1), where, lambda name: self._place(name, where))
-
-
-def is_of(line: bytes, split: str) -> bool:
-    """Whether a row belongs to a split; one that says nothing of it belongs to all."""
-    if b'"split"' not in line:
-        return True
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):  # told, with its number, by who reads the row
-        return True
-    told = row.get("split") if isinstance(row, dict) else None
-    return not isinstance(told, str) or told in ("", split)

@@ -164,7 +164,7 @@ def evaluate_free(
     rows = list(mixture.every())
     voices = {row.id: measured_prosody(row) for row in rows if "thirds" in row.labels}
     asked = [(q, row, truth) for q in questions for row, truth in _rows(q, rows, voices, per_question)]
-    kept = Kept(lambda media: engine.open(media)[0])
+    kept = Kept.of(engine)
     engine = copy.copy(engine)
     engine.processor = engine.processor.with_opener(kept)
     talks = [Conversation(id=f"{q.id}/{row.id}", messages=(Message(role="user", parts=_parts(q, row)),)) for q, row, _ in asked]

@@ -130,7 +130,7 @@ def evaluate_people(
         `paired`: per probe of both streams what it gains over the best stream alone, and two-sided p, recordings swapped as wholes;
         `predictions`: one record per probe and row.
     """
-    kept = Kept(lambda media: engine.open(media)[0])
+    kept = Kept.of(engine)
     engine = copy.copy(engine)
     engine.processor = engine.processor.with_opener(kept)
     out: dict[str, Any] = {}

@@ -98,6 +98,11 @@ class Kept:
         self.opens = opens
         self.clips: dict[Media, OpenedMedia] = {}
 
+    @classmethod
+    def of(cls, engine: Engine) -> Kept:
+        """Clips as an engine opens and encodes them."""
+        return cls(lambda media: engine.open(media)[0])
+
     def open(self, media: Media) -> OpenedMedia:
         """The clip with its features, without the muted streams."""
         whole = replace(media, mute=())
@@ -119,7 +124,7 @@ def evaluate_world(
         `needs` and `families`: accuracy per condition, number of questions, and the accuracy of the family's most frequent answer;
         `predictions`: one record per question.
     """
-    kept = Kept(lambda media: engine.open(media)[0])
+    kept = Kept.of(engine)
     engine = copy.copy(engine)
     engine.processor = engine.processor.with_opener(kept)
     records: list[dict[str, Any]] = [

@@ -8,8 +8,8 @@ from typing import Any
 from unifusion.conversation import Example
 from unifusion.errors import DatasetError
 from unifusion.prompts import LabelsAnswer
-from unifusion.tasks.sound import Sound
 from unifusion.tasks.task import Score, Task
+from unifusion.world.script import SOUNDS
 
 __all__ = ["Sounds"]
 
@@ -27,8 +27,9 @@ class Sounds(Task):
     prompt = "sounds"
     metric = "f1"
     needs = ("audio",)
-    default_labels = Sound.default_labels
-    at_least_db = Sound.at_least_db
+    default_labels = SOUNDS
+    at_least_db = -18.0
+    """As `sound` is asked."""
 
     @classmethod
     def labels_of(cls, example: Example) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unifusion.conversation import Media
@@ -44,16 +45,16 @@ class Ahead:
         if workers < 0:
             raise ConfigError(f"{workers} workers cannot open clips;", remedy="take 0 or more.")
         self.opens, self.workers, self.timeout_s = opens, workers, timeout_s
-        self._coming: Iterator[bytes | None] = iter(())
+        self._coming: Iterator[OpenedMedia | None] = iter(())
         self._told: deque[Media] = deque()
-        self._waiting: dict[Media, bytes | None] = {}
+        self._waiting: dict[Media, OpenedMedia | None] = {}
 
     def over(self, clips: Iterator[Media]) -> None:
         """Begin with the clips that will be asked for; what is left of others is let go."""
         self._told.clear()
         self.forget()
         if self.workers:
-            loader: DataLoader[bytes | None] = DataLoader(
+            loader: DataLoader[OpenedMedia | None] = DataLoader(
                 _Opening(self.opens), sampler=self._telling(clips), batch_size=None, num_workers=self.workers,  # type: ignore[arg-type]
                 prefetch_factor=_CLIPS, collate_fn=_as_it_is, worker_init_fn=_leave_interrupts, timeout=self.timeout_s,
                 generator=torch.Generator().manual_seed(0),  # or it draws from the program's own
@@ -79,32 +80,41 @@ class Ahead:
         """
         while media not in self._waiting and media in self._told:
             try:
-                packed = next(self._coming)
+                found = next(self._coming)
             except (RuntimeError, OSError) as error:
                 log.warning("a process that opened clips ahead is gone (%s): they are opened one by one from here on", error)
                 self._told.clear()
                 self._coming = iter(())
                 break
-            self._waiting[self._told.popleft()] = packed
-        packed = self._waiting.pop(media, None)
-        if packed is None:
-            return self.opens(media)
-        opened: OpenedMedia = pickle.loads(packed)
-        return opened
+            self._waiting[self._told.popleft()] = found
+        found = self._waiting.pop(media, None)
+        return self.opens(media) if found is None else _each(found, torch.from_numpy)
 
 
-class _Opening(Dataset[bytes | None]):
-    """Opens whichever clip it is asked for. What comes back are bytes: shared memory is short in a container."""
+class _Opening(Dataset[OpenedMedia | None]):
+    """Opens whichever clip it is asked for. Arrays come back, since tensors would lie in shared memory, which is short in a container."""
 
     def __init__(self, opens: Opens) -> None:
         self.opens = opens
 
-    def __getitem__(self, media: Media) -> bytes | None:
+    def __getitem__(self, media: Media) -> OpenedMedia | None:
         """The clip, or None where it cannot be opened."""
         try:
-            return pickle.dumps(self.opens(media), protocol=pickle.HIGHEST_PROTOCOL)
+            return _each(self.opens(media), Tensor.numpy)
         except UniFusionError:
             return None
+
+
+def _each(opened: OpenedMedia, change: Callable[[Any], Any]) -> OpenedMedia:
+    """A clip with all its tensors, or arrays, changed."""
+    streams = {
+        name: replace(
+            item, times_S=change(item.times_S), mask_S=change(item.mask_S), token_times_Q=change(item.token_times_Q),
+            tensors={key: change(value) for key, value in item.tensors.items()},
+        )
+        for name, item in opened.streams.items()
+    }  # fmt: skip
+    return replace(opened, streams=streams)
 
 
 def _as_it_is(item: Any) -> Any:
