@@ -6,7 +6,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ LABELS = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Interleaved rounds; medians of per-round ratios of process CPU time, of a suite's of wall time: it has further processes."""
+    """Interleaved rounds; medians of per-round ratios of process CPU time, of a suite's of wall time, which threads share."""
 
     model: str = "checkpoints/tiny-chat"
     clip: str = "clip-world://1000/3?split=test_iid"
@@ -39,8 +39,6 @@ class Choices:
     rounds: int = 9
     suite_rows: int = 32
     """Of each part that a suite is measured on; 0 leaves it out."""
-    workers: int = 2
-    """Processes that open clips for a suite."""
     threads: int = 1
 
 
@@ -167,9 +165,6 @@ class OneByOne:
         """Likelihoods."""
         return [self.engine.score_labels([talk], [own], task=task)[0] for talk, own in zip(conversations, labels, strict=True)]
 
-    def expect(self, clips: Iterator[Media]) -> None:
-        """Each clip is opened when it is asked about."""
-
     def forget(self) -> None:
         """Nothing is kept."""
 
@@ -180,7 +175,7 @@ def suites(engine: Engine, c: Choices, rounds: int) -> dict[str, Any]:
     asked = (("options", "which_of", "which_of"), ("labels", "emotion", "overall_emotion"), ("captions", "caption", "caption"))
     for name, task, family in asked:
         part = part_of(name, Source.world(task, 12 * c.suite_rows, family), None, most=c.suite_rows)
-        slow, fast = (partial(_answers, system, part) for system in (OneByOne(engine), EngineSystem(engine, c.model, workers=c.workers)))
+        slow, fast = (partial(_answers, system, part) for system in (OneByOne(engine), EngineSystem(engine, c.model)))
         said = (slow(), fast())
         questions = sum(len(v) if isinstance(v, list) else 1 for v in said[0].values())
         told = {"questions": questions, "rows": len(part.rows), "answers_equal": said[0] == said[1]}

@@ -66,9 +66,9 @@ def _system(c: SuiteChoices) -> System:
     if is_peer(c.model):
         from unifusion.evaluation.systems_transformers import TransformersSystem
 
-        return TransformersSystem.from_pretrained(c.model, device=device_of(c.device), frames=c.frames, isolate=True, workers=c.workers)
+        return TransformersSystem.from_pretrained(c.model, device=device_of(c.device), frames=c.frames, isolate=True)
     from unifusion.engine import Engine
     from unifusion.evaluation.suite.system import EngineSystem
 
     engine = Engine.from_pretrained(c.model, device=device_of(c.device), isolate=True, strict=False)
-    return EngineSystem(engine, c.model, workers=c.workers)
+    return EngineSystem(engine, c.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,9 +92,6 @@ class EndpointSystem:
     def shown(self) -> dict[str, Any]:
         """How clips are sent, and what is added to requests."""
         return {"style": self.style, **self.media, **({"body": dict(self.body)} if self.body else {})}
-
-    def expect(self, clips: Iterator[Media]) -> None:
-        """Nothing is opened before it is sent."""
 
     def forget(self) -> None:
         """Let kept clips go: none is kept."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from unifusion.batch import ModalityReport
-from unifusion.conversation import Conversation, Media
+from unifusion.conversation import Conversation
 from unifusion.encoders.encoder import weights_hash
 from unifusion.engine import Answer, LabelScores
 from unifusion.errors import CheckpointError, ConfigError, LimitError, MediaError, UniFusionError
-from unifusion.evaluation.suite.ahead import Ahead
 from unifusion.evaluation.world import Kept
 from unifusion.limits import Limits
 from unifusion.models.existing.processor import ExistingOpener
@@ -49,34 +48,30 @@ class TransformersSystem:
         name: what tables call it.
         weights: a short hash of them.
         isolate: decode in a killable child.
-        workers: processes that open clips ahead.
     """
 
     can_score = True
 
-    def __init__(
-        self, network: Any, peer: Peer, *, name: str = "", weights: str = "", isolate: bool = False, workers: int = 0
-    ) -> None:  # fmt: skip
+    def __init__(self, network: Any, peer: Peer, *, name: str = "", weights: str = "", isolate: bool = False) -> None:
         self.network, self.peer, self.name, self.weights = network, peer, name, weights
         text = network.config.get_text_config()
         self.context = int(getattr(text, "max_position_embeddings", None) or Limits().max_tokens)
         self.opener = ExistingOpener(peer, self.context)
         self.opener.isolate, self.opener.strict = isolate, False
-        self._ahead = Ahead(self.opener.open, workers=workers)
-        self._kept = Kept(self._ahead.open)
+        self._kept = Kept(self.opener.open)
         ends = network.generation_config.eos_token_id
         ends = ends if ends is not None else peer.own.tokenizer.eos_token_id
         self.ends = [int(e) for e in (ends if isinstance(ends, list) else [ends])]
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, device: str = "cpu", frames: int = 8, **options: Any) -> TransformersSystem:
+    def from_pretrained(cls, source: str | Path, *, device: str = "cpu", frames: int = 8, isolate: bool = False) -> TransformersSystem:
         """Load a folder, or a name on the hub.
 
         Raises:
             CheckpointError: it cannot be loaded.
         """
         network, peer = load_peer(source, device=device, frames=frames)
-        return cls(network, peer, name=Path(source).name, weights=weights_hash(network)[:16], **options)
+        return cls(network, peer, name=Path(source).name, weights=weights_hash(network)[:16], isolate=isolate)
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -97,14 +92,9 @@ class TransformersSystem:
         del task, batch_size
         return [self._scored(c, tuple(own)) for c, own in zip(conversations, labels, strict=True)]
 
-    def expect(self, clips: Iterator[Media]) -> None:
-        """Open them ahead."""
-        self._ahead.over(clips)
-
     def forget(self) -> None:
         """Let the clips go."""
         self._kept.clips.clear()
-        self._ahead.forget()
 
     def _asked(self, conversation: Conversation, room: int) -> _Asked:
         """The prompt of a conversation.

@@ -20,7 +20,7 @@ from unifusion.errors import ConfigError, DatasetError, UniFusionError
 from unifusion.quarantine import Quarantine
 from unifusion.training.order import StepSampler
 
-__all__ = ["TOLD", "Bad", "Loader", "Told", "no_child_signals", "take"]
+__all__ = ["TOLD", "Bad", "Loader", "Told", "take"]
 
 log = logging.getLogger(__name__)
 TOLD = "told"
@@ -101,7 +101,7 @@ def _hush(worker: int) -> None:
 
 
 @contextlib.contextmanager
-def no_child_signals() -> Iterator[None]:
+def _no_child_signals() -> Iterator[None]:
     """Let the end of a child process pass without PyTorch's handler, which raises."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -200,7 +200,7 @@ class Loader:
 
         PyTorch raises at any line of the main thread when a worker dies; not here, and once they have ended no more.
         """
-        with no_child_signals():
+        with _no_child_signals():
             if not self._lost(error):
                 return None
             self._end()

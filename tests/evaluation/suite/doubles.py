@@ -100,9 +100,6 @@ class Rule:
             out.append(LabelScores(labels=tuple(choices), log_probs=logs, report=self._report(conversation)))
         return out
 
-    def expect(self, clips):
-        self.expected = clips
-
     def forget(self):
         self.forgot += 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from itertools import product
@@ -68,42 +67,14 @@ def ask_part(system: System, part: Part, sink: OutFile, conditions: Sequence[str
     """
     donors = Donors(part.rows, part.meant, seed=seed)
     rows = sorted(part.rows, key=lambda row: (length_of(row), row.id))
-    some = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
-    asked = ([q for row in batch for q in questions_of(part, row, conditions, donors, can_score=system.can_score)] for batch in some)
-    coming = _Coming(sink.waiting(questions) for questions in asked)
-    system.expect(coming.clips())
     with tqdm(total=len(rows), desc=part.name, unit="row", disable=None) as bar:
-        for questions in coming:
-            for batch in _alike(questions):
+        for start in range(0, len(rows), batch_size):
+            some = rows[start : start + batch_size]
+            waiting = sink.waiting([q for row in some for q in questions_of(part, row, conditions, donors, can_score=system.can_score)])
+            for batch in _alike(waiting):
                 sink.write(_asked(system, part, batch, batch_size))
             system.forget()
-            bar.update(min(batch_size, bar.total - bar.n))
-
-
-class _Coming:
-    """Batches of questions, of which the clips may be told ahead."""
-
-    def __init__(self, batches: Iterator[list[Question]]) -> None:
-        self._batches = batches
-        self._told: deque[list[Question]] = deque()
-        self._error: UniFusionError | None = None
-
-    def clips(self) -> Iterator[Media]:
-        """Each clip of a batch once, without what is muted of it, in the order in which it is first asked about."""
-        try:
-            for batch in self._batches:
-                self._told.append(batch)
-                asked = (talk for alike in _alike(batch) for q in alike for talk in q.conversations)
-                yield from dict.fromkeys(replace(media, mute=()) for talk in asked for media in talk.media)
-        except UniFusionError as error:  # of a batch, not of the clip for which it was read: raised where the batch would come
-            self._error = error
-
-    def __iter__(self) -> Iterator[list[Question]]:
-        """The batches."""
-        while (batch := self._told.popleft() if self._told else next(self._batches, None)) is not None:
-            yield batch
-        if self._error is not None:
-            raise self._error
+            bar.update(len(some))
 
 
 def first_scoring(part: Part, *, can_score: bool) -> str:

@@ -48,8 +48,6 @@ class SuiteChoices:
     conditions: tuple[str, ...] = BASELINES
     """all, blind, text, no sound, no picture, other sound, other picture, shuffled, other clip."""
     batch_size: int = 16
-    workers: int = 2
-    """Processes that open clips ahead of the model; 0 opens each when it is asked about."""
     resamples: int = 1000
     """Of intervals."""
     seed: int = 0

@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from unifusion.conversation import Conversation, Media
+from unifusion.conversation import Conversation
 from unifusion.encoders.encoder import weights_hash
 from unifusion.engine import Answer, Engine, LabelScores
 from unifusion.engine.prefixes import Prefixes
 from unifusion.errors import UniFusionError
-from unifusion.evaluation.suite.ahead import Ahead
 from unifusion.evaluation.world import Kept
 
 __all__ = ["EngineSystem", "System"]
@@ -49,9 +48,6 @@ class System(Protocol):
     ) -> Sequence[LabelScores | UniFusionError]:  # fmt: skip
         """Likelihoods of each conversation's labels, in order; one that fails holds its error."""
 
-    def expect(self, clips: Iterator[Media]) -> None:
-        """The clips that will be asked about, in order, without what is muted of them; they may be taken from it ahead."""
-
     def forget(self) -> None:
         """The clips that were asked about so far do not come again."""
 
@@ -62,17 +58,15 @@ class EngineSystem:
     Args:
         engine: the model.
         name: of the checkpoint, or its folder.
-        workers: processes that open clips ahead.
     """
 
     can_score = True
     shown: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(self, engine: Engine, name: str, *, workers: int = 0) -> None:
+    def __init__(self, engine: Engine, name: str) -> None:
         told = f"{weights_hash(engine.model)}{json.dumps(engine.model.config.calibration, sort_keys=True)}"
         self.name, self.weights = Path(name).name, hashlib.sha256(told.encode()).hexdigest()[:16]
-        self._ahead = Ahead(engine.processor.open, workers=workers, timeout_s=2 * engine.limits.decode_timeout_s)
-        self._kept = Kept(lambda media: engine.encode(self._ahead.open(media)))
+        self._kept = Kept.of(engine)
         self.engine = copy.copy(engine)
         self.engine.processor = engine.processor.with_opener(self._kept)
         self.engine.prefixes = Prefixes(self.engine.model, self.engine.processor)
@@ -89,13 +83,8 @@ class EngineSystem:
         """See System; with the temperature and biases that the checkpoint holds for the task."""
         return self.engine.score_labels(conversations, labels, task=task, batch_size=batch_size)
 
-    def expect(self, clips: Iterator[Media]) -> None:
-        """Open them ahead."""
-        self._ahead.over(clips)
-
     def forget(self) -> None:
         """Let the clips go."""
         self._kept.clips.clear()
-        self._ahead.forget()
         if self.engine.prefixes is not None:
             self.engine.prefixes.forget()
