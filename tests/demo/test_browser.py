@@ -3,7 +3,6 @@
 One page is driven through a whole visit, so the steps are in order and share it. Screenshots go to pytest's tmp folder.
 """
 
-import os
 import re
 import shutil
 import time
@@ -36,19 +35,10 @@ MediaRecorder.prototype.start = function (...given) {
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")]
 
 
-def launched(play, folder):
-    """Chromium without the right to a real-time priority: root's takes one, and was seen to spin with it until nothing else ran."""
-    program = folder / "chromium"
-    drop = "setpriv --bounding-set=-sys_nice --inh-caps=-sys_nice " if os.geteuid() == 0 and shutil.which("setpriv") else ""
-    program.write_text(f'#!/bin/sh\nexec {drop}{CHROMIUM} "$@"\n')
-    program.chmod(0o755)
-    return play.chromium.launch(executable_path=program, args=FLAGS)
-
-
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+def browser():
     with sync_api.sync_playwright() as play:
-        opened = launched(play, tmp_path_factory.mktemp("program"))
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield opened
         opened.close()
 

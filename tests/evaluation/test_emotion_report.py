@@ -161,13 +161,13 @@ def test_a_names_wide_set_is_drawn(tmp_path):
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_in_a_browser_columns_sort_and_nothing_is_fetched(page, tmp_path, scheme):
-    from tests.demo.test_browser import CHROMIUM, launched
+    from tests.demo.test_browser import CHROMIUM, FLAGS
 
     sync_api = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("no chromium is installed")
     with sync_api.sync_playwright() as play:
-        browser = launched(play, tmp_path)
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         tab, asked, complaints = browser.new_page(color_scheme=scheme), [], []
         tab.on("request", lambda r: asked.append(r.url))
         tab.on("console", lambda m: complaints.append(m.text))
